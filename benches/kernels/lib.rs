@@ -1,0 +1,1 @@
+//! Criterion benches of the kernels; run with `cargo bench -p ieum-benches`.

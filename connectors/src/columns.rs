@@ -1,0 +1,51 @@
+//! Which column of a file is which item.
+
+use arrow::datatypes::Schema;
+use ieum_model::connector::ScanSpec;
+use ieum_model::dataset::{Dataset, Export};
+use ieum_model::error::{Error, Result, nearest};
+
+/// The item code that a holder's column name means: mapped by the export, an item's code or standard abbreviation,
+/// else itself (a key that is no item).
+pub fn code<'a>(dataset: &'a Dataset, export: &'a Export, name: &'a str) -> &'a str {
+    match export.columns.get(name) {
+        Some(code) => code,
+        None => dataset.item(name).map_or(name, |(code, _)| code),
+    }
+}
+
+/// Position in `names` of every column of `schema`.
+///
+/// # Errors
+/// When a wanted column is missing or stands there twice.
+pub fn locate(dataset: &Dataset, export: &Export, names: &[&str], schema: &Schema) -> Result<Vec<usize>> {
+    let codes: Vec<&str> = names.iter().map(|name| code(dataset, export, name)).collect();
+    let position = |wanted: &str| {
+        let mut found = codes.iter().enumerate().filter(|(_, code)| **code == wanted).map(|(at, _)| at);
+        match (found.next(), found.next()) {
+            (Some(at), None) => Ok(at),
+            (Some(_), Some(_)) => Err(Error::contract(format!("column `{wanted}` stands there twice"))),
+            (None, _) => {
+                let error = Error::contract(format!("column `{wanted}` is missing"));
+                Err(match nearest(wanted, names.iter().chain(&codes).copied()) {
+                    Some(name) => error.hint(format!("did the holder mean it by `{name}`? Then map it in `columns`")),
+                    None => error,
+                })
+            }
+        }
+        .map_err(|error| error.at("dataset", &dataset.code).at("column", wanted))
+    };
+    schema.fields().iter().map(|field| position(field.name())).collect()
+}
+
+/// Position in the schema of the column that the probe of `spec` is asked about; `None` without a probe.
+///
+/// # Errors
+/// When the schema lacks it, which is our bug.
+pub fn key(spec: &ScanSpec) -> Result<Option<usize>> {
+    let index = || {
+        let at = spec.schema.index_of(&spec.key_column);
+        at.map_err(|_| Error::internal("key column is not projected").at("column", &spec.key_column))
+    };
+    spec.probe.as_ref().map(|_| index()).transpose()
+}

@@ -1,0 +1,284 @@
+//! The behaviours that every text connector passes, whatever the format, encoding, line end and compression.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::HashSet;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use ieum_model::connector::{Connector, KeyProbe, ReadCounts, Reject, RejectSink, ScanSpec};
+use ieum_model::dataset::Dataset;
+use ieum_model::error::{ErrorKind, Result};
+use proptest::prelude::*;
+
+use crate::csv::reader::CsvConnector;
+use crate::fixed_width::reader::FixedWidthConnector;
+use crate::{Found, connect};
+
+#[derive(Default)]
+struct Bin(Mutex<Vec<Reject>>);
+
+impl RejectSink for Bin {
+    fn reject(&self, reject: Reject) -> Result<()> {
+        self.0.lock().unwrap().push(reject);
+        Ok(())
+    }
+}
+
+struct Wanted(HashSet<Vec<u8>>);
+
+impl KeyProbe for Wanted {
+    fn may_match(&self, raw_key: &[u8]) -> bool {
+        self.0.contains(raw_key)
+    }
+}
+
+fn dataset(export: &str) -> Dataset {
+    toml::from_str(&format!(
+        "code='d'\nname_ko='d'\nholder='h'\ncategory='1'\nbasis='K'\nkey={{item='rrno',space='person'}}\n\
+         [items.name]\nname_ko='n'\nstd='NM'\ntype='str'\nsensitivity='D'\n\
+         [items.amount]\nname_ko='a'\ntype='amt'\nsensitivity='F'\n\
+         [items.day]\nname_ko='d'\ntype='date'\nsensitivity='G'\n[export]\n{export}"
+    ))
+    .unwrap()
+}
+
+const COLUMNS: [&str; 4] = ["rrno", "name", "amount", "day"];
+
+fn read(connector: &dyn Connector, dataset: &Dataset, names: &[&str], keys: Option<&[&str]>) -> Result<Read> {
+    let bin = Arc::new(Bin::default());
+    let fields: Vec<Field> = names.iter().map(|name| dataset.column_field(name)).collect();
+    let wanted = |keys: &[&str]| Wanted(keys.iter().map(|key| key.as_bytes().to_vec()).collect());
+    let spec = ScanSpec {
+        schema: Arc::new(Schema::new(fields)),
+        key_column: names[0].to_owned(),
+        probe: keys.map(|keys| Arc::new(wanted(keys)) as Arc<dyn KeyProbe>),
+        rejects: Arc::<Bin>::clone(&bin),
+        batch_rows: 2,
+    };
+    let (mut rows, mut counts) = (Vec::new(), ReadCounts::default());
+    for partition in 0..connector.partitions().len() {
+        let mut reader = connector.open(partition, &spec)?;
+        loop {
+            let batch = reader.next_batch();
+            assert!(reader.counts().balances());
+            match batch? {
+                Some(batch) => rows.extend(texts(&batch)),
+                None => break,
+            }
+        }
+        counts += reader.counts();
+    }
+    assert_eq!(counts.kept, rows.len() as u64);
+    let rejects = std::mem::take(&mut *bin.0.lock().unwrap());
+    assert_eq!(counts.rejected, rejects.len() as u64);
+    Ok(Read { rows, counts, rejects })
+}
+
+#[derive(Debug)]
+struct Read {
+    rows: Vec<String>,
+    counts: ReadCounts,
+    rejects: Vec<Reject>,
+}
+
+fn texts(batch: &RecordBatch) -> Vec<String> {
+    let cell = |column: &arrow::array::ArrayRef, row: usize| match column.data_type() {
+        _ if column.is_null(row) => "-".to_owned(),
+        DataType::Int64 => column.as_primitive::<Int64Type>().value(row).to_string(),
+        DataType::Date32 => column.as_primitive::<arrow::datatypes::Date32Type>().value(row).to_string(),
+        _ => column.as_string::<i32>().value(row).to_owned(),
+    };
+    let row = |row| batch.columns().iter().map(|column| cell(column, row)).collect::<Vec<_>>().join("|");
+    (0..batch.num_rows()).map(row).collect()
+}
+
+fn folder(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    std::fs::write(&path, bytes).unwrap();
+    (folder, path)
+}
+
+fn cp949(text: &str) -> Vec<u8> {
+    let (bytes, _, failed) = encoding_rs::EUC_KR.encode(text);
+    assert!(!failed);
+    bytes.into_owned()
+}
+
+fn compress(name: &str, bytes: &[u8]) -> Vec<u8> {
+    if name.ends_with(".gz") {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    } else if name.ends_with(".zst") {
+        zstd::encode_all(bytes, 1).unwrap()
+    } else {
+        bytes.to_vec()
+    }
+}
+
+const EXPECTED: [&str; 3] = ["800101|뷁똠샾, \"갑\"|-1234|19782", "900202|을|-|-", "700303|병|7|-"];
+
+fn keeps_the_contract(connector: &dyn Connector, dataset: &Dataset) {
+    let all = read(connector, dataset, &COLUMNS, None).unwrap();
+    assert_eq!(all.rows, EXPECTED, "reads every row, in order: {:?}", all.rejects);
+    let hit = read(connector, dataset, &COLUMNS, Some(&["900202"])).unwrap();
+    assert_eq!(hit.rows, [EXPECTED[1]], "a probe keeps what filtering afterwards keeps");
+    assert_eq!((hit.counts.read, hit.counts.filtered), (3, 2), "every row is accounted for");
+    let narrow = read(connector, dataset, &["rrno"], None).unwrap();
+    assert_eq!(narrow.rows, ["800101", "900202", "700303"], "only wanted columns are decoded");
+    let missing = read(connector, dataset, &["rrno", "nane"], None).unwrap_err();
+    assert_eq!(missing.kind, ErrorKind::Contract);
+    assert!(missing.message.contains("`nane`") && missing.hint.is_some());
+    connector.verify_control().unwrap();
+}
+
+#[test]
+fn csv_keeps_the_contract() {
+    let rows =
+        "800101,\"뷁똠샾, \"\"갑\"\"\",\"-1,234\",2024-02-29\n900202,을,,00000000,\n\n700303,병,007,9999.12.31\n";
+    for header in ["주민,NM,extra,amount,day", ""] {
+        for (ending, encoding, name) in [
+            ("\n", "utf8", "a.csv"),
+            ("\r\n", "utf8", "a.csv.gz"),
+            ("\r", "cp949", "a.csv.zst"),
+            ("\n", "cp949", "a.csv"),
+            ("\r\n", "bom", "a.csv"),
+            ("\r", "bom", "a.csv"),
+        ] {
+            for chunk in [1, 7, 1 << 20] {
+                let header_row = header.replace("extra,", "");
+                let text = if header.is_empty() { rows.to_owned() } else { format!("{header_row}\n{rows}") };
+                let text = format!("{text}#TRAILER,3\n").replace('\n', ending);
+                let bytes = match encoding {
+                    "cp949" => cp949(&text),
+                    "bom" => [b"\xEF\xBB\xBF", text.as_bytes()].concat(),
+                    _ => text.into_bytes(),
+                };
+                let (root, _path) = folder(name, &compress(name, &bytes));
+                let dataset = dataset(&format!(
+                    "format='csv'\nencoding='{}'\nheader={}\npath='a.csv*'\norder=['rrno','name','amount','day']\n\
+                     columns={{'주민'='rrno'}}\ncontrol={{trailer='count'}}",
+                    if encoding == "cp949" { "cp949" } else { "utf8" },
+                    !header.is_empty()
+                ));
+                keeps_the_contract(&CsvConnector::try_new(root.path(), &dataset, chunk).unwrap(), &dataset);
+            }
+        }
+    }
+}
+
+const LAYOUT: &str = "format='fixed_width'\nencoding='cp949'\npath='a.dat'\ncontrol={trailer='count_and_sums'}\n\
+    layout=[{item='rrno',bytes=6},{item='name',bytes=20},{item='amount',bytes=10},{item='day',bytes=8}]";
+
+fn records(ending: &str, count: u64, sum: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut record = |text: String| {
+        let mut record = cp949(&text);
+        record.resize(80, b' ');
+        record.extend_from_slice(ending.as_bytes());
+        bytes.extend_from_slice(&record);
+    };
+    record(format!("11{:30}{:7}2026103120261031000000{:05}{:010}", "d", "h", 80, count));
+    let rows = [
+        ("800101", "뷁똠샾, \"갑\"", "-000001234", "20240229"),
+        ("900202", "을", "", "00000000"),
+        ("700303", "병", "0000000007", "99991231"),
+    ];
+    for (at, (key, name, amount, day)) in rows.into_iter().enumerate() {
+        let padding = " ".repeat(20 - cp949(name).len());
+        record(format!("22{at:010}I{key}{name}{padding}{amount:10}{day}"));
+    }
+    record(format!("33{count:010}{sum}"));
+    bytes
+}
+
+#[test]
+fn fixed_width_keeps_the_contract() {
+    let dataset = dataset(LAYOUT);
+    for ending in ["\n", "\r\n", ""] {
+        for chunk in [1, 7, 1 << 20] {
+            let (root, _path) = folder("a.dat", &records(ending, 3, "-000000000000001227"));
+            keeps_the_contract(&FixedWidthConnector::try_new(root.path(), &dataset, chunk).unwrap(), &dataset);
+        }
+        for (count, sum) in [(4, "-000000000000001227"), (3, "+000000000000001227")] {
+            let (root, _path) = folder("a.dat", &records(ending, count, sum));
+            let connector = FixedWidthConnector::try_new(root.path(), &dataset, 64).unwrap();
+            assert_eq!(connector.verify_control().unwrap_err().kind, ErrorKind::Contract);
+        }
+    }
+}
+
+#[test]
+fn a_wrong_count_manifest_or_truncated_gz_breaks_the_contract() {
+    let counted = dataset("format='csv'\npath='a.csv'\ncontrol={trailer='count'}");
+    let (root, _path) = folder("a.csv", b"rrno\n1\n#TRAILER,2\n");
+    let Found::Export(export) = connect(root.path(), &counted).unwrap() else { panic!("missing") };
+    assert_eq!(export.verify_control().unwrap_err().kind, ErrorKind::Contract);
+    let (root, path) = folder("a.csv", b"rrno\n1\n");
+    let manifested = dataset("format='csv'\npath='a*'\ncontrol={manifest='sha256'}");
+    let connector = CsvConnector::try_new(root.path(), &manifested, 8).unwrap();
+    assert!(connector.verify_control().is_err());
+    std::fs::write(path.with_extension("csv.sha256"), format!("{}  a.csv\n", "0".repeat(64))).unwrap();
+    assert!(connector.verify_control().is_err());
+    let gz = compress("a.gz", "rrno\n123\n".repeat(999).as_bytes());
+    let (root, _path) = folder("a.gz", &gz[..gz.len() - 9]);
+    let connector = CsvConnector::try_new(root.path(), &manifested, 1 << 20).unwrap();
+    let error = read(&connector, &manifested, &["rrno"], None).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Contract);
+    assert!(matches!(connect(root.path(), &counted).unwrap(), Found::Missing));
+}
+
+#[test]
+fn real_files_are_read_or_rejected_row_by_row() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/korean");
+    let check = |file: &str, columns: &[&str], read_rows: u64, kept: u64| {
+        let dataset = dataset(&format!("format='csv'\nencoding='cp949'\npath='{file}'"));
+        let connector = CsvConnector::try_new(&root, &dataset, 1 << 20).unwrap();
+        let read = read(&connector, &dataset, columns, None).unwrap();
+        assert_eq!((read.counts.read, read.counts.kept), (read_rows, kept));
+        assert!(read.rejects.iter().all(|reject| reject.rule == "ragged" && !reject.raw.is_empty()));
+    };
+    check("제주시_무더위쉼터현황_20150931.csv", &["쉼터명칭", "위치"], 40, 40);
+    check("전국도서관표준데이터.csv", &["도서관명", "시도명"], 1756, 386);
+}
+
+proptest! {
+    #[test]
+    fn dirty_csv_is_accounted_for(
+        bytes in proptest::collection::vec(prop_oneof![Just(b','), Just(b'"'), Just(b'\n'), Just(b'\r'), any::<u8>()], 0..200),
+        chunk in 1_usize..50,
+    ) {
+        let bytes = [b"1,a,2,20240101\n", &bytes[..]].concat();
+        let (root, _path) = folder("a.csv", &bytes);
+        let dataset = dataset("format='csv'\nencoding='cp949'\nheader=false\norder=['rrno','name','amount','day']\npath='a.csv'");
+        let whole = CsvConnector::try_new(root.path(), &dataset, 1 << 20).unwrap();
+        let split = CsvConnector::try_new(root.path(), &dataset, chunk).unwrap();
+        let whole = read(&whole, &dataset, &COLUMNS, None).unwrap();
+        let split = read(&split, &dataset, &COLUMNS, None).unwrap();
+        prop_assert_eq!(whole.rows, split.rows);
+        for reject in &whole.rejects {
+            let at = usize::try_from(reject.byte_offset).unwrap();
+            prop_assert_eq!(&bytes[at..at + reject.raw.len()], &reject.raw[..]);
+        }
+        prop_assert_eq!(whole.rejects, split.rejects);
+    }
+
+    #[test]
+    fn dirty_records_are_accounted_for(dirt in proptest::collection::vec((80_usize..400, any::<u8>()), 0..20)) {
+        let mut bytes = records("\n", 3, "-000000000000001227");
+        for (at, byte) in dirt {
+            let at = at.min(bytes.len() - 1);
+            bytes[at] = byte;
+        }
+        let (root, _path) = folder("a.dat", &bytes);
+        let dataset = dataset(LAYOUT);
+        let connector = FixedWidthConnector::try_new(root.path(), &dataset, 64).unwrap();
+        if let Err(error) = read(&connector, &dataset, &COLUMNS, None) {
+            prop_assert_eq!(error.kind, ErrorKind::Contract);
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! How a file proves that it is complete: the manifest beside it, and the count its trailer carries.
+
+use std::fmt::Write;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use ieum_model::error::{Error, Result};
+use sha2::{Digest, Sha256};
+
+use crate::files::io_error;
+
+/// Bytes hashed at a time.
+const HASH_READ: usize = 1024 * 1024;
+
+/// Checks `<name>.sha256`, as `sha256sum` writes it, against the bytes of `name` as they stand on storage.
+///
+/// # Errors
+/// [`ieum_model::error::ErrorKind::Contract`] when the manifest is absent, malformed, of another file, or does not agree.
+pub fn verify_manifest(root: &Path, name: &str) -> Result<()> {
+    let manifest = format!("{name}.sha256");
+    let text = match std::fs::read_to_string(root.join(&manifest)) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Error::contract("manifest is missing").at("export", name).at("manifest", manifest));
+        }
+        Err(error) => return Err(io_error(&manifest, &error)),
+    };
+    let broken = |message: &str| Err(Error::contract(message).at("export", name).at("manifest", &manifest));
+    let (expected, of) = text.trim().split_once(char::is_whitespace).unwrap_or((text.trim(), ""));
+    let of = of.trim_start().trim_start_matches('*');
+    if expected.len() != 64 || !expected.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return broken("manifest does not hold a SHA-256 digest");
+    }
+    if !of.is_empty() && Path::new(of).file_name() != Path::new(name).file_name() {
+        return broken("manifest is of another file");
+    }
+    if !expected.eq_ignore_ascii_case(&digest(root, name)?) {
+        return broken("file does not agree with its manifest");
+    }
+    Ok(())
+}
+
+fn digest(root: &Path, name: &str) -> Result<String> {
+    let mut file = File::open(root.join(name)).map_err(|error| io_error(name, &error))?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; HASH_READ];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(bytes) => hasher.update(&buffer[..bytes]),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(io_error(name, &error)),
+        }
+    }
+    let mut hex = String::with_capacity(64);
+    for byte in hasher.finalize() {
+        // Writing to a string cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+    }
+    Ok(hex)
+}
+
+/// The count that a digits-only cell carries.
+pub(crate) fn count(bytes: &[u8]) -> Option<u64> {
+    let digits = !bytes.is_empty() && bytes.iter().all(u8::is_ascii_digit);
+    if digits { std::str::from_utf8(bytes).ok()?.parse().ok() } else { None }
+}
+
+/// Agreement of a declared and a counted number of data rows.
+pub(crate) fn same_count(name: &str, place: &'static str, declared: u64, counted: u64) -> Result<()> {
+    if declared == counted {
+        return Ok(());
+    }
+    Err(Error::contract(format!("{place} says {declared} data rows, the file has {counted}"))
+        .at("export", name)
+        .at("declared", declared)
+        .at("counted", counted)
+        .hint("the file is incomplete or was changed; ask the holder to deliver it again"))
+}

@@ -1,0 +1,313 @@
+//! Rows and cells of delimited text; bytes only, no files.
+
+use std::sync::Arc;
+
+use ieum_model::connector::KeyProbe;
+use memchr::{memchr, memchr_iter, memchr2_iter, memchr3};
+
+use crate::convert::Columns;
+use crate::text::{Cut, Cutter, Decode, Verdict, after_line_end, line_end};
+
+const RAGGED: &str = "expected as many cells as there are columns";
+const OPEN_QUOTE: &str = "expected the quote opened here or above to be closed before the end of the file";
+const TRAILER: &[u8] = b"#TRAILER";
+
+/// Cuts delimited rows.
+#[derive(Debug, Clone)]
+pub struct CsvCutter {
+    delimiter: u8,
+    trailer: bool,
+    /// A quote is open to the end of the file: what is left is rejected line by line, so that the loss is counted.
+    open_quote: bool,
+}
+
+impl CsvCutter {
+    /// A cutter for rows with this delimiter; `trailer` says whether a `#TRAILER` line ends the file.
+    pub fn new(delimiter: u8, trailer: bool) -> Self {
+        Self { delimiter, trailer, open_quote: false }
+    }
+
+    /// End of a row that holds a quote; `None` where it does not end in `bytes`.
+    fn quoted_end(&self, bytes: &[u8]) -> Option<usize> {
+        let mut at = 0;
+        loop {
+            if bytes.get(at) == Some(&b'"') {
+                at = after_quoted(bytes, at)?;
+            }
+            at += memchr3(self.delimiter, b'\n', b'\r', &bytes[at..])?;
+            if bytes[at] != self.delimiter {
+                return Some(at);
+            }
+            at += 1;
+        }
+    }
+
+    fn is_open_at_end(&self, bytes: &[u8]) -> bool {
+        let mut at = 0;
+        loop {
+            if bytes.get(at) == Some(&b'"') {
+                match after_quoted(bytes, at) {
+                    Some(after) => at = after,
+                    None => return true,
+                }
+            }
+            match memchr(self.delimiter, &bytes[at..]) {
+                Some(delimiter) => at += delimiter + 1,
+                None => return false,
+            }
+        }
+    }
+
+    fn broken_line(bytes: &[u8], at_end: bool) -> Cut {
+        match line_end(bytes, at_end) {
+            None => Cut::More,
+            Some((0, next)) => Cut::Blank { next },
+            Some((end, next)) => Cut::Broken { end, next, rule: "quote", reason: OPEN_QUOTE },
+        }
+    }
+}
+
+/// Place after the closing quote of the cell whose opening quote is at `at`.
+fn after_quoted(bytes: &[u8], at: usize) -> Option<usize> {
+    let mut at = at + 1;
+    loop {
+        at += memchr(b'"', bytes.get(at..)?)? + 1;
+        if bytes.get(at) != Some(&b'"') {
+            return Some(at);
+        }
+        at += 1;
+    }
+}
+
+impl Cutter for CsvCutter {
+    fn cut(&mut self, bytes: &[u8], at_end: bool) -> Cut {
+        if self.trailer && bytes.len() <= TRAILER.len() && !at_end {
+            return Cut::More;
+        }
+        if self.trailer && bytes.starts_with(TRAILER) {
+            return match line_end(bytes, at_end) {
+                Some((end, next)) => Cut::Trailer { end, next },
+                None => Cut::More,
+            };
+        }
+        if self.open_quote {
+            return Self::broken_line(bytes, at_end);
+        }
+        let (end, quoted) = match memchr3(b'\n', b'\r', b'"', bytes) {
+            Some(at) if bytes[at] == b'"' => (self.quoted_end(bytes), true),
+            found => (found, false),
+        };
+        let Some(end) = end else {
+            if !at_end {
+                return Cut::More;
+            }
+            if quoted && self.is_open_at_end(bytes) {
+                self.open_quote = true;
+                return Self::broken_line(bytes, at_end);
+            }
+            let lines = if quoted { 1 + line_ends(bytes) } else { 1 };
+            return Cut::Row { end: bytes.len(), next: bytes.len(), lines, quoted };
+        };
+        match after_line_end(bytes, end, at_end) {
+            None => Cut::More,
+            Some(next) if end == 0 => Cut::Blank { next },
+            Some(next) => Cut::Row { end, next, lines: if quoted { 1 + line_ends(&bytes[..end]) } else { 1 }, quoted },
+        }
+    }
+}
+
+fn line_ends(bytes: &[u8]) -> u64 {
+    let ends = memchr2_iter(b'\n', b'\r', bytes);
+    ends.filter(|&at| bytes[at] == b'\r' || at == 0 || bytes[at - 1] != b'\r').count() as u64
+}
+
+/// How a cell is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dress {
+    Plain,
+    Quoted,
+    /// Quoted, with doubled quotes inside or text after the closing quote.
+    Escaped,
+}
+
+/// A cell of a row.
+#[derive(Debug, Clone, Copy)]
+pub struct Cell {
+    start: usize,
+    end: usize,
+    dress: Dress,
+}
+
+impl Cell {
+    /// The cell's bytes without quotes; padding of a plain cell is removed.
+    pub fn content<'a>(&self, row: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
+        let raw = &row[self.start..self.end];
+        match self.dress {
+            Dress::Plain => raw.trim_ascii(),
+            Dress::Quoted => &raw[1..raw.len() - 1],
+            Dress::Escaped => {
+                unescape(raw, scratch);
+                scratch
+            }
+        }
+    }
+}
+
+fn unescape(raw: &[u8], scratch: &mut Vec<u8>) {
+    scratch.clear();
+    let mut at = 1;
+    while let Some(quote) = memchr(b'"', &raw[at..]) {
+        scratch.extend_from_slice(&raw[at..at + quote]);
+        at += quote + 1;
+        if raw.get(at) != Some(&b'"') {
+            break;
+        }
+        scratch.push(b'"');
+        at += 1;
+    }
+    scratch.extend_from_slice(&raw[at..]);
+}
+
+/// The cell that starts at `start`.
+fn cell_at(row: &[u8], start: usize, delimiter: u8) -> Cell {
+    let to_delimiter = |from: usize| memchr(delimiter, &row[from..]).map_or(row.len(), |at| from + at);
+    if row.get(start) != Some(&b'"') {
+        return Cell { start, end: to_delimiter(start), dress: Dress::Plain };
+    }
+    let after = after_quoted(row, start).unwrap_or(row.len());
+    let end = to_delimiter(after);
+    let plain_inside = memchr(b'"', &row[start + 1..end]) == Some(end.saturating_sub(start + 2));
+    Cell { start, end, dress: if plain_inside { Dress::Quoted } else { Dress::Escaped } }
+}
+
+/// The cells of `row`, into `cells`.
+pub fn cut_cells(row: &[u8], delimiter: u8, quoted: bool, cells: &mut Vec<Cell>) {
+    cells.clear();
+    let mut start = 0;
+    if quoted {
+        loop {
+            let cell = cell_at(row, start, delimiter);
+            cells.push(cell);
+            if cell.end == row.len() {
+                return;
+            }
+            start = cell.end + 1;
+        }
+    }
+    for end in memchr_iter(delimiter, row) {
+        cells.push(Cell { start, end, dress: Dress::Plain });
+        start = end + 1;
+    }
+    cells.push(Cell { start, end: row.len(), dress: Dress::Plain });
+}
+
+/// The cell in column `column`, looking no further than it; `None` where the row is shorter.
+fn cell(row: &[u8], column: usize, delimiter: u8, quoted: bool) -> Option<Cell> {
+    let mut start = 0;
+    if quoted {
+        for _ in 0..column {
+            let cell = cell_at(row, start, delimiter);
+            if cell.end == row.len() {
+                return None;
+            }
+            start = cell.end + 1;
+        }
+        return Some(cell_at(row, start, delimiter));
+    }
+    let mut delimiters = memchr_iter(delimiter, row);
+    if column > 0 {
+        start = delimiters.nth(column - 1)? + 1;
+    }
+    Some(Cell { start, end: delimiters.next().unwrap_or(row.len()), dress: Dress::Plain })
+}
+
+/// Decodes delimited rows: the key's cell first, the wanted cells of hits after it.
+pub struct CsvDecoder {
+    delimiter: u8,
+    /// Columns of the file.
+    width: usize,
+    /// Position in the file of each column of the schema.
+    wanted: Vec<usize>,
+    /// The probe and the position in the file of the key's column.
+    probe: Option<(Arc<dyn KeyProbe>, usize)>,
+    cells: Vec<Cell>,
+    scratch: Vec<u8>,
+}
+
+impl CsvDecoder {
+    /// A decoder for a file of `width` columns.
+    pub fn new(delimiter: u8, width: usize, wanted: Vec<usize>, probe: Option<(Arc<dyn KeyProbe>, usize)>) -> Self {
+        Self { delimiter, width, wanted, probe, cells: Vec::new(), scratch: Vec::new() }
+    }
+}
+
+impl Decode for CsvDecoder {
+    fn decode(&mut self, row: &[u8], quoted: bool, columns: &mut Columns) -> Verdict {
+        const SHORT: Verdict = Verdict::Rejected { rule: "ragged", column: None, reason: RAGGED };
+        if let Some((probe, at)) = &self.probe {
+            let Some(key) = cell(row, *at, self.delimiter, quoted) else { return SHORT };
+            if !probe.may_match(key.content(row, &mut self.scratch).trim_ascii()) {
+                return Verdict::Filtered;
+            }
+        }
+        cut_cells(row, self.delimiter, quoted, &mut self.cells);
+        let trailing = self.cells.len() == self.width + 1 && self.cells[self.width].start == row.len();
+        if self.cells.len() != self.width && !trailing {
+            return SHORT;
+        }
+        for (column, &at) in self.wanted.iter().enumerate() {
+            let bytes = self.cells[at].content(row, &mut self.scratch);
+            if let Err(flaw) = columns.push(column, bytes) {
+                columns.drop_row();
+                return Verdict::Rejected { rule: flaw.rule, column: Some(column), reason: flaw.reason };
+            }
+        }
+        columns.keep_row();
+        Verdict::Kept
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(text: &[u8]) -> Vec<Vec<String>> {
+        let (mut cutter, mut at, mut found) = (CsvCutter::new(b',', false), 0, Vec::new());
+        while at < text.len() {
+            match cutter.cut(&text[at..], true) {
+                Cut::Row { end, next, quoted, .. } => {
+                    let row = &text[at..at + end];
+                    let (mut cells, mut scratch) = (Vec::new(), Vec::new());
+                    cut_cells(row, b',', quoted, &mut cells);
+                    let text = |cell: &Cell| String::from_utf8_lossy(cell.content(row, &mut scratch)).into_owned();
+                    found.push(cells.iter().map(text).collect());
+                    at += next;
+                }
+                Cut::Blank { next } | Cut::Broken { next, .. } => at += next,
+                cut => panic!("{cut:?}"),
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn rows_end_and_cells_are_quoted_in_every_usual_way() {
+        let check = |text: &str, expected: &[&[&str]]| assert_eq!(rows(text.as_bytes()), expected, "{text:?}");
+        check("a,b\nc,d\r\ne,f\rg,h", &[&["a", "b"], &["c", "d"], &["e", "f"], &["g", "h"]]);
+        check("\"a,\n\"\"x\"\"\",b\r\n", &[&["a,\n\"x\"", "b"]]);
+        check("\n\r\n\ra\n\n", &[&["a"]]);
+        check("5\" x,b\n", &[&["5\" x", "b"]]);
+        check("\"\"2,4\"\"\n", &[&["2", "4\"\""]]);
+        check("\"\",\"\"\n\"\"\"\"\n\"a\"b\n", &[&["", ""], &["\""], &["ab"]]);
+        check("a, b ,\" c \"", &[&["a", "b", " c "]]);
+        check("x,\"y\"", &[&["x", "y"]]);
+    }
+
+    #[test]
+    fn a_quote_left_open_rejects_line_by_line() {
+        let mut cutter = CsvCutter::new(b',', false);
+        assert!(matches!(cutter.cut(b"\"a\nb\n", false), Cut::More));
+        assert!(matches!(cutter.cut(b"\"a\nb\n", true), Cut::Broken { end: 2, next: 3, rule: "quote", .. }));
+        assert!(matches!(cutter.cut(b"b\n", true), Cut::Broken { end: 1, next: 2, .. }));
+    }
+}

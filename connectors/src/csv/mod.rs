@@ -1,0 +1,6 @@
+//! Delimited text: quotes after RFC 4180, every line end, with or without header. Quotes count only at a cell's start.
+
+pub mod decoder;
+pub mod reader;
+
+pub use reader::open;

@@ -1,0 +1,172 @@
+//! Files of delimited text.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ieum_model::connector::{BatchReader, Connector, ScanSpec};
+use ieum_model::dataset::{Dataset, Encoding, Export, TrailerRule};
+use ieum_model::error::{Error, Result};
+
+use super::decoder::{Cell, CsvCutter, CsvDecoder, cut_cells};
+use crate::convert::Columns;
+use crate::files::{self, Source};
+use crate::text::{CHUNK, Rows, TextReader, Window};
+use crate::{columns, control, encoding, export_of, nothing_matches};
+
+/// Opens the CSV export of `dataset` below `root`.
+///
+/// # Errors
+/// When no file matches, or the export cannot be a CSV.
+pub fn open(root: &Path, dataset: &Dataset) -> Result<Box<dyn Connector>> {
+    Ok(Box::new(CsvConnector::try_new(root, dataset, CHUNK)?))
+}
+
+/// A header row's bytes, and whether they hold a quote.
+type HeaderRow = (Vec<u8>, bool);
+
+pub(crate) struct CsvConnector {
+    root: PathBuf,
+    dataset: Dataset,
+    export: Export,
+    names: Vec<String>,
+    sizes: Vec<u64>,
+    chunk: usize,
+}
+
+impl CsvConnector {
+    pub(crate) fn try_new(root: &Path, dataset: &Dataset, chunk: usize) -> Result<Self> {
+        let export = export_of(dataset)?.clone();
+        let config = |message: &str| Err(Error::config(message).at("dataset", &dataset.code));
+        if !encoding::is_separator(export.delimiter) || !encoding::is_separator(export.list_separator) {
+            return config("delimiter and list separator must be ASCII, no letter, digit, quote or line end");
+        }
+        if !export.header && export.order.is_empty() {
+            return config("a CSV without header needs `order`");
+        }
+        if export.control.trailer == Some(TrailerRule::CountAndSums) {
+            return config("a CSV trailer carries a count, no sums: write `trailer = \"count\"`");
+        }
+        let names = files::find(root, &export.path)?;
+        if names.is_empty() {
+            return Err(nothing_matches(dataset, &export));
+        }
+        let sizes = files::sizes(root, &names)?;
+        Ok(Self { root: root.to_owned(), dataset: dataset.clone(), export, names, sizes, chunk })
+    }
+
+    fn delimiter(&self) -> u8 {
+        // Checked to be ASCII when opened.
+        self.export.delimiter as u8
+    }
+
+    /// The data rows of a file, and its header row's bytes if it has one.
+    fn rows(&self, name: &str) -> Result<(Rows<CsvCutter>, Option<HeaderRow>)> {
+        let mut window = Window::new(Source::open(&self.root, name)?, self.chunk);
+        window.require(3)?;
+        skip_mark(&mut window, self.export.encoding, name)?;
+        let cutter = CsvCutter::new(self.delimiter(), self.export.control.trailer.is_some());
+        let mut rows = Rows::new(window, cutter, 1);
+        if !self.export.header {
+            return Ok((rows, None));
+        }
+        let header = rows.advance()?.map(|piece| (rows.row(&piece).to_vec(), piece.is_quoted()));
+        match header {
+            Some(header) => Ok((rows, Some(header))),
+            None => Err(Error::contract("file has no header row").at("dataset", &self.dataset.code).at("export", name)),
+        }
+    }
+
+    fn header_names(&self, name: &str, row: &[u8], quoted: bool) -> Result<Vec<String>> {
+        let (mut cells, mut bytes, mut text) = (Vec::new(), Vec::new(), String::new());
+        cut_cells(row, self.delimiter(), quoted, &mut cells);
+        let mut decode = |cell: &Cell| {
+            let decoded = encoding::decode(self.export.encoding, cell.content(row, &mut bytes), &mut text);
+            decoded.map(|name| name.trim().to_owned()).ok_or_else(|| {
+                Error::contract("header is not in the encoding of the export")
+                    .at("dataset", &self.dataset.code)
+                    .at("export", name)
+                    .hint("compare `encoding` in the catalog with the file")
+            })
+        };
+        let mut names = cells.iter().map(&mut decode).collect::<Result<Vec<_>>>()?;
+        if names.len() > 1 && names.last().is_some_and(String::is_empty) {
+            names.pop();
+        }
+        Ok(names)
+    }
+
+    fn verify_trailer(&self, name: &str) -> Result<()> {
+        let (mut rows, _) = self.rows(name)?;
+        let mut counted = 0;
+        while rows.advance()?.is_some() {
+            counted += 1;
+        }
+        let declared = rows.trailer().and_then(|line| line.strip_prefix(b"#TRAILER")).and_then(|rest| {
+            let (separator, count) = rest.split_first()?;
+            (*separator == b',' || *separator == self.delimiter()).then(|| control::count(count.trim_ascii()))?
+        });
+        match declared {
+            Some(declared) => control::same_count(name, "trailer", declared, counted),
+            None => Err(Error::contract("last line is no trailer `#TRAILER,<count>`")
+                .at("export", name)
+                .at("counted", counted)
+                .hint("the file may be cut off; ask the holder to deliver it again")),
+        }
+    }
+}
+
+/// Moves past a UTF-8 byte order mark; refuses marks of other encodings.
+fn skip_mark(window: &mut Window, expected: Encoding, name: &str) -> Result<()> {
+    let found = match window.bytes() {
+        [0xEF, 0xBB, 0xBF, ..] if expected == Encoding::Utf8 => {
+            window.consume(3);
+            return Ok(());
+        }
+        [0xEF, 0xBB, 0xBF, ..] => "UTF-8",
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => "UTF-16",
+        _ => return Ok(()),
+    };
+    Err(Error::contract(format!("file starts with the byte order mark of {found}")).at("export", name))
+}
+
+impl Connector for CsvConnector {
+    fn partitions(&self) -> &[String] {
+        &self.names
+    }
+
+    fn partition_bytes(&self) -> &[u64] {
+        &self.sizes
+    }
+
+    fn open(&self, partition: usize, spec: &ScanSpec) -> Result<Box<dyn BatchReader>> {
+        let name = self.names.get(partition).ok_or_else(|| Error::internal("no such partition"))?;
+        let (rows, header) = self.rows(name)?;
+        let names = match header {
+            Some((row, quoted)) => self.header_names(name, &row, quoted)?,
+            None => self.export.order.clone(),
+        };
+        let borrowed: Vec<&str> = names.iter().map(String::as_str).collect();
+        let wanted = columns::locate(&self.dataset, &self.export, &borrowed, &spec.schema)
+            .map_err(|error| error.at("export", name))?;
+        let key = columns::key(spec)?.map(|at| wanted[at]);
+        let probe = spec.probe.as_ref().map(Arc::clone).zip(key);
+        let decoder = CsvDecoder::new(self.delimiter(), names.len(), wanted, probe);
+        let columns = Columns::try_new(Arc::clone(&spec.schema), self.export.encoding, self.export.list_separator)?;
+        Ok(Box::new(TextReader::new(rows, decoder, columns, spec)))
+    }
+
+    fn verify_control(&self) -> Result<()> {
+        for name in &self.names {
+            let checked = match self.export.control.manifest {
+                Some(_) => control::verify_manifest(&self.root, name),
+                None => Ok(()),
+            };
+            let checked = match self.export.control.trailer {
+                Some(_) => checked.and_then(|()| self.verify_trailer(name)),
+                None => checked,
+            };
+            checked.map_err(|error| error.at("dataset", &self.dataset.code))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,76 @@
+//! A cell's bytes to text. Cells are cut first and decoded alone, so a broken cell never harms its neighbours.
+//!
+//! CP949 trail bytes are `A-Z`, `a-z` and `0x81-0xFE` only: every other ASCII byte can be looked for bytewise.
+
+use encoding_rs::{DecoderResult, EUC_KR};
+use ieum_model::dataset::Encoding;
+
+/// The text of `bytes`, or `None` where they are not `encoding`. `scratch` holds it if it had to be translated.
+pub fn decode<'a>(encoding: Encoding, bytes: &'a [u8], scratch: &'a mut String) -> Option<&'a str> {
+    match encoding {
+        Encoding::Cp949 if !bytes.is_ascii() => cp949(bytes, scratch),
+        _ => std::str::from_utf8(bytes).ok(),
+    }
+}
+
+fn cp949<'a>(bytes: &[u8], scratch: &'a mut String) -> Option<&'a str> {
+    let mut decoder = EUC_KR.new_decoder_without_bom_handling();
+    scratch.clear();
+    scratch.reserve(decoder.max_utf8_buffer_length_without_replacement(bytes.len())?);
+    let (result, _) = decoder.decode_to_string_without_replacement(bytes, scratch, true);
+    matches!(result, DecoderResult::InputEmpty).then_some(scratch.as_str())
+}
+
+/// `bytes` without the half character that cutting a field by bytes can leave at its end.
+pub fn without_dangling(encoding: Encoding, bytes: &[u8]) -> &[u8] {
+    match encoding {
+        _ if bytes.last().is_none_or(u8::is_ascii) => bytes,
+        Encoding::Utf8 => match std::str::from_utf8(bytes) {
+            Err(error) if error.error_len().is_none() => &bytes[..error.valid_up_to()],
+            _ => bytes,
+        },
+        Encoding::Cp949 => {
+            let mut at = 0;
+            while at < bytes.len() {
+                at += if bytes[at].is_ascii() { 1 } else { 2 };
+            }
+            if at > bytes.len() { &bytes[..bytes.len() - 1] } else { bytes }
+        }
+    }
+}
+
+/// Whether `separator` can be looked for bytewise in any supported encoding and is no part of a value's grammar.
+pub fn is_separator(separator: char) -> bool {
+    separator.is_ascii() && !separator.is_ascii_alphanumeric() && !matches!(separator, '"' | '\n' | '\r' | '\0')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn syllables_outside_ks_x_1001_are_read() {
+        let (bytes, _, failed) = EUC_KR.encode("뷁똠샾 홍길동");
+        assert!(!failed);
+        assert_eq!(decode(Encoding::Cp949, &bytes, &mut String::new()), Some("뷁똠샾 홍길동"));
+        assert_eq!(decode(Encoding::Utf8, &bytes, &mut String::new()), None);
+    }
+
+    #[test]
+    fn no_separator_is_ever_a_trail_byte() {
+        for separator in (0..128_u8).filter(|byte| is_separator(char::from(*byte)) || b"\"\r\n".contains(byte)) {
+            for lead in 0x80..=0xFF_u8 {
+                assert_eq!(decode(Encoding::Cp949, &[lead, separator], &mut String::new()), None);
+            }
+        }
+    }
+
+    #[test]
+    fn half_a_syllable_at_the_end_is_dropped() {
+        let (bytes, ..) = EUC_KR.encode("홍길동");
+        let cut = without_dangling(Encoding::Cp949, &bytes[..5]);
+        assert_eq!(decode(Encoding::Cp949, cut, &mut String::new()), Some("홍길"));
+        assert_eq!(without_dangling(Encoding::Cp949, &bytes), &bytes[..]);
+        assert_eq!(without_dangling(Encoding::Utf8, &"홍길".as_bytes()[..5]), "홍".as_bytes());
+    }
+}

@@ -1,0 +1,142 @@
+//! Which files an export has, and how to open them: plain, `.gz` and `.zst`.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::{Component, Path};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use flate2::bufread::MultiGzDecoder;
+use ieum_model::error::{Error, ErrorKind, Result};
+
+/// Bytes asked of storage at a time.
+const STORAGE_READ: usize = 256 * 1024;
+
+/// The files that `pattern` matches below `root`, relative to it, in name order. Manifests (`.sha256`) are no exports.
+///
+/// # Errors
+/// When the pattern is malformed or leaves `root`, or a folder cannot be listed.
+pub fn find(root: &Path, pattern: &str) -> Result<Vec<String>> {
+    let inside = Path::new(pattern).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    if !inside {
+        return Err(Error::config("export path must stay below the exports folder").at("path", pattern));
+    }
+    let full = format!("{}/{pattern}", glob::Pattern::escape(&root.to_string_lossy()));
+    let paths = glob::glob(&full)
+        .map_err(|error| Error::config(format!("export path is not a pattern: {}", error.msg)).at("path", pattern))?;
+    let mut names = Vec::new();
+    for path in paths {
+        let path = path.map_err(|error| io_error(&error.path().to_string_lossy(), error.error()))?;
+        let relative = path.strip_prefix(root).unwrap_or(&path);
+        let is_manifest = path.extension().is_some_and(|extension| extension == "sha256");
+        if !is_manifest && path.is_file() {
+            names.push(relative.to_string_lossy().into_owned());
+        }
+    }
+    names.sort_unstable();
+    names.dedup();
+    Ok(names)
+}
+
+/// Bytes on storage of each file of `names`.
+///
+/// # Errors
+/// When a file cannot be looked at.
+pub fn sizes(root: &Path, names: &[String]) -> Result<Vec<u64>> {
+    let size =
+        |name: &String| root.join(name).metadata().map(|meta| meta.len()).map_err(|error| io_error(name, &error));
+    names.iter().map(size).collect()
+}
+
+/// A storage failure that a retry may help.
+pub(crate) fn io_error(name: &str, error: &io::Error) -> Error {
+    Error::new(ErrorKind::Temporary, format!("cannot read: {error}")).at("export", name)
+}
+
+/// A decompressed byte stream that knows how much of its file it has read.
+pub struct Source {
+    name: String,
+    stream: Box<dyn Read + Send>,
+    storage: Arc<AtomicU64>,
+    decompressed: u64,
+    compressed: bool,
+}
+
+impl Source {
+    /// Opens `name` below `root`; the extension says how it is compressed.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn open(root: &Path, name: &str) -> Result<Self> {
+        let file = File::open(root.join(name)).map_err(|error| io_error(name, &error))?;
+        let storage = Arc::new(AtomicU64::new(0));
+        let counted = Counted { inner: file, bytes: Arc::clone(&storage) };
+        let (stream, compressed): (Box<dyn Read + Send>, bool) = match Path::new(name).extension() {
+            Some(extension) if extension == "gz" => {
+                (Box::new(MultiGzDecoder::new(BufReader::with_capacity(STORAGE_READ, counted))), true)
+            }
+            Some(extension) if extension == "zst" => {
+                let buffered = BufReader::with_capacity(STORAGE_READ, counted);
+                let decoder = zstd::Decoder::with_buffer(buffered).map_err(|error| io_error(name, &error))?;
+                (Box::new(decoder), true)
+            }
+            _ => (Box::new(counted), false),
+        };
+        Ok(Self { name: name.to_owned(), stream, storage, decompressed: 0, compressed })
+    }
+
+    /// The file's name below the exports folder.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Bytes read from storage so far.
+    pub fn storage_bytes(&self) -> u64 {
+        self.storage.load(Ordering::Relaxed)
+    }
+
+    /// Fills `buffer` as far as the stream reaches; fewer bytes mean its end.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Contract`] when a compressed file is cut off or damaged, [`ErrorKind::Temporary`] when storage fails.
+    pub fn fill(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.stream.read(&mut buffer[filled..]) {
+                Ok(0) => break,
+                Ok(bytes) => {
+                    filled += bytes;
+                    self.decompressed += bytes as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.broken(&error)),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn broken(&self, error: &io::Error) -> Error {
+        if !self.compressed || error.raw_os_error().is_some() {
+            return io_error(&self.name, error);
+        }
+        let what = if error.kind() == io::ErrorKind::UnexpectedEof { "cut off" } else { "damaged" };
+        Error::contract(format!("compressed file is {what}"))
+            .at("export", &self.name)
+            .at("byte_offset", self.storage_bytes())
+            .at("decompressed_offset", self.decompressed)
+            .hint("ask the holder to deliver the file again")
+    }
+}
+
+struct Counted<R> {
+    inner: R,
+    bytes: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.inner.read(buffer)?;
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        Ok(bytes)
+    }
+}

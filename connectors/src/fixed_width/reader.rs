@@ -1,0 +1,161 @@
+//! Files of byte-counted records.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ieum_model::connector::{BatchReader, Connector, ScanSpec};
+use ieum_model::dataset::{Dataset, Encoding, Export, ItemType, TrailerRule};
+use ieum_model::error::{Error, Result};
+
+use super::decoder::{self, HEAD, Head, RecordCutter, RecordDecoder, SUM, TRAILER_HEAD};
+use crate::convert::{Columns, whole_number};
+use crate::files::{self, Source};
+use crate::text::{CHUNK, Rows, TextReader, Window};
+use crate::{columns, control, encoding, export_of, nothing_matches};
+
+/// Opens the fixed-width export of `dataset` below `root`.
+///
+/// # Errors
+/// When no file matches, or the export declares no layout.
+pub fn open(root: &Path, dataset: &Dataset) -> Result<Box<dyn Connector>> {
+    Ok(Box::new(FixedWidthConnector::try_new(root, dataset, CHUNK)?))
+}
+
+pub(crate) struct FixedWidthConnector {
+    root: PathBuf,
+    dataset: Dataset,
+    export: Export,
+    ranges: Vec<Range<usize>>,
+    names: Vec<String>,
+    sizes: Vec<u64>,
+    chunk: usize,
+}
+
+impl FixedWidthConnector {
+    pub(crate) fn try_new(root: &Path, dataset: &Dataset, chunk: usize) -> Result<Self> {
+        let export = export_of(dataset)?.clone();
+        if export.layout.is_empty() {
+            return Err(Error::config("a fixed_width export needs a `layout`").at("dataset", &dataset.code));
+        }
+        if !encoding::is_separator(export.list_separator) {
+            return Err(Error::config("list separator must be ASCII, no letter, digit, quote or line end")
+                .at("dataset", &dataset.code));
+        }
+        let names = files::find(root, &export.path)?;
+        if names.is_empty() {
+            return Err(nothing_matches(dataset, &export));
+        }
+        let (sizes, ranges) = (files::sizes(root, &names)?, decoder::ranges(&export.layout));
+        Ok(Self { root: root.to_owned(), dataset: dataset.clone(), export, ranges, names, sizes, chunk })
+    }
+
+    /// Byte ranges of the money fields that the trailer sums, in layout order.
+    fn summed(&self) -> Vec<Range<usize>> {
+        if self.export.control.trailer != Some(TrailerRule::CountAndSums) {
+            return Vec::new();
+        }
+        let is_money = |name: &str| {
+            let code = columns::code(&self.dataset, &self.export, name);
+            self.dataset.items.get(code).is_some_and(|item| item.item_type == ItemType::Amt)
+        };
+        let fields = self.export.layout.iter().zip(&self.ranges);
+        fields.filter(|(field, _)| is_money(&field.item)).map(|(_, range)| range.clone()).collect()
+    }
+
+    fn rows(&self, name: &str) -> Result<(Head, Rows<RecordCutter>)> {
+        let broken = |message: &str| Error::contract(message).at("dataset", &self.dataset.code).at("export", name);
+        let mut window = Window::new(Source::open(&self.root, name)?, self.chunk);
+        window.require(3)?;
+        if self.export.encoding == Encoding::Utf8 && window.bytes().starts_with(b"\xEF\xBB\xBF") {
+            window.consume(3);
+        }
+        window.require(HEAD)?;
+        let head = Head::parse(window.bytes()).ok_or_else(|| broken("file does not start with a header record"))?;
+        let data = self.ranges.last().map_or(0, |range| range.end);
+        let needed = HEAD.max(data).max(TRAILER_HEAD + SUM * self.summed().len());
+        if head.record_len < needed {
+            let message = format!("header declares records of {} bytes, the layout needs {needed}", head.record_len);
+            return Err(broken(&message));
+        }
+        window.require(head.record_len + 2)?;
+        let record = &window.bytes()[..head.record_len.min(window.bytes().len())];
+        if record.len() < head.record_len || memchr::memchr2(b'\n', b'\r', record).is_some() {
+            return Err(broken("header record is shorter than the record length it declares"));
+        }
+        let (lines, skip) = match window.bytes()[head.record_len..] {
+            [b'\r', b'\n', ..] => (true, 2),
+            [b'\n' | b'\r', ..] => (true, 1),
+            _ => (false, 0),
+        };
+        window.consume(head.record_len + skip);
+        Ok((head, Rows::new(window, RecordCutter::new(head.record_len, lines), 2)))
+    }
+
+    fn verify_totals(&self, name: &str) -> Result<()> {
+        let (head, mut rows) = self.rows(name)?;
+        let summed = self.summed();
+        let (mut counted, mut sums) = (0, vec![0_i128; summed.len()]);
+        while let Some(piece) = rows.advance()? {
+            counted += 1;
+            for (sum, range) in sums.iter_mut().zip(&summed) {
+                let amount = rows.row(&piece).get(range.clone()).and_then(|field| std::str::from_utf8(field).ok());
+                *sum += i128::from(amount.and_then(whole_number).unwrap_or(0));
+            }
+        }
+        let trailer = rows.trailer().ok_or_else(|| {
+            Error::contract("trailer record is missing")
+                .at("export", name)
+                .at("declared", head.data_count)
+                .at("counted", counted)
+        })?;
+        let (declared, declared_sums) = decoder::trailer(trailer, summed.len())
+            .ok_or_else(|| Error::contract("trailer record cannot be read").at("export", name))?;
+        control::same_count(name, "header", head.data_count, counted)?;
+        control::same_count(name, "trailer", declared, counted)?;
+        match declared_sums.iter().zip(&sums).position(|(declared, sum)| declared != sum) {
+            None => Ok(()),
+            Some(at) => Err(Error::contract("a sum in the trailer does not agree with the data records")
+                .at("export", name)
+                .at("sum", at + 1)
+                .at("declared", declared)
+                .at("counted", counted)),
+        }
+    }
+}
+
+impl Connector for FixedWidthConnector {
+    fn partitions(&self) -> &[String] {
+        &self.names
+    }
+
+    fn partition_bytes(&self) -> &[u64] {
+        &self.sizes
+    }
+
+    fn open(&self, partition: usize, spec: &ScanSpec) -> Result<Box<dyn BatchReader>> {
+        let name = self.names.get(partition).ok_or_else(|| Error::internal("no such partition"))?;
+        let (_, rows) = self.rows(name)?;
+        let names: Vec<&str> = self.export.layout.iter().map(|field| field.item.as_str()).collect();
+        let located = columns::locate(&self.dataset, &self.export, &names, &spec.schema)
+            .map_err(|error| error.at("export", name))?;
+        let wanted: Vec<Range<usize>> = located.iter().map(|&at| self.ranges[at].clone()).collect();
+        let key = columns::key(spec)?.map(|at| wanted[at].clone());
+        let probe = spec.probe.as_ref().map(Arc::clone).zip(key);
+        let decoder = RecordDecoder::new(self.export.encoding, wanted, probe);
+        let columns = Columns::try_new(Arc::clone(&spec.schema), self.export.encoding, self.export.list_separator)?;
+        Ok(Box::new(TextReader::new(rows, decoder, columns, spec)))
+    }
+
+    fn verify_control(&self) -> Result<()> {
+        for name in &self.names {
+            let manifest = match self.export.control.manifest {
+                Some(_) => control::verify_manifest(&self.root, name),
+                None => Ok(()),
+            };
+            let checked = manifest.and_then(|()| self.verify_totals(name));
+            checked.map_err(|error| error.at("dataset", &self.dataset.code))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,68 @@
+//! Exports in, Arrow batches out: one folder a format, all behind [`ieum_model::connector::Connector`].
+//!
+//! ```text
+//!  export file ─► files ──► text ─────────► decoder ────────────────► batches
+//!                 gz, zst   rows cut,        key cell ─► probe ─► miss: filtered
+//!                 opened    numbered           └► hit: wanted cells ─► encoding ─► convert
+//!                             └► control: manifest, trailer, sums          └► reject, complete
+//! ```
+//!
+//! | module | knows |
+//! |---|---|
+//! | [`csv`], [`fixed_width`], [`parquet`] | one format each: `decoder` (bytes, no files), `reader` (files, partitions) |
+//! | [`files`] | which files an export has, and how to open them |
+//! | [`text`] | what text formats share: the window on a file, its rows, the batch loop |
+//! | [`columns`] | which column of a file is which item |
+//! | [`encoding`], [`convert`] | a cell's bytes → text → typed column |
+//! | [`control`] | how a file proves that it is complete |
+//! | `contract` (tests) | the behaviours that every text connector passes |
+
+pub mod columns;
+#[cfg(test)]
+pub mod contract;
+pub mod control;
+pub mod convert;
+pub mod csv;
+pub mod encoding;
+pub mod files;
+pub mod fixed_width;
+pub mod parquet;
+pub mod text;
+
+use std::path::Path;
+
+use ieum_model::connector::Connector;
+use ieum_model::dataset::{Dataset, Export, Format};
+use ieum_model::error::{Error, Result};
+
+/// What was found of a dataset's export.
+pub enum Found {
+    /// No file matches the export's path: the holder has not delivered.
+    Missing,
+    /// The export, ready to be read.
+    Export(Box<dyn Connector>),
+}
+
+/// Finds the export of `dataset` below `exports_root` and opens the connector of its format.
+///
+/// # Errors
+/// When the dataset declares no export, or declares one that cannot be read.
+pub fn connect(exports_root: &Path, dataset: &Dataset) -> Result<Found> {
+    let export = export_of(dataset)?;
+    if files::find(exports_root, &export.path)?.is_empty() {
+        return Ok(Found::Missing);
+    }
+    match export.format {
+        Format::Csv => csv::open(exports_root, dataset).map(Found::Export),
+        Format::FixedWidth => fixed_width::open(exports_root, dataset).map(Found::Export),
+        Format::Parquet => Ok(parquet::open(exports_root, dataset)?.map_or(Found::Missing, Found::Export)),
+    }
+}
+
+fn export_of(dataset: &Dataset) -> Result<&Export> {
+    dataset.export.as_ref().ok_or_else(|| Error::config("dataset has no export").at("dataset", &dataset.code))
+}
+
+fn nothing_matches(dataset: &Dataset, export: &Export) -> Error {
+    Error::contract("no export file matches").at("dataset", &dataset.code).at("path", &export.path)
+}

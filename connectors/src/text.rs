@@ -1,0 +1,342 @@
+//! What text formats share: a window on a file, its rows one after the other, and the loop from rows to batches.
+//!
+//! ```text
+//!  Source ─► Window ─► Rows (asks the format's Cutter) ─► TextReader (asks the format's Decode) ─► batches, rejects
+//! ```
+
+use std::sync::Arc;
+
+use arrow::record_batch::RecordBatch;
+use ieum_model::connector::{BatchReader, ReadCounts, Reject, RejectSink, ScanSpec};
+use ieum_model::error::{Error, Result};
+
+use crate::convert::Columns;
+use crate::files::Source;
+
+/// Bytes read at a time. A row that is cut by the end of the window is carried over.
+pub const CHUNK: usize = 1024 * 1024;
+
+/// A row above this is no row: a quote was never closed, or the file is something else.
+pub const MAX_ROW: usize = 16 * 1024 * 1024;
+
+/// A window on the decompressed file.
+pub struct Window {
+    source: Source,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    chunk: usize,
+    offset: u64,
+    at_end: bool,
+}
+
+impl Window {
+    /// A window that grows by `chunk` bytes.
+    pub fn new(source: Source, chunk: usize) -> Self {
+        Self { source, buffer: Vec::new(), start: 0, end: 0, chunk: chunk.max(1), offset: 0, at_end: false }
+    }
+
+    /// The bytes in sight.
+    pub fn bytes(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
+    /// Whether nothing follows the bytes in sight.
+    pub fn at_end(&self) -> bool {
+        self.at_end
+    }
+
+    /// Offset of the first byte in sight.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Moves on by `bytes`.
+    pub fn consume(&mut self, bytes: usize) {
+        self.start += bytes;
+        self.offset += bytes as u64;
+    }
+
+    /// Brings more bytes in sight.
+    ///
+    /// # Errors
+    /// When the file cannot be read on, or a row does not end within [`MAX_ROW`].
+    pub fn grow(&mut self) -> Result<()> {
+        if self.end - self.start >= MAX_ROW {
+            return Err(Error::contract(format!("a row does not end within {} MiB", MAX_ROW / (1024 * 1024)))
+                .at("export", self.source.name())
+                .at("byte_offset", self.offset)
+                .hint("look for a quote that is not closed"));
+        }
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        if self.buffer.len() < self.end + self.chunk {
+            self.buffer.resize(self.end + self.chunk, 0);
+        }
+        let filled = self.source.fill(&mut self.buffer[self.end..self.end + self.chunk])?;
+        self.at_end = filled < self.chunk;
+        self.end += filled;
+        Ok(())
+    }
+
+    /// Brings at least `bytes` in sight, or all that is left.
+    ///
+    /// # Errors
+    /// As [`Window::grow`].
+    pub fn require(&mut self, bytes: usize) -> Result<()> {
+        while !self.at_end && self.bytes().len() < bytes {
+            self.grow()?;
+        }
+        Ok(())
+    }
+}
+
+/// End of the first line and start of the next, whatever the line end: LF, CRLF or bare CR. `None`: more bytes needed.
+pub fn line_end(bytes: &[u8], at_end: bool) -> Option<(usize, usize)> {
+    match memchr::memchr2(b'\n', b'\r', bytes) {
+        Some(end) => after_line_end(bytes, end, at_end).map(|next| (end, next)),
+        None => (at_end && !bytes.is_empty()).then_some((bytes.len(), bytes.len())),
+    }
+}
+
+/// Where the line after the line end at `end` starts. `None`: more bytes needed.
+pub fn after_line_end(bytes: &[u8], end: usize, at_end: bool) -> Option<usize> {
+    match (bytes[end], bytes.get(end + 1)) {
+        (b'\r', Some(b'\n')) => Some(end + 2),
+        (b'\r', None) if !at_end => None,
+        _ => Some(end + 1),
+    }
+}
+
+/// What stands at the start of the window.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// More bytes are needed; never returned where none follow.
+    More,
+    /// An empty line.
+    Blank {
+        /// Start of what follows.
+        next: usize,
+    },
+    /// A data row.
+    Row {
+        /// End of its bytes, line end not included.
+        end: usize,
+        /// Start of what follows.
+        next: usize,
+        /// Lines it spans.
+        lines: u64,
+        /// Whether it holds a quote.
+        quoted: bool,
+    },
+    /// Bytes that are no row.
+    Broken {
+        /// Their end.
+        end: usize,
+        /// Start of what follows.
+        next: usize,
+        /// Rule they break.
+        rule: &'static str,
+        /// What was expected.
+        reason: &'static str,
+    },
+    /// The trailer; nothing may follow.
+    Trailer {
+        /// End of its bytes.
+        end: usize,
+        /// Start of what follows.
+        next: usize,
+    },
+}
+
+/// Cuts rows of one format. Pure: the same bytes are cut the same way, however they come in sight.
+pub trait Cutter: Send {
+    /// What stands at the start of `bytes`, which are not empty.
+    fn cut(&mut self, bytes: &[u8], at_end: bool) -> Cut;
+}
+
+/// A row and its place; its bytes are [`Rows::row`].
+#[derive(Debug, Clone, Copy)]
+pub struct Piece {
+    len: usize,
+    line: u64,
+    offset: u64,
+    quoted: bool,
+    broken: Option<(&'static str, &'static str)>,
+}
+
+impl Piece {
+    /// Whether the row holds a quote.
+    pub fn is_quoted(&self) -> bool {
+        self.quoted
+    }
+}
+
+/// The rows of a file, one after the other.
+pub struct Rows<C> {
+    window: Window,
+    cutter: C,
+    line: u64,
+    pending: usize,
+    trailer: Option<Vec<u8>>,
+}
+
+impl<C: Cutter> Rows<C> {
+    /// The rows from the window's place on, which is on line `line`.
+    pub fn new(window: Window, cutter: C, line: u64) -> Self {
+        Self { window, cutter, line, pending: 0, trailer: None }
+    }
+
+    /// The next row, `None` at the end.
+    ///
+    /// # Errors
+    /// When the file cannot be read on, or rows follow its trailer.
+    pub fn advance(&mut self) -> Result<Option<Piece>> {
+        loop {
+            self.window.consume(std::mem::take(&mut self.pending));
+            if self.window.bytes().is_empty() {
+                if self.window.at_end() {
+                    return Ok(None);
+                }
+                self.window.grow()?;
+                continue;
+            }
+            let (line, offset) = (self.line, self.window.offset());
+            let piece = match self.cutter.cut(self.window.bytes(), self.window.at_end()) {
+                Cut::More => {
+                    self.window.grow()?;
+                    continue;
+                }
+                Cut::Blank { next } => {
+                    (self.pending, self.line) = (next, line + 1);
+                    continue;
+                }
+                Cut::Trailer { end, next } if self.trailer.is_none() => {
+                    self.trailer = Some(self.window.bytes()[..end].to_vec());
+                    (self.pending, self.line) = (next, line + 1);
+                    continue;
+                }
+                Cut::Row { end, next, lines, quoted } => {
+                    (self.pending, self.line) = (next, line + lines);
+                    Piece { len: end, line, offset, quoted, broken: None }
+                }
+                Cut::Broken { end, next, rule, reason } => {
+                    (self.pending, self.line) = (next, line + 1);
+                    Piece { len: end, line, offset, quoted: false, broken: Some((rule, reason)) }
+                }
+                Cut::Trailer { .. } => return Err(self.after_trailer()),
+            };
+            return if self.trailer.is_some() { Err(self.after_trailer()) } else { Ok(Some(piece)) };
+        }
+    }
+
+    fn after_trailer(&self) -> Error {
+        Error::contract("rows follow the trailer").at("export", self.name()).at("byte_offset", self.window.offset())
+    }
+
+    /// Bytes of the row last returned.
+    pub fn row(&self, piece: &Piece) -> &[u8] {
+        &self.window.bytes()[..piece.len]
+    }
+
+    /// The trailer, once met.
+    pub fn trailer(&self) -> Option<&[u8]> {
+        self.trailer.as_deref()
+    }
+
+    /// The file's name below the exports folder.
+    pub fn name(&self) -> &str {
+        self.window.source.name()
+    }
+}
+
+/// What became of a row.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Appended to the batch.
+    Kept,
+    /// Turned away by the probe.
+    Filtered,
+    /// Could not be read.
+    Rejected {
+        /// Rule it breaks.
+        rule: &'static str,
+        /// Position in the schema of the column concerned.
+        column: Option<usize>,
+        /// What was expected.
+        reason: &'static str,
+    },
+}
+
+/// Decodes rows of one format.
+pub trait Decode: Send {
+    /// Asks the probe first; appends the wanted cells of `row` only for a hit.
+    fn decode(&mut self, row: &[u8], quoted: bool, columns: &mut Columns) -> Verdict;
+}
+
+/// Rows to batches and rejects.
+pub struct TextReader<C, D> {
+    rows: Rows<C>,
+    decoder: D,
+    columns: Columns,
+    schema: arrow::datatypes::SchemaRef,
+    rejects: Arc<dyn RejectSink>,
+    batch_rows: usize,
+    counts: ReadCounts,
+}
+
+impl<C: Cutter, D: Decode> TextReader<C, D> {
+    /// Reads `rows` with `decoder` into `columns`, as `spec` wants.
+    pub fn new(rows: Rows<C>, decoder: D, columns: Columns, spec: &ScanSpec) -> Self {
+        let (schema, rejects) = (Arc::clone(&spec.schema), Arc::clone(&spec.rejects));
+        Self { rows, decoder, columns, schema, rejects, batch_rows: spec.batch_rows, counts: ReadCounts::default() }
+    }
+
+    fn reject(&self, piece: &Piece, rule: &'static str, column: Option<usize>, reason: &str) -> Result<()> {
+        self.rejects.reject(Reject {
+            source: self.rows.name().to_owned(),
+            line: piece.line,
+            byte_offset: piece.offset,
+            rule,
+            column: column.map(|at| self.schema.field(at).name().clone()),
+            reason: reason.to_owned(),
+            raw: self.rows.row(piece).to_vec(),
+        })
+    }
+}
+
+impl<C: Cutter, D: Decode> BatchReader for TextReader<C, D> {
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            let mut at_end = true;
+            while let Some(piece) = self.rows.advance()? {
+                let verdict = match piece.broken {
+                    Some((rule, reason)) => Verdict::Rejected { rule, column: None, reason },
+                    None => self.decoder.decode(self.rows.row(&piece), piece.quoted, &mut self.columns),
+                };
+                match verdict {
+                    Verdict::Kept => self.counts.kept += 1,
+                    Verdict::Filtered => self.counts.filtered += 1,
+                    Verdict::Rejected { rule, column, reason } => {
+                        self.reject(&piece, rule, column, reason)?;
+                        self.counts.rejected += 1;
+                    }
+                }
+                self.counts.read += 1;
+                if self.columns.is_full(self.batch_rows) {
+                    at_end = false;
+                    break;
+                }
+            }
+            let batch = self.columns.finish()?;
+            if batch.is_some() || at_end {
+                return Ok(batch);
+            }
+        }
+    }
+
+    fn counts(&self) -> ReadCounts {
+        ReadCounts { bytes: self.rows.window.source.storage_bytes(), ..self.counts }
+    }
+}

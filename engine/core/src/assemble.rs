@@ -1,0 +1,244 @@
+//! assemble: shards of requests, one after the other; inside a shard, requests in parallel on rayon.
+
+use std::collections::BTreeMap;
+
+use ieum_model::check::CheckedRequest;
+use ieum_model::error::{Error, ErrorKind, Result};
+use ieum_model::outcome::{Outcome, Reason};
+use ieum_privacy::{DomainKey, KeyDomain};
+use rayon::prelude::*;
+
+use crate::bundle::{self, Answer, Document, DocumentRows, Head, ShardRows};
+use crate::manifest::RequestCounts;
+use crate::night::{BundleFormat, Course, Courses, Layout, Night};
+use crate::reach;
+use crate::sink::{Output, OutputWriter};
+use crate::stage;
+
+/// The answers of a night.
+pub struct Assembly {
+    /// Answers by request and line; `None` for a fallback line that was not needed.
+    pub answers: Vec<Vec<Option<Answer>>>,
+    /// Counts of requests.
+    pub requests: RequestCounts,
+}
+
+impl Assembly {
+    /// Document lines by outcome.
+    pub fn outcomes(&self) -> BTreeMap<String, u64> {
+        let mut counts = BTreeMap::new();
+        for answer in self.answers.iter().flatten().flatten() {
+            *counts.entry(answer.outcome.code().to_owned()).or_default() += 1;
+        }
+        counts
+    }
+}
+
+/// Assembles and writes every bundle.
+///
+/// # Errors
+/// When the stage cannot be read or the output not written.
+pub fn assemble(night: &Night, courses: &Courses, output: &mut Output) -> Result<Assembly> {
+    if night.settings.format == BundleFormat::Parquet {
+        return Err(Error::config("Parquet bundles are not written yet").hint("set format = \"json\""));
+    }
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(night.settings.threads)
+        .build()
+        .map_err(|error| Error::new(ErrorKind::Temporary, format!("threads cannot be started: {error}")))?;
+    let domains = recipient_keys(night);
+    let sources = sources(courses);
+    let mut writers = Bundles::default();
+    let mut answers = Vec::with_capacity(night.checked.requests.len());
+    let size = night.settings.shard_requests.max(1) as usize;
+    for (shard, requests) in (0u32..).zip(night.checked.requests.chunks(size)) {
+        let rows = pool.install(|| read_shard(night, output, &sources, shard))?;
+        let first = shard as usize * size;
+        let make = |(offset, request)| one(night, courses, &rows, &domains, first + offset, request);
+        let made: Vec<Made> = pool.install(|| requests.par_iter().enumerate().map(make).collect());
+        for (request, (lines, bytes)) in requests.iter().zip(made) {
+            answers.push(lines);
+            if let Some(bytes) = bytes {
+                writers.write(night.settings.layout, request, &bytes, output)?;
+            }
+        }
+    }
+    writers.finish(output)?;
+    let requests = count(&night.checked.requests, &answers);
+    Ok(Assembly { answers, requests })
+}
+
+fn recipient_keys(night: &Night) -> BTreeMap<&str, DomainKey> {
+    let recipients = night.checked.requests.iter().map(|request| request.recipient.as_str());
+    let mut keys = BTreeMap::new();
+    for recipient in recipients {
+        keys.entry(recipient).or_insert_with(|| night.master.derive(&KeyDomain::recipient(recipient)));
+    }
+    keys
+}
+
+fn sources(courses: &Courses) -> BTreeMap<String, String> {
+    let name = |course: &Course| match course {
+        Course::Read(source) => Some((source.name(), source.dataset.clone())),
+        Course::Decided(..) => None,
+    };
+    courses.lines.iter().filter_map(name).collect()
+}
+
+fn read_shard(night: &Night, output: &Output, sources: &BTreeMap<String, String>, shard: u32) -> Result<ShardRows> {
+    let folder = output.stage_folder();
+    let read = |(name, dataset): (&String, &String)| {
+        let order =
+            night.catalog.datasets.get(dataset).map(|dataset| dataset.record_order.as_slice()).unwrap_or_default();
+        let batch = stage::read_shard(&folder, name, shard, order)?;
+        Ok(batch.map(|batch| (name.clone(), DocumentRows::new(batch))))
+    };
+    sources.par_iter().map(read).filter_map(Result::transpose).collect()
+}
+
+/// Answers of a request's lines, and its bundle's bytes.
+type Made = (Vec<Option<Answer>>, Option<Vec<u8>>);
+
+/// The answers of one request, and its bundle unless the request is refused as a whole.
+fn one(
+    night: &Night,
+    courses: &Courses,
+    rows: &ShardRows,
+    domains: &BTreeMap<&str, DomainKey>,
+    ordinal: usize,
+    request: &CheckedRequest,
+) -> Made {
+    let mut answers: Vec<Option<Answer>> = Vec::with_capacity(request.lines.len());
+    let mut documents = Vec::new();
+    let mut items: Vec<Vec<String>> = request.lines.iter().map(|line| line.items.clone()).collect();
+    items.iter_mut().for_each(|items| items.sort());
+    for (offset, line) in request.lines.iter().enumerate() {
+        let number = courses.first_line[ordinal] + u32::try_from(offset).unwrap_or(u32::MAX);
+        if line.fallback_of.as_deref().is_some_and(|of| found(request, &answers, of)) {
+            answers.push(None);
+            continue;
+        }
+        let (answer, found) = match &courses.lines[number as usize] {
+            Course::Decided(outcome, reason) => (Answer { outcome: *outcome, reason: *reason, records: 0 }, None),
+            Course::Read(source) => {
+                let found = rows.get(&source.name()).map(|rows| (rows, rows.range(number)));
+                (answer(found.as_ref().map_or(0, |(_, range)| range.len()), !line.withheld.is_empty()), found)
+            }
+        };
+        answers.push(Some(answer));
+        documents.push(Document { dataset: &line.document, items: &items[offset], answer, rows: found });
+    }
+    if request.refusal.is_some() {
+        return (answers, None);
+    }
+    let subject = subject(domains, &request.recipient, courses, ordinal);
+    let as_of = night.as_of.to_string();
+    let head = Head {
+        request,
+        subject: subject.as_deref(),
+        as_of: &as_of,
+        key: (night.master.key_id(), night.master.epoch()),
+    };
+    let mut out = Vec::with_capacity(1024);
+    bundle::write_json(&mut out, &head, &documents);
+    out.push(b'\n');
+    (answers, Some(out))
+}
+
+fn found(request: &CheckedRequest, answers: &[Option<Answer>], dataset: &str) -> bool {
+    let provided = |answer: &Answer| matches!(answer.outcome, Outcome::Provided | Outcome::Partial);
+    let earlier = request.lines.iter().zip(answers).filter(|(line, _)| line.document == dataset);
+    earlier.filter_map(|(_, answer)| answer.as_ref()).any(provided)
+}
+
+fn answer(records: usize, withheld: bool) -> Answer {
+    let (outcome, reason) = match (records, withheld) {
+        (0, _) => (Outcome::NotFound, Some(Reason::NotFound)),
+        (_, true) => (Outcome::Partial, Some(Reason::R03)),
+        (_, false) => (Outcome::Provided, None),
+    };
+    Answer { outcome, reason, records: records as u64 }
+}
+
+/// The recipient's name for the subject: made from the first identifier the request names, once per request.
+fn subject(domains: &BTreeMap<&str, DomainKey>, recipient: &str, courses: &Courses, ordinal: usize) -> Option<String> {
+    let keys = &courses.keys[ordinal];
+    let preferred = ["person", "ci", "patient", "business", "corporation"];
+    let named = preferred.iter().find_map(|space| keys.get_key_value(*space)).or_else(|| keys.first_key_value());
+    let (space, keys) = named?;
+    let pseudonym = domains.get(recipient)?.pseudonym(reach::space_of(space), keys.first()?.as_bytes());
+    String::from_utf8(ieum_privacy::encode(&pseudonym).to_vec()).ok()
+}
+
+/// Open bundle files: packed ones by recipient and service.
+#[derive(Default)]
+struct Bundles {
+    packed: BTreeMap<String, (OutputWriter, Vec<u8>)>,
+}
+
+impl Bundles {
+    fn write(&mut self, layout: Layout, request: &CheckedRequest, bytes: &[u8], output: &mut Output) -> Result<()> {
+        let id = &request.request.request_id;
+        if layout == Layout::PerRequest {
+            return output.put(&format!("bundles/per_request/{}/{id}.json", request.recipient), bytes);
+        }
+        let service = request.service.as_deref().unwrap_or("documents");
+        let name = format!("bundles/packed/{}/{service}", request.recipient);
+        if !self.packed.contains_key(&name) {
+            let writer = output.create(&format!("{name}.ndjson"))?;
+            self.packed.insert(name.clone(), (writer, b"request_id,offset,bytes\n".to_vec()));
+        }
+        let (writer, index) = self.packed.get_mut(&name).ok_or_else(|| Error::internal("bundle file is gone"))?;
+        let offset = writer.append(bytes)?;
+        index.extend_from_slice(format!("{id},{offset},{}\n", bytes.len()).as_bytes());
+        Ok(())
+    }
+
+    fn finish(self, output: &mut Output) -> Result<()> {
+        for (name, (writer, index)) in self.packed {
+            output.keep(writer)?;
+            output.put(&format!("{name}.index.csv"), &index)?;
+        }
+        Ok(())
+    }
+}
+
+fn count(requests: &[CheckedRequest], answers: &[Vec<Option<Answer>>]) -> RequestCounts {
+    let mut counts = RequestCounts { requests: requests.len() as u64, ..RequestCounts::default() };
+    for (request, answers) in requests.iter().zip(answers) {
+        let outcomes: Vec<Outcome> = answers.iter().flatten().map(|answer| answer.outcome).collect();
+        let slot = match standing(request, &outcomes) {
+            Standing::Delivered => &mut counts.delivered,
+            Standing::Partial => &mut counts.partial,
+            Standing::Refused => &mut counts.refused,
+            Standing::Delayed => &mut counts.delayed,
+        };
+        *slot += 1;
+    }
+    counts
+}
+
+enum Standing {
+    Delivered,
+    Partial,
+    Refused,
+    Delayed,
+}
+
+/// Refused: nothing may be delivered. Delayed: nothing is, and something is still to come. Delivered: every line has its
+/// final answer in full. Partial: the rest.
+fn standing(request: &CheckedRequest, outcomes: &[Outcome]) -> Standing {
+    let closed = |o: &Outcome| matches!(o, Outcome::Refused | Outcome::Withdrawn | Outcome::NoConsent);
+    let full =
+        |o: &Outcome| matches!(o, Outcome::Provided | Outcome::NotFound | Outcome::Ambiguous | Outcome::NotReachable);
+    let carries = outcomes.iter().any(|o| matches!(o, Outcome::Provided | Outcome::Partial));
+    if request.refusal.is_some() || outcomes.iter().all(closed) {
+        Standing::Refused
+    } else if outcomes.iter().all(full) {
+        Standing::Delivered
+    } else if !carries && outcomes.contains(&Outcome::Delayed) {
+        Standing::Delayed
+    } else {
+        Standing::Partial
+    }
+}

@@ -1,0 +1,156 @@
+//! link and permit: one plan per dataset, requests as the build side, and no identifier above the join.
+//!
+//! ```text
+//!  stage ◄─ permit: CASE WHEN shape IN (…) THEN item END ◄─ drop the key ◄─ ⋈ key ◄─ ExportScanExec
+//!                                                                           └─ requests(line, shape, key)
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use arrow::array::{ArrayRef, StringArray, UInt32Array};
+use arrow::datatypes::{DataType, Field, Schema};
+use arrow::record_batch::RecordBatch;
+use datafusion::dataframe::DataFrame;
+use datafusion::datasource::MemTable;
+use datafusion::logical_expr::{JoinType, col, in_list, lit, when};
+use datafusion::prelude::SessionContext;
+use futures::StreamExt;
+use ieum_model::connector::{Connector, ReadCounts, RejectSink};
+use ieum_model::dataset::Dataset;
+use ieum_model::error::{Error, Result};
+
+use crate::reach::identifier_kind;
+use crate::scan::{ExportTable, KEY, Scan, WantedKeys};
+use crate::{from_arrow, from_datafusion};
+
+/// Column of the line ordinal, the only thing that says whose a row is above the join.
+pub const LINE: &str = "__line";
+const SHAPE: &str = "__shape";
+const WANTED: &str = "__wanted";
+
+/// One document line of a request, ready to be linked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedLine {
+    /// Line ordinal of the night.
+    pub line: u32,
+    /// Canonical keys by which the subject is found; several where a bridge led to several.
+    pub keys: Vec<String>,
+    /// Items that may be delivered, sorted.
+    pub items: Vec<String>,
+}
+
+/// Everything one dataset's plan is made from.
+pub struct GatherSpec {
+    /// The dataset.
+    pub dataset: Arc<Dataset>,
+    /// Its export.
+    pub connector: Arc<dyn Connector>,
+    /// Key column the lines are found by.
+    pub key_column: String,
+    /// Key space of that column.
+    pub space: String,
+    /// The lines, in line order.
+    pub lines: Vec<WantedLine>,
+    /// Where unreadable rows go.
+    pub rejects: Arc<dyn RejectSink>,
+}
+
+/// Distinct item lists of the lines: requests that ask for the same items share a shape.
+fn shapes(lines: &[WantedLine]) -> BTreeMap<&[String], u32> {
+    let distinct: BTreeSet<&[String]> = lines.iter().map(|line| line.items.as_slice()).collect();
+    (0u32..).zip(distinct).map(|(shape, items)| (items, shape)).collect()
+}
+
+/// A dataset's plan, with the counters its scan fills.
+pub struct Gather {
+    /// The plan up to permit.
+    pub plan: DataFrame,
+    /// Counts of the source, complete once the stream has ended.
+    pub counts: Arc<Mutex<ReadCounts>>,
+}
+
+/// Plans one dataset: rows out are `__line` and the union of the requested items, in no order.
+///
+/// # Errors
+/// When the plan cannot be built.
+///
+/// # Privacy
+/// The key leaves at the join; cells that a line may not have are null.
+pub fn plan(context: &SessionContext, spec: &GatherSpec) -> Result<Gather> {
+    let shapes = shapes(&spec.lines);
+    let union: BTreeSet<&str> = spec.lines.iter().flat_map(|line| &line.items).map(String::as_str).collect();
+    let fields: Vec<Field> = union.iter().map(|code| spec.dataset.column_field(code)).collect();
+    let keys = spec.lines.iter().flat_map(|line| &line.keys).map(|key| Box::from(key.as_bytes()));
+    let kind = identifier_kind(&spec.space);
+    let counts = Arc::new(Mutex::new(ReadCounts::default()));
+    let scan = Scan {
+        dataset: spec.dataset.code.clone(),
+        connector: Arc::clone(&spec.connector),
+        columns: Arc::new(Schema::new(fields)),
+        key_column: Field::new(&spec.key_column, DataType::Utf8, true),
+        kind,
+        probe: Arc::new(WantedKeys::new(kind, keys)),
+        rejects: Arc::clone(&spec.rejects),
+        counts: Arc::clone(&counts),
+    };
+    let export = context.read_table(Arc::new(ExportTable(Arc::new(scan)))).map_err(from_datafusion)?;
+    let requests = context.read_table(Arc::new(request_table(&spec.lines, &shapes)?)).map_err(from_datafusion)?;
+    let linked = requests.join(export, JoinType::Inner, &[WANTED], &[KEY], None).map_err(from_datafusion)?;
+    let mut columns = vec![col(LINE)];
+    for item in &union {
+        columns.push(permit(item, &shapes)?);
+    }
+    Ok(Gather { plan: linked.select(columns).map_err(from_datafusion)?, counts })
+}
+
+/// The item where the line's shape may have it, null elsewhere.
+fn permit(item: &str, shapes: &BTreeMap<&[String], u32>) -> Result<datafusion::prelude::Expr> {
+    let name = || datafusion::prelude::ident(item);
+    let allowed: Vec<u32> =
+        shapes.iter().filter(|(items, _)| items.iter().any(|code| code == item)).map(|(_, shape)| *shape).collect();
+    if allowed.len() == shapes.len() {
+        return Ok(name());
+    }
+    let listed = in_list(col(SHAPE), allowed.into_iter().map(lit).collect(), false);
+    Ok(when(listed, name()).end().map_err(from_datafusion)?.alias(item))
+}
+
+/// One row per line and key.
+fn request_table(lines: &[WantedLine], shapes: &BTreeMap<&[String], u32>) -> Result<MemTable> {
+    let rows = || lines.iter().flat_map(|line| line.keys.iter().map(move |key| (line, key)));
+    let line: UInt32Array = rows().map(|(line, _)| line.line).collect();
+    let shape: UInt32Array = rows().map(|(line, _)| shapes[line.items.as_slice()]).collect();
+    let key: StringArray = rows().map(|(_, key)| Some(key.as_str())).collect();
+    let schema = Arc::new(Schema::new(vec![
+        Field::new(LINE, DataType::UInt32, false),
+        Field::new(SHAPE, DataType::UInt32, false),
+        Field::new(WANTED, DataType::Utf8, false),
+    ]));
+    let columns: Vec<ArrayRef> = vec![Arc::new(line), Arc::new(shape), Arc::new(key)];
+    let batch = RecordBatch::try_new(Arc::clone(&schema), columns).map_err(from_arrow)?;
+    MemTable::try_new(schema, vec![vec![batch]]).map_err(from_datafusion)
+}
+
+/// Runs a plan and hands its batches on as they come.
+///
+/// # Errors
+/// Whatever a reader or an operator met; nothing of the dataset counts then.
+pub async fn execute(gather: Gather, mut take: impl FnMut(RecordBatch) -> Result<()>) -> Result<ReadCounts> {
+    let mut stream = gather.plan.execute_stream().await.map_err(from_datafusion)?;
+    while let Some(batch) = stream.next().await {
+        take(batch.map_err(from_datafusion)?)?;
+    }
+    let counts = *gather.counts.lock().map_err(|_| Error::internal("a reader stopped while counting"))?;
+    if counts.balances() { Ok(counts) } else { Err(unbalanced(&counts)) }
+}
+
+fn unbalanced(counts: &ReadCounts) -> Error {
+    Error::new(
+        ieum_model::error::ErrorKind::Integrity,
+        format!(
+            "rows are not accounted for: read {} is not kept {} + filtered {} + rejected {}",
+            counts.read, counts.kept, counts.filtered, counts.rejected
+        ),
+    )
+}

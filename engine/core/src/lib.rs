@@ -1,0 +1,63 @@
+//! The machine: one night from checked requests to a committed output. The only crate that names DataFusion types.
+//!
+//! ```text
+//!  gather:    connector ─► scan ─► link ─► permit ─► stage          one DataFusion plan per dataset
+//!  assemble:  stage ─► bundle (nested row, pseudonym) ─► sink        one shard of requests after the other
+//! ```
+//!
+//! Read [`night`] first: it walks the steps in this order.
+//!
+//! | module | step |
+//! |---|---|
+//! | [`reach`] | which key column and wave reads which dataset, and why one is not reachable |
+//! | [`scan`] | a connector as a DataFusion source; keys are made canonical and probed here |
+//! | [`gather`] | link and permit as one plan per dataset |
+//! | [`stage`] | matched, permitted rows on disk, by shard of requests |
+//! | [`bundle`] | one nested row a request, as JSON |
+//! | [`sink`] | written aside, digested, committed once, manifest last |
+//! | [`explain`], [`verify`] | what would be read, and whether a finished output is whole |
+
+pub mod assemble;
+pub mod bundle;
+pub mod explain;
+pub mod gather;
+pub mod manifest;
+pub mod night;
+pub mod reach;
+mod records;
+pub mod scan;
+mod session;
+pub mod sink;
+pub mod stage;
+pub mod verify;
+
+use ieum_model::error::{Error, ErrorKind};
+
+/// A DataFusion failure in the words of the workspace; an [`Error`] that travelled through it comes out unchanged.
+pub(crate) fn from_datafusion(error: datafusion::error::DataFusionError) -> Error {
+    use datafusion::error::DataFusionError;
+    match error.find_root() {
+        DataFusionError::External(inner) => match inner.downcast_ref::<Error>() {
+            Some(ours) => ours.clone(),
+            None => Error::internal(inner.to_string()),
+        },
+        DataFusionError::ResourcesExhausted(message) => {
+            Error::new(ErrorKind::Temporary, format!("the memory limit does not hold this night: {message}"))
+                .hint("raise --memory, or lower --shard-requests and --threads")
+        }
+        other => Error::internal(other.to_string()),
+    }
+}
+
+/// An I/O failure on the output side, with the path it concerns.
+pub(crate) fn from_io(error: &std::io::Error, path: &std::path::Path) -> Error {
+    let full = error.kind() == std::io::ErrorKind::StorageFull;
+    let hint =
+        if full { "free space on the output's file system and run again" } else { "check the folder's owner and mode" };
+    Error::new(ErrorKind::Temporary, format!("output cannot be written: {error}")).at("path", path.display()).hint(hint)
+}
+
+/// An Arrow failure; on our own batches it is our bug.
+pub(crate) fn from_arrow(error: arrow::error::ArrowError) -> Error {
+    Error::internal(error.to_string())
+}

@@ -1,0 +1,258 @@
+//! scan: a connector as a DataFusion source. Identifiers live here: keys are made canonical and probed before a row is
+//! decoded; the canonical key leaves as the column [`KEY`], which `link` drops.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use arrow::array::{Array, ArrayRef, AsArray, StringBuilder};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::error::{DataFusionError, Result as DfResult};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::{Expr, TableType};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, ReplaceChildrenOptions,
+};
+use ieum_model::connector::{Connector, KeyProbe, ReadCounts, RejectSink, ScanSpec};
+use ieum_model::error::Error;
+use ieum_privacy::normalize::{self, IdentifierKind};
+use rustc_hash::FxHashSet;
+
+use crate::session::BATCH_ROWS;
+
+/// Name of the canonical key column between scan and link.
+pub const KEY: &str = "__key";
+
+/// The wanted keys of one key space, canonical. Shared by every dataset read by that space.
+pub struct WantedKeys {
+    kind: IdentifierKind,
+    keys: FxHashSet<Box<[u8]>>,
+}
+
+impl WantedKeys {
+    /// The set of `keys`, already canonical.
+    pub fn new(kind: IdentifierKind, keys: impl IntoIterator<Item = Box<[u8]>>) -> Self {
+        Self { kind, keys: keys.into_iter().collect() }
+    }
+}
+
+impl KeyProbe for WantedKeys {
+    fn may_match(&self, raw_key: &[u8]) -> bool {
+        thread_local! { static CANONICAL: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) } }
+        if self.keys.contains(raw_key) {
+            return true;
+        }
+        CANONICAL.with_borrow_mut(|canonical| {
+            normalize::normalize(self.kind, raw_key, canonical);
+            self.keys.contains(canonical.as_slice())
+        })
+    }
+}
+
+/// What one scan reads: columns, key and probe, and where it counts.
+pub struct Scan {
+    /// Dataset code.
+    pub dataset: String,
+    /// The export.
+    pub connector: Arc<dyn Connector>,
+    /// Columns handed on, without [`KEY`].
+    pub columns: SchemaRef,
+    /// The key column of the export.
+    pub key_column: Field,
+    /// How its values are made canonical.
+    pub kind: IdentifierKind,
+    /// The wanted keys.
+    pub probe: Arc<dyn KeyProbe>,
+    /// Where unreadable rows go.
+    pub rejects: Arc<dyn RejectSink>,
+    /// Counts of the partitions that were read to their end.
+    pub counts: Arc<Mutex<ReadCounts>>,
+}
+
+impl fmt::Debug for Scan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scan").field("dataset", &self.dataset).finish_non_exhaustive()
+    }
+}
+
+impl Scan {
+    fn schema(&self) -> SchemaRef {
+        let mut fields = vec![Arc::new(Field::new(KEY, DataType::Utf8, true))];
+        fields.extend(self.columns.fields().iter().cloned());
+        Arc::new(Schema::new(fields))
+    }
+
+    fn spec(&self) -> ScanSpec {
+        let mut fields: Vec<_> = self.columns.fields().iter().cloned().collect();
+        if self.columns.field_with_name(self.key_column.name()).is_err() {
+            fields.push(Arc::new(self.key_column.clone()));
+        }
+        ScanSpec {
+            schema: Arc::new(Schema::new(fields)),
+            key_column: self.key_column.name().clone(),
+            probe: Some(Arc::clone(&self.probe)),
+            rejects: Arc::clone(&self.rejects),
+            batch_rows: BATCH_ROWS,
+        }
+    }
+
+    /// Canonical key first, then the wanted columns.
+    fn arrange(&self, batch: &RecordBatch) -> Result<RecordBatch, Error> {
+        let missing = || Error::internal("connector left out a column").at("dataset", &self.dataset);
+        let raw = batch.column_by_name(self.key_column.name()).ok_or_else(missing)?;
+        let mut columns: Vec<ArrayRef> = vec![canonical_keys(self.kind, raw)];
+        for field in self.columns.fields() {
+            columns.push(Arc::clone(batch.column_by_name(field.name()).ok_or_else(missing)?));
+        }
+        RecordBatch::try_new(self.schema(), columns).map_err(crate::from_arrow)
+    }
+
+    fn read(&self, partition: usize, mut emit: impl FnMut(RecordBatch) -> bool) -> Result<(), Error> {
+        let mut reader = self.connector.open(partition, &self.spec())?;
+        while let Some(batch) = reader.next_batch()? {
+            if !emit(self.arrange(&batch)?) {
+                return Ok(());
+            }
+        }
+        let mut counts = self.counts.lock().map_err(|_| Error::internal("a reader stopped while counting"))?;
+        *counts += reader.counts();
+        Ok(())
+    }
+}
+
+/// Canonical form of a text column of raw keys; null and empty stay null.
+fn canonical_keys(kind: IdentifierKind, raw: &ArrayRef) -> ArrayRef {
+    let raw = raw.as_string::<i32>();
+    let mut out = StringBuilder::with_capacity(raw.len(), raw.value_data().len());
+    let mut canonical = Vec::new();
+    for value in raw.iter() {
+        let text = value.and_then(|value| {
+            normalize::normalize(kind, value.as_bytes(), &mut canonical);
+            std::str::from_utf8(&canonical).ok().filter(|text| !text.is_empty())
+        });
+        out.append_option(text);
+    }
+    Arc::new(out.finish())
+}
+
+/// The scan as DataFusion sees it in a logical plan.
+#[derive(Debug)]
+pub struct ExportTable(pub Arc<Scan>);
+
+#[async_trait]
+impl TableProvider for ExportTable {
+    fn schema(&self) -> SchemaRef {
+        self.0.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        Ok(Arc::new(ExportScanExec::try_new(Arc::clone(&self.0), projection.cloned())?))
+    }
+}
+
+/// Reads the partitions of an export, one stream each.
+#[derive(Debug)]
+pub struct ExportScanExec {
+    scan: Arc<Scan>,
+    projection: Option<Vec<usize>>,
+    properties: Arc<PlanProperties>,
+}
+
+impl ExportScanExec {
+    fn try_new(scan: Arc<Scan>, projection: Option<Vec<usize>>) -> DfResult<Self> {
+        let schema = match &projection {
+            Some(indices) => Arc::new(scan.schema().project(indices)?),
+            None => scan.schema(),
+        };
+        let partitions = Partitioning::UnknownPartitioning(scan.connector.partitions().len());
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(schema),
+            partitions,
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        );
+        Ok(Self { scan, projection, properties: Arc::new(properties) })
+    }
+}
+
+impl DisplayAs for ExportScanExec {
+    fn fmt_as(&self, _t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let columns: Vec<&str> = self.scan.columns.fields().iter().map(|field| field.name().as_str()).collect();
+        write!(
+            f,
+            "ExportScanExec: dataset={}, partitions={}, key={} (probed first), columns=[{}]",
+            self.scan.dataset,
+            self.scan.connector.partitions().len(),
+            self.scan.key_column.name(),
+            columns.join(", ")
+        )
+    }
+}
+
+impl ExecutionPlan for ExportScanExec {
+    fn name(&self) -> &'static str {
+        "ExportScanExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![]
+    }
+
+    fn apply_expressions(
+        &self,
+        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DfResult<TreeNodeRecursion>,
+    ) -> DfResult<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        _children: Vec<Arc<dyn ExecutionPlan>>,
+        _options: ReplaceChildrenOptions,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn with_new_children(self: Arc<Self>, _children: Vec<Arc<dyn ExecutionPlan>>) -> DfResult<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn execute(&self, partition: usize, _context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
+        /// Batches that may wait between the blocking reader and the join.
+        const WAITING_BATCHES: usize = 2;
+        let mut builder = RecordBatchReceiverStreamBuilder::new(self.schema(), WAITING_BATCHES);
+        let sender = builder.tx();
+        let (scan, projection) = (Arc::clone(&self.scan), self.projection.clone());
+        builder.spawn_blocking(move || {
+            let emit = |batch: RecordBatch| {
+                let projected = match &projection {
+                    Some(indices) => batch.project(indices).map_err(DataFusionError::from),
+                    None => Ok(batch),
+                };
+                sender.blocking_send(projected).is_ok()
+            };
+            scan.read(partition, emit).map_err(|error| DataFusionError::External(Box::new(error)))
+        });
+        Ok(builder.build())
+    }
+}

@@ -1,0 +1,176 @@
+//! sink: everything is written aside, digested on the way, and committed by one rename; the manifest stands last.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use ieum_model::error::{Error, ErrorKind, Result};
+use sha2::{Digest, Sha256};
+
+use crate::from_io;
+use crate::manifest::{Manifest, OutputFile, hex};
+
+/// An output that is being written; nothing of it can be mistaken for a finished one.
+pub struct Output {
+    aside: PathBuf,
+    target: PathBuf,
+    files: Vec<OutputFile>,
+    _lock: File,
+}
+
+/// A file of the output, digested while it is written.
+pub struct OutputWriter {
+    path: PathBuf,
+    relative: String,
+    out: BufWriter<File>,
+    digest: Sha256,
+    bytes: u64,
+}
+
+impl OutputWriter {
+    /// Appends bytes; the offset at which they begin.
+    ///
+    /// # Errors
+    /// When the disk does not take them.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<u64> {
+        let offset = self.bytes;
+        self.out.write_all(bytes).map_err(|error| from_io(&error, &self.path))?;
+        self.digest.update(bytes);
+        self.bytes += bytes.len() as u64;
+        Ok(offset)
+    }
+
+    fn close(mut self) -> Result<OutputFile> {
+        self.out.flush().map_err(|error| from_io(&error, &self.path))?;
+        Ok(OutputFile { path: self.relative, bytes: self.bytes, sha256: hex(&self.digest.finalize()) })
+    }
+}
+
+fn beside(target: &Path, suffix: &str) -> PathBuf {
+    let mut name = target.file_name().unwrap_or_default().to_os_string();
+    name.push(suffix);
+    target.with_file_name(name)
+}
+
+fn create_folder(path: &Path) -> Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| from_io(&error, path))
+}
+
+impl Output {
+    /// Begins an output that will stand at `target`; what a killed run left aside is removed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Locked`] when another run writes to the same target, [`ErrorKind::Config`] when a committed output
+    /// stands there already.
+    pub fn begin(target: &Path) -> Result<Self> {
+        if target.exists() {
+            return Err(Error::config("the output folder holds a committed run")
+                .at("path", target.display())
+                .hint("give another --out or --date, or move the folder away"));
+        }
+        if let Some(parent) = target.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            create_folder(parent)?;
+        }
+        let lock_path = beside(target, ".lock");
+        let lock = fs::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&lock_path)
+            .map_err(|error| from_io(&error, &lock_path))?;
+        lock.try_lock().map_err(|_| {
+            Error::new(ErrorKind::Locked, "another run writes to this output")
+                .at("lock", lock_path.display())
+                .hint("wait for it to end")
+        })?;
+        let aside = beside(target, ".partial");
+        if aside.exists() {
+            fs::remove_dir_all(&aside).map_err(|error| from_io(&error, &aside))?;
+        }
+        create_folder(&aside)?;
+        let output = Self { aside, target: target.into(), files: Vec::new(), _lock: lock };
+        create_folder(&output.stage_folder())?;
+        Ok(output)
+    }
+
+    /// Folder of the stage, removed at commit.
+    pub fn stage_folder(&self) -> PathBuf {
+        self.aside.join(".stage")
+    }
+
+    /// Opens a file of the output; `relative` is made from validated ids only.
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn create(&self, relative: &str) -> Result<OutputWriter> {
+        let path = self.aside.join(relative);
+        if let Some(parent) = path.parent() {
+            create_folder(parent)?;
+        }
+        let file = fs::OpenOptions::new()
+            .create_new(true)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|error| from_io(&error, &path))?;
+        Ok(OutputWriter { path, relative: relative.into(), out: BufWriter::new(file), digest: Sha256::new(), bytes: 0 })
+    }
+
+    /// Closes a file and keeps its digest for the manifest.
+    ///
+    /// # Errors
+    /// When its last bytes cannot be written.
+    pub fn keep(&mut self, writer: OutputWriter) -> Result<()> {
+        self.files.push(writer.close()?);
+        Ok(())
+    }
+
+    /// Writes a whole file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn put(&mut self, relative: &str, bytes: &[u8]) -> Result<()> {
+        let mut writer = self.create(relative)?;
+        writer.append(bytes)?;
+        self.keep(writer)
+    }
+
+    /// Commits: stage away, manifest last, one rename. Returns the manifest as written.
+    ///
+    /// # Errors
+    /// When anything cannot be made durable; the target does not exist then.
+    pub fn commit(mut self, mut manifest: Manifest) -> Result<Manifest> {
+        let stage = self.stage_folder();
+        fs::remove_dir_all(&stage).map_err(|error| from_io(&error, &stage))?;
+        self.files.sort_by(|a, b| a.path.cmp(&b.path));
+        manifest.files = std::mem::take(&mut self.files);
+        manifest.run_digest = manifest.digest()?;
+        let path = self.aside.join("manifest.json");
+        let mut file = File::create(&path).map_err(|error| from_io(&error, &path))?;
+        file.write_all(&manifest.encode()?).map_err(|error| from_io(&error, &path))?;
+        sync_file_system(&file).map_err(|error| from_io(&error, &path))?;
+        fs::rename(&self.aside, &self.target).map_err(|error| from_io(&error, &self.target))?;
+        if let Some(parent) = self.target.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            let folder = File::open(parent).map_err(|error| from_io(&error, parent))?;
+            folder.sync_all().map_err(|error| from_io(&error, parent))?;
+        }
+        let _ = fs::remove_file(beside(&self.target, ".lock"));
+        Ok(manifest)
+    }
+
+    /// Removes what was written: a dry run, or a failed one.
+    pub fn abandon(self) {
+        let _ = fs::remove_dir_all(&self.aside);
+        let _ = fs::remove_file(beside(&self.target, ".lock"));
+    }
+}
+
+/// One `syncfs` for all files of the output: a hundred thousand single syncs cost minutes.
+#[allow(unsafe_code)]
+fn sync_file_system(file: &File) -> std::io::Result<()> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: the descriptor is open for the whole call, and syncfs takes nothing else.
+    if unsafe { libc::syncfs(file.as_raw_fd()) } == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}

@@ -1,0 +1,95 @@
+//! verify: every digest, count and identity of a finished output, offline.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ieum_model::error::{Error, ErrorKind, Result};
+use serde::Serialize;
+
+use crate::manifest::{Manifest, sha256_hex};
+
+/// What was verified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VerifyReport {
+    /// Files whose digest agrees.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Requests answered.
+    pub requests: u64,
+    /// The run's digest.
+    pub run_digest: String,
+}
+
+fn broken(message: impl Into<String>, path: &Path) -> Error {
+    Error::new(ErrorKind::Integrity, message)
+        .at("path", path.display())
+        .hint("do not use this output; run the night again")
+}
+
+/// Verifies the output in `folder`.
+///
+/// # Errors
+/// [`ErrorKind::Integrity`] at the first digest, count or identity that does not hold, or file that is missing or extra.
+pub fn verify(folder: &Path) -> Result<VerifyReport> {
+    let manifest = read_manifest(folder)?;
+    let mut listed = BTreeSet::from([folder.join("manifest.json")]);
+    let mut bytes = 0;
+    for file in &manifest.files {
+        let path = folder.join(&file.path);
+        let content = fs::read(&path).map_err(|error| broken(format!("file cannot be read: {error}"), &path))?;
+        if content.len() as u64 != file.bytes || sha256_hex(&content) != file.sha256 {
+            return Err(broken("file differs from the manifest", &path));
+        }
+        bytes += file.bytes;
+        listed.insert(path);
+    }
+    for path in files_below(folder)? {
+        if !listed.contains(&path) {
+            return Err(broken("file is not in the manifest", &path));
+        }
+    }
+    identities(&manifest, folder)?;
+    Ok(VerifyReport {
+        files: manifest.files.len() as u64,
+        bytes,
+        requests: manifest.requests.requests,
+        run_digest: manifest.run_digest,
+    })
+}
+
+fn read_manifest(folder: &Path) -> Result<Manifest> {
+    let path = folder.join("manifest.json");
+    let bytes = fs::read(&path).map_err(|error| broken(format!("no committed run: {error}"), &path))?;
+    let manifest: Manifest =
+        serde_json::from_slice(&bytes).map_err(|error| broken(format!("manifest cannot be read: {error}"), &path))?;
+    if manifest.encode()? != bytes || manifest.digest()? != manifest.run_digest {
+        return Err(broken("manifest differs from its digest", &path));
+    }
+    Ok(manifest)
+}
+
+fn identities(manifest: &Manifest, folder: &Path) -> Result<()> {
+    if !manifest.requests.balances() {
+        return Err(broken("requests are not accounted for", folder));
+    }
+    match manifest.sources.iter().find(|(_, c)| c.read != c.kept + c.filtered + c.rejected) {
+        Some((source, _)) => Err(broken(format!("rows of `{source}` are not accounted for"), folder)),
+        None => Ok(()),
+    }
+}
+
+fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
+    let failed = |error: std::io::Error| broken(format!("folder cannot be read: {error}"), folder);
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.is_dir() {
+            files.extend(files_below(&path)?);
+        } else {
+            files.push(path);
+        }
+    }
+    Ok(files)
+}

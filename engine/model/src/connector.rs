@@ -1,0 +1,128 @@
+//! The seam between formats and the machine. A connector knows of a night only a projection and a key probe.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+
+use crate::error::Result;
+
+/// The set of wanted keys. A probe may let a wrong row pass, never lose a right one.
+pub trait KeyProbe: Send + Sync {
+    /// Whether a row whose key column holds these bytes could be wanted. The bytes are as they stand in the export
+    /// (encoded, quotes and padding removed); the probe normalizes them itself.
+    fn may_match(&self, raw_key: &[u8]) -> bool;
+}
+
+/// A row that could not be read, complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reject {
+    /// File below the exports folder.
+    pub source: String,
+    /// Line (from 1) of a text file, record number (from 1) otherwise.
+    pub line: u64,
+    /// Offset of the row's first byte in the decompressed file.
+    pub byte_offset: u64,
+    /// Rule that the row breaks: `ragged`, `encoding`, `type`, `quote`, `length`.
+    pub rule: &'static str,
+    /// Column concerned, if one is.
+    pub column: Option<String>,
+    /// What was expected; no value of the row.
+    pub reason: String,
+    /// The row's bytes as they stand in the file.
+    pub raw: Vec<u8>,
+}
+
+/// Takes the rows that could not be read.
+pub trait RejectSink: Send + Sync {
+    /// Takes one row.
+    ///
+    /// # Errors
+    /// When the reject cannot be kept; the run must then stop, because nothing may be lost.
+    fn reject(&self, reject: Reject) -> Result<()>;
+}
+
+/// What a night wants of an export.
+#[derive(Clone)]
+pub struct ScanSpec {
+    /// Columns to decode, by item code; the only ones that are.
+    pub schema: SchemaRef,
+    /// The column of `schema` that `probe` is asked about.
+    pub key_column: String,
+    /// The wanted keys; `None` reads every row.
+    pub probe: Option<Arc<dyn KeyProbe>>,
+    /// Where unreadable rows go.
+    pub rejects: Arc<dyn RejectSink>,
+    /// Rows per batch at most.
+    pub batch_rows: usize,
+}
+
+/// Counts of one partition; `read = kept + filtered + rejected`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReadCounts {
+    /// Data rows met.
+    pub read: u64,
+    /// Rows handed on in batches.
+    pub kept: u64,
+    /// Rows the probe turned away.
+    pub filtered: u64,
+    /// Rows that could not be read.
+    pub rejected: u64,
+    /// Bytes read from storage.
+    pub bytes: u64,
+}
+
+impl ReadCounts {
+    /// Whether every row is accounted for.
+    pub fn balances(&self) -> bool {
+        self.read == self.kept + self.filtered + self.rejected
+    }
+}
+
+impl std::ops::AddAssign for ReadCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.read += other.read;
+        self.kept += other.kept;
+        self.filtered += other.filtered;
+        self.rejected += other.rejected;
+        self.bytes += other.bytes;
+    }
+}
+
+/// Batches of one partition, in file order.
+pub trait BatchReader: Send {
+    /// The next batch with exactly the columns of [`ScanSpec::schema`]; `None` at the end.
+    ///
+    /// # Errors
+    /// When the file cannot be read on: truncated, wrong encoding, unknown column.
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>>;
+
+    /// What was read so far.
+    fn counts(&self) -> ReadCounts;
+}
+
+/// A dataset's export in one format.
+pub trait Connector: Send + Sync {
+    /// The files, below the exports folder, in name order; each is one partition.
+    fn partitions(&self) -> &[String];
+
+    /// Bytes of each partition on storage, in the order of [`Connector::partitions`].
+    fn partition_bytes(&self) -> &[u64];
+
+    /// Opens one partition.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or does not have the columns of `spec`.
+    fn open(&self, partition: usize, spec: &ScanSpec) -> Result<Box<dyn BatchReader>>;
+
+    /// Checks the control totals of every partition: manifest digest, header and trailer counts, sums.
+    ///
+    /// # Errors
+    /// [`crate::error::ErrorKind::Contract`] when one does not agree; the holder is then left out of the night.
+    fn verify_control(&self) -> Result<()>;
+}
+
+/// `schema` restricted to `names`, in the order of `names`; names it lacks are left out.
+pub fn project(schema: &Schema, names: &[&str]) -> Schema {
+    Schema::new(names.iter().filter_map(|name| schema.field_with_name(name).ok().cloned()).collect::<Vec<_>>())
+}

@@ -1,0 +1,354 @@
+//! A dataset: the contract between a data holder (보유기관) and ieum, and how the holder writes its export.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field};
+use serde::Deserialize;
+
+/// The type of an item, as the official standard terms name the domains (공공데이터 공통표준용어).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ItemType {
+    /// Resident registration number, 13 digits.
+    Rrno,
+    /// Foreigner registration number, 13 digits.
+    Frno,
+    /// Business registration number, 10 digits.
+    Brno,
+    /// Corporation registration number, 13 digits.
+    Crno,
+    /// Passport number, 9 characters.
+    Pno,
+    /// Driver licence number, 12 digits.
+    Dln,
+    /// Parcel number, 19 digits.
+    Pnu,
+    /// Vehicle identification number.
+    Vin,
+    /// Vehicle registration number.
+    Vhrno,
+    /// Linkage information (연계정보), 88 characters.
+    Ci,
+    /// Calendar date.
+    Date,
+    /// Year and month, `YYYYMM`.
+    Ym,
+    /// Year, `YYYY`.
+    Year,
+    /// Date and time, `YYYYMMDDHHMMSS`.
+    Dt,
+    /// Money, whole won.
+    Amt,
+    /// Integer.
+    Int,
+    /// Decimal number, kept as text so that no digit is lost.
+    Dec,
+    /// `Y` or `N`.
+    Flag,
+    /// Code of a code list; leading zeros are kept.
+    Code,
+    /// Short text.
+    Str,
+    /// Long text.
+    Text,
+}
+
+impl ItemType {
+    /// Arrow type of one value: `Int64` for money and integers, `Date32` for dates, `Utf8` for everything else.
+    pub fn value_type(self) -> DataType {
+        match self {
+            Self::Amt | Self::Int => DataType::Int64,
+            Self::Date => DataType::Date32,
+            _ => DataType::Utf8,
+        }
+    }
+}
+
+/// Sensitivity class of an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+pub enum Sensitivity {
+    /// 고유식별정보: resident, passport, licence and foreigner numbers (개인정보보호법 시행령 19조).
+    U,
+    /// Another direct identifier.
+    D,
+    /// A quasi-identifier.
+    Q,
+    /// 민감정보 (개인정보보호법 시행령 18조).
+    S,
+    /// Income, asset, tax or payment value.
+    F,
+    /// Personal data of a third person; delivered only with a reason (refusal ground R03).
+    T,
+    /// General.
+    G,
+}
+
+/// One item of a dataset.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Item {
+    /// Korean name.
+    pub name_ko: String,
+    /// Official standard abbreviation, accepted as an alias of the item's code.
+    #[serde(default)]
+    pub std: Option<String>,
+    /// Type of one value.
+    #[serde(rename = "type")]
+    pub item_type: ItemType,
+    /// Sensitivity class.
+    pub sensitivity: Sensitivity,
+    /// Whether a record holds several values.
+    #[serde(default)]
+    pub list: bool,
+    /// Whether the item is in the default minimum set.
+    #[serde(default)]
+    pub default: bool,
+}
+
+impl Item {
+    /// The Arrow field of this item under `code`: nullable, a list for repeated items.
+    pub fn field(&self, code: &str) -> Field {
+        let value = self.item_type.value_type();
+        let data_type = if self.list { DataType::List(Arc::new(Field::new("item", value, true))) } else { value };
+        Field::new(code, data_type, true)
+    }
+}
+
+/// A column that holds an identifier, and the key space the identifier lives in.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Key {
+    /// Column of the export, by item code; need not be an item that can be requested.
+    pub item: String,
+    /// Key space: `person`, `business`, `corporation`, `parcel`, …
+    pub space: String,
+}
+
+/// A way from one key space to another that this dataset knows.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mapping {
+    /// Column that holds the known key; the dataset's key or one of its other keys.
+    pub from: String,
+    /// Column that holds the key it leads to.
+    pub to: String,
+    /// Key space of `to`.
+    pub space: String,
+}
+
+/// How far the evidence for a dataset's items goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum Basis {
+    /// A statute lists the items.
+    L,
+    /// A statute lists part of them.
+    P,
+    /// A public interface, file layout or profile names them.
+    A,
+    /// The document's existence is verified, its items are general knowledge.
+    N,
+    /// Document and items are general knowledge.
+    K,
+}
+
+/// Format of an export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// Delimited text.
+    Csv,
+    /// Byte-counted records (전문).
+    FixedWidth,
+    /// Parquet.
+    Parquet,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Csv => "csv",
+            Self::FixedWidth => "fixed_width",
+            Self::Parquet => "parquet",
+        })
+    }
+}
+
+/// Character encoding of a text export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Encoding {
+    /// UTF-8, with or without a byte order mark.
+    #[default]
+    #[serde(alias = "utf8")]
+    Utf8,
+    /// CP949 (windows-949), the superset of EUC-KR.
+    #[serde(alias = "euc-kr")]
+    Cp949,
+}
+
+/// How an export proves that it is complete.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Control {
+    /// `count`: header and trailer records carry the number of data records.
+    #[serde(default)]
+    pub trailer: Option<TrailerRule>,
+    /// `sha256`: a file named like the export plus `.sha256` holds its digest, as `sha256sum` writes it.
+    #[serde(default)]
+    pub manifest: Option<ManifestRule>,
+}
+
+/// What the trailer record of an export carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrailerRule {
+    /// The number of data records.
+    Count,
+    /// The number of data records, then one sum per money item of the layout, in layout order.
+    CountAndSums,
+}
+
+/// How the manifest of an export is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ManifestRule {
+    /// SHA-256 of the file's bytes.
+    Sha256,
+}
+
+/// One field of a fixed-width layout; positions follow from the order and the widths.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LayoutField {
+    /// Column name.
+    pub item: String,
+    /// Width in bytes of the encoded text.
+    pub bytes: usize,
+}
+
+/// How a holder writes this dataset.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Export {
+    /// Format.
+    pub format: Format,
+    /// Character encoding of text formats.
+    #[serde(default)]
+    pub encoding: Encoding,
+    /// Whether the first row of a CSV names the columns.
+    #[serde(default = "yes")]
+    pub header: bool,
+    /// Field delimiter of a CSV, one ASCII character.
+    #[serde(default = "comma")]
+    pub delimiter: char,
+    /// Separator of the values of a repeated item inside one cell, one ASCII character.
+    #[serde(default = "pipe")]
+    pub list_separator: char,
+    /// Glob below the run's exports folder; `.gz` and `.zst` are decompressed.
+    pub path: String,
+    /// Export column → item code, for columns not named by the item's code or standard abbreviation.
+    #[serde(default)]
+    pub columns: BTreeMap<String, String>,
+    /// Column names in file order: needed for a CSV without header.
+    #[serde(default)]
+    pub order: Vec<String>,
+    /// Fields of a data record after its head, for `fixed_width`.
+    #[serde(default)]
+    pub layout: Vec<LayoutField>,
+    /// Share of unreadable rows above which the export breaks its contract.
+    #[serde(default)]
+    pub max_reject_ratio: f64,
+    /// How the export proves that it is complete.
+    #[serde(default)]
+    pub control: Control,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn comma() -> char {
+    ','
+}
+
+fn pipe() -> char {
+    '|'
+}
+
+/// A dataset and the contract its holder keeps.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dataset {
+    /// Code, unique in the catalog.
+    pub code: String,
+    /// Korean name.
+    pub name_ko: String,
+    /// Code of the data holder.
+    pub holder: String,
+    /// Legal category (민원처리법 시행령 7조의3⑦).
+    pub category: String,
+    /// How far the evidence for the items goes.
+    pub basis: Basis,
+    /// The source behind `basis`.
+    #[serde(default)]
+    pub basis_note: Option<String>,
+    /// The key the export is joined on.
+    pub key: Key,
+    /// Further key columns it can be joined on, in order of preference.
+    #[serde(default)]
+    pub other_keys: Vec<Key>,
+    /// Ways from one key space to another.
+    #[serde(default)]
+    pub maps: Vec<Mapping>,
+    /// Items that order a person's records.
+    #[serde(default)]
+    pub record_order: Vec<String>,
+    /// Days an export stays fresh after its date.
+    #[serde(default)]
+    pub validity_days: Option<u32>,
+    /// Whether own data may be transferred at all (court-trial information may not: 전자정부법 43조의2).
+    #[serde(default = "yes")]
+    pub transferable: bool,
+    /// Items by code.
+    pub items: BTreeMap<String, Item>,
+    /// Named item lists (일반/상세/특정).
+    #[serde(default)]
+    pub views: BTreeMap<String, Vec<String>>,
+    /// How the holder writes it; a dataset without one cannot be read by a run.
+    #[serde(default)]
+    pub export: Option<Export>,
+}
+
+impl Dataset {
+    /// Codes of the default minimum items, in code order; all items but third-person ones where none is marked.
+    pub fn default_items(&self) -> Vec<&str> {
+        let marked: Vec<&str> = self.codes(|item| item.default);
+        if marked.is_empty() { self.codes(|item| item.sensitivity != Sensitivity::T) } else { marked }
+    }
+
+    fn codes(&self, wanted: impl Fn(&Item) -> bool) -> Vec<&str> {
+        self.items.iter().filter(|(_, item)| wanted(item)).map(|(code, _)| code.as_str()).collect()
+    }
+
+    /// The item that `name` means: its code, or its official standard abbreviation. Whole names only: `a.1` is never `a.10`.
+    pub fn item(&self, name: &str) -> Option<(&str, &Item)> {
+        let by_code = self.items.get_key_value(name);
+        let by_alias = || self.items.iter().find(|(_, item)| item.std.as_deref() == Some(name));
+        by_code.or_else(by_alias).map(|(code, item)| (code.as_str(), item))
+    }
+
+    /// The dataset's key followed by its other keys.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        std::iter::once(&self.key).chain(&self.other_keys)
+    }
+
+    /// Arrow field of any column of the export: an item's own field, or nullable text for a key that is no item.
+    pub fn column_field(&self, code: &str) -> Field {
+        match self.items.get(code) {
+            Some(item) => item.field(code),
+            None => Field::new(code, DataType::Utf8, true),
+        }
+    }
+}

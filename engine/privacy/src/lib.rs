@@ -1,0 +1,25 @@
+//! The audited room: everything that turns an identifier into something else, as pure functions.
+//!
+//! ```text
+//!  raw bytes ──► normalize ──► canonical bytes + Grade      what is compared when rows are linked
+//!                                    │
+//!  key file ──► MasterKey ──derive──► DomainKey ──► pseudonym   what leaves, one name a recipient
+//! ```
+//!
+//! - [`normalize`]: one identifier kind a file; canonical form, graded validity, dates.
+//! - [`keys`]: the key file, the master key and the keys derived from it for one recipient or project.
+//! - [`pseudonym`]: keyed pseudonyms, for one value or a whole Arrow column.
+//! - [`sensitive`]: a wrapper that does not print what it holds.
+//!
+//! The crate opens no file, reads no clock and knows neither requests nor DataFusion. An identifier cannot be hashed
+//! without a key: the only way to a pseudonym is [`keys::DomainKey`]. No error carries a value.
+
+pub mod keys;
+pub mod normalize;
+pub mod pseudonym;
+pub mod sensitive;
+
+pub use keys::{DomainKey, KeyDomain, KeyError, MasterKey, SecretKey};
+pub use normalize::{Grade, IdentifierKind, grade, normalize};
+pub use pseudonym::{PSEUDONYM_LEN, PSEUDONYM_TEXT_LEN, encode, pseudonyms};
+pub use sensitive::Sensitive;

@@ -1,0 +1,251 @@
+//! The arguments and their help. A flag that is given overrides the run definition.
+
+use std::path::PathBuf;
+
+use chrono::NaiveDate;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::definition::{FormatName, LayoutName, parse_bytes};
+
+const TOP: &str = "Example:\n  ieum run sample-data/nightly.toml";
+const CODES: &str = "Exit codes:
+  0 committed   1 failed   2 wrong usage   3 committed, but someone should look (delays, rejects, malformed requests)
+  4 a gate refused to publish   5 temporary, retry   6 configuration or contract invalid   11 locked
+  12 key wrong or missing   20 integrity failure
+Codes may be added; a meaning never changes.";
+
+/// Links the exports of data holders into one bundle per request.
+#[derive(Debug, Parser)]
+#[command(name = "ieum", version, before_help = TOP, after_help = CODES)]
+pub struct Cli {
+    /// Format of the log on stderr
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// How much goes to stderr.
+    #[command(flatten)]
+    pub verbosity: Verbosity,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How much goes to stderr.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Verbosity {
+    /// Errors only on stderr
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// More on stderr; twice for still more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// Format of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Format of results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// JSON; one object, on the last line.
+    Json,
+}
+
+/// The format of a command's result.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct OutputArgs {
+    /// Format of the result on stdout
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Test catalog, requests, keys and control totals without reading a row for delivery
+    #[command(before_help = "Example:\n  ieum check sample-data/nightly.toml")]
+    Check(CheckArgs),
+    /// Show which columns are read from where, and for how many document lines
+    #[command(before_help = "Example:\n  ieum explain sample-data/nightly.toml --dataset business_registration_cert")]
+    Explain(ExplainArgs),
+    /// Run a night: one bundle per request, an answer for every document line
+    #[command(before_help = TOP)]
+    Run(RunArgs),
+    /// Prove that the output of a run is complete and unchanged
+    #[command(before_help = "Example:\n  ieum verify sample-data/out/2026-11-22")]
+    Verify(VerifyArgs),
+    /// Look into a catalog
+    #[command(before_help = "Example:\n  ieum catalog check sample-data/catalog")]
+    Catalog {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: CatalogCommand,
+    },
+    /// Make keys
+    #[command(before_help = "Example:\n  ieum keys new night.key --key-id night-2026")]
+    Keys {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
+    /// Write synthetic exports and requests for a catalog
+    #[command(
+        before_help = "Example:\n  ieum generate --catalog sample-data/catalog --people 1000 --requests 100 --seed 1 /tmp/night"
+    )]
+    Generate(GenerateArgs),
+}
+
+impl Command {
+    /// The format that the command's result was asked for in.
+    pub fn output(&self) -> Output {
+        match self {
+            Self::Check(args) => args.output.output,
+            Self::Explain(args) => args.output.output,
+            Self::Run(args) => args.output.output,
+            Self::Verify(args) => args.output.output,
+            Self::Catalog { .. } | Self::Keys { .. } | Self::Generate(_) => Output::Text,
+        }
+    }
+}
+
+/// Arguments of `ieum check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Run definition
+    pub file: PathBuf,
+    /// Date of the run [default: the file's, else today]
+    #[arg(long)]
+    pub date: Option<NaiveDate>,
+    /// Format of the result.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Arguments of `ieum explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// Run definition
+    pub file: PathBuf,
+    /// Only this dataset, with its plan
+    #[arg(long, value_name = "CODE")]
+    pub dataset: Option<String>,
+    /// Date of the run [default: the file's, else today]
+    #[arg(long)]
+    pub date: Option<NaiveDate>,
+    /// Format of the result.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Arguments of `ieum run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Run definition
+    pub file: PathBuf,
+    /// Folder that gets a folder named after the date
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Date of the run [default: the file's, else today]
+    #[arg(long)]
+    pub date: Option<NaiveDate>,
+    /// Threads [default: the file's, else all processors]
+    #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    pub threads: Option<usize>,
+    /// Memory limit, such as 2GiB
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub memory: Option<u64>,
+    /// Requests per shard
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub shard_requests: Option<u32>,
+    /// Files of the bundles
+    #[arg(long, value_enum)]
+    pub layout: Option<LayoutName>,
+    /// Encoding of the bundles
+    #[arg(long, value_enum)]
+    pub format: Option<FormatName>,
+    /// Do everything but publish
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Format of the result.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Arguments of `ieum verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Output folder of a run
+    pub dir: PathBuf,
+    /// Format of the result.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Verbs of `ieum catalog`.
+#[derive(Debug, Subcommand)]
+pub enum CatalogCommand {
+    /// Test a catalog as a whole and report all problems at once
+    #[command(before_help = "Example:\n  ieum catalog check sample-data/catalog")]
+    Check {
+        /// Catalog folder
+        dir: PathBuf,
+    },
+    /// Show a dataset or a service
+    #[command(before_help = "Example:\n  ieum catalog show sample-data/catalog business_registration_cert")]
+    Show {
+        /// Catalog folder
+        dir: PathBuf,
+        /// Code of a dataset or service
+        code: String,
+    },
+}
+
+/// Verbs of `ieum keys`.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Make a master key; never overwrites a file
+    #[command(before_help = "Example:\n  ieum keys new night.key --key-id night-2026")]
+    New {
+        /// Key file to make, readable by its owner only
+        file: PathBuf,
+        /// Name of the key, which stands in manifests
+        #[arg(long)]
+        key_id: String,
+    },
+}
+
+/// Arguments of `ieum generate`.
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    /// Catalog folder
+    #[arg(long, value_name = "DIR")]
+    pub catalog: PathBuf,
+    /// Number of people
+    #[arg(long, value_name = "N")]
+    pub people: u64,
+    /// Number of requests
+    #[arg(long, value_name = "N")]
+    pub requests: u64,
+    /// Seed; the same seed and date give the same bytes
+    #[arg(long, value_name = "S")]
+    pub seed: u64,
+    /// Number of datasets [default: 44]
+    #[arg(long, value_name = "N")]
+    pub datasets: Option<usize>,
+    /// Date of the exports [default: today]
+    #[arg(long)]
+    pub date: Option<NaiveDate>,
+    /// Leave out the deliberate faults
+    #[arg(long)]
+    pub no_faults: bool,
+    /// Folder to write
+    pub out: PathBuf,
+}

@@ -1,0 +1,48 @@
+//! `ieum generate`: synthetic exports and requests.
+
+use ieum_model::error::Result;
+use serde_json::json;
+
+use super::{DONE, today};
+use crate::cli::GenerateArgs;
+use crate::generate::{GenerateOptions, GenerateReport};
+use crate::load::{catalog_sources, parse_catalog};
+use crate::screen::{Screen, grouped, size, table};
+
+/// Writes a folder that `ieum run` can read.
+///
+/// # Errors
+/// When the catalog has problems or the folder cannot be written.
+pub fn generate(args: &GenerateArgs, screen: &Screen) -> Result<u8> {
+    let sources = catalog_sources(&args.catalog)?;
+    let catalog = parse_catalog(&sources).map_err(|error| error.at("catalog", args.catalog.display()))?;
+    let options = GenerateOptions {
+        people: args.people,
+        requests: args.requests,
+        seed: args.seed,
+        datasets: args.datasets,
+        as_of: args.date.unwrap_or_else(today),
+        faults: !args.no_faults,
+    };
+    let report = screen.busy("generating", || crate::generate::generate(&catalog, &sources, &args.out, &options))?;
+    let (text, value) =
+        (told(&report, args), json!({ "out": args.out, "rows": report.rows, "requests": report.requests }));
+    screen.result(&text, &value);
+    Ok(DONE)
+}
+
+fn told(report: &GenerateReport, args: &GenerateArgs) -> String {
+    let formats: Vec<String> = report.formats.iter().map(|(format, count)| format!("{format} {count}")).collect();
+    let mut rows = vec![
+        ("generated", args.out.display().to_string()),
+        ("requests", grouped(report.requests)),
+        ("holders", grouped(report.holders as u64)),
+        ("datasets", grouped(report.datasets as u64)),
+        ("  formats", formats.join(", ")),
+        ("rows", grouped(report.total_rows())),
+        ("files", grouped(report.files as u64)),
+        ("bytes", size(report.bytes)),
+    ];
+    rows.extend(report.faults.iter().map(|fault| ("planted fault", fault.clone())));
+    table(&rows)
+}

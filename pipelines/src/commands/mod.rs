@@ -1,0 +1,77 @@
+//! One file a command. This is the only place that reads the clock.
+
+pub mod catalog;
+pub mod check;
+pub mod explain;
+pub mod generate;
+pub mod keys;
+pub mod run;
+pub mod verify;
+
+use std::path::Path;
+use std::time::Instant;
+
+use chrono::NaiveDate;
+use ieum_model::error::Result;
+
+use crate::cli::Command;
+use crate::definition::Definition;
+use crate::load::Loaded;
+use crate::screen::Screen;
+
+/// Exit code of a success that nobody needs to look at.
+const DONE: u8 = 0;
+/// Exit code of a success that someone should look at.
+const LOOK: u8 = 3;
+
+/// Malformed requests told one by one; the rest is only counted.
+const TOLD_MALFORMED: usize = 20;
+
+/// Does what the command says and gives the exit code.
+///
+/// # Errors
+/// What the command could not do; [`Screen::failure`] tells it.
+pub fn dispatch(command: Command, screen: &Screen) -> Result<u8> {
+    match command {
+        Command::Check(args) => check::check(&args, screen),
+        Command::Explain(args) => explain::explain(&args, screen),
+        Command::Run(args) => run::run(&args, screen),
+        Command::Verify(args) => verify::verify(&args, screen),
+        Command::Catalog { command } => catalog::catalog(&command, screen),
+        Command::Keys { command } => keys::keys(&command, screen),
+        Command::Generate(args) => generate::generate(&args, screen),
+    }
+}
+
+fn exit_code(look: bool) -> u8 {
+    if look { LOOK } else { DONE }
+}
+
+/// The definition and the date of the run: the flag's, else the file's, else today's.
+fn definition(file: &Path, date: Option<NaiveDate>) -> Result<(Definition, NaiveDate)> {
+    let definition = Definition::read(file)?;
+    let date = date.or(definition.date).unwrap_or_else(today);
+    Ok((definition, date))
+}
+
+#[allow(clippy::disallowed_methods, reason = "the declared place that reads the clock")]
+fn today() -> NaiveDate {
+    chrono::Local::now().date_naive()
+}
+
+#[allow(clippy::disallowed_methods, reason = "the declared place that reads the clock")]
+fn started() -> Instant {
+    Instant::now()
+}
+
+fn tell_warnings(loaded: &Loaded, screen: &Screen) {
+    for warning in &loaded.warnings {
+        screen.warning(warning);
+    }
+    for malformed in loaded.malformed.iter().take(TOLD_MALFORMED) {
+        screen.warning(&format!("{}: {}", malformed.file, malformed.reason));
+    }
+    if let Some(more) = loaded.malformed.len().checked_sub(TOLD_MALFORMED + 1) {
+        screen.warning(&format!("{} more requests are malformed", more + 1));
+    }
+}

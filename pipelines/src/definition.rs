@@ -1,0 +1,335 @@
+//! The run definition: one TOML file, whose paths are relative to the file's folder.
+//!
+//! ```toml
+//! [run]
+//! catalog = "catalog"
+//! exports = "exports"
+//! requests = ["requests.csv"]
+//! keys = "night.key"
+//! date = 2026-11-22        # optional; `--date` overrides it
+//! out = "out"
+//! memory = "2 GiB"
+//! ```
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use chrono::NaiveDate;
+use clap::ValueEnum;
+use ieum_core::night::{BundleFormat, Layout, Settings};
+use ieum_model::error::{Error, ErrorKind, Result, nearest};
+use serde::Deserialize;
+
+/// Memory limit where neither file nor flag names one: half of the smallest machine that we expect (4 GiB).
+const DEFAULT_MEMORY: u64 = 2 << 30;
+/// Requests per shard where neither file nor flag names a number.
+const DEFAULT_SHARD_REQUESTS: u32 = 4096;
+
+/// Settings of `[run]`, for the suggestion of the nearest.
+const SETTINGS: [&str; 13] = [
+    "catalog",
+    "exports",
+    "requests",
+    "withdrawals",
+    "carried_over",
+    "keys",
+    "date",
+    "out",
+    "layout",
+    "format",
+    "threads",
+    "memory",
+    "shard_requests",
+];
+
+/// How the bundles are laid out in files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum LayoutName {
+    /// A file for each request
+    #[default]
+    #[serde(alias = "per-request")]
+    PerRequest,
+    /// One file per recipient and service
+    Packed,
+}
+
+impl From<LayoutName> for Layout {
+    fn from(name: LayoutName) -> Self {
+        match name {
+            LayoutName::PerRequest => Self::PerRequest,
+            LayoutName::Packed => Self::Packed,
+        }
+    }
+}
+
+/// How a bundle is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum FormatName {
+    /// JSON
+    #[default]
+    Json,
+    /// Parquet
+    Parquet,
+}
+
+impl From<FormatName> for BundleFormat {
+    fn from(name: FormatName) -> Self {
+        match name {
+            FormatName::Json => Self::Json,
+            FormatName::Parquet => Self::Parquet,
+        }
+    }
+}
+
+/// A run definition, its paths resolved.
+#[derive(Debug, Clone)]
+pub struct Definition {
+    /// Folder of the definition; names of inputs are told relative to it.
+    pub folder: PathBuf,
+    /// Catalog folder.
+    pub catalog: PathBuf,
+    /// Exports folder.
+    pub exports: PathBuf,
+    /// Request files.
+    pub requests: Vec<PathBuf>,
+    /// Withdrawal files.
+    pub withdrawals: Vec<PathBuf>,
+    /// Parquet files of lines carried over from earlier runs.
+    pub carried_over: Vec<PathBuf>,
+    /// Key file.
+    pub keys: PathBuf,
+    /// Date of the run, if the file names one.
+    pub date: Option<NaiveDate>,
+    /// Folder that gets a folder named after the date.
+    pub out: PathBuf,
+    /// Files of the bundles.
+    pub layout: LayoutName,
+    /// Encoding of the bundles.
+    pub format: FormatName,
+    /// Threads; all processors without it.
+    pub threads: Option<usize>,
+    /// Memory limit in bytes.
+    pub memory: u64,
+    /// Requests per shard.
+    pub shard_requests: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    run: Run,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Run {
+    catalog: PathBuf,
+    exports: PathBuf,
+    requests: OneOrMany,
+    #[serde(default)]
+    withdrawals: OneOrMany,
+    #[serde(default)]
+    carried_over: OneOrMany,
+    keys: PathBuf,
+    #[serde(default)]
+    date: Option<toml::Value>,
+    #[serde(default)]
+    out: Option<PathBuf>,
+    #[serde(default)]
+    layout: LayoutName,
+    #[serde(default)]
+    format: FormatName,
+    #[serde(default)]
+    threads: Option<usize>,
+    #[serde(default)]
+    memory: Option<String>,
+    #[serde(default)]
+    shard_requests: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(PathBuf),
+    Many(Vec<PathBuf>),
+}
+
+impl Default for OneOrMany {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
+impl OneOrMany {
+    fn below(self, folder: &Path) -> Vec<PathBuf> {
+        let paths = match self {
+            Self::One(path) => vec![path],
+            Self::Many(paths) => paths,
+        };
+        paths.into_iter().map(|path| folder.join(path)).collect()
+    }
+}
+
+impl Definition {
+    /// Reads a run definition.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] if the file is missing, is not TOML, or has an unknown, missing or impossible setting.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path).map_err(|error| {
+            Error::config(format!("the run definition cannot be read: {error}")).at("file", path.display())
+        })?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        Self::parse(&text, folder).map_err(|error| error.at("file", path.display()))
+    }
+
+    /// Parses a run definition that stands in `folder`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] if it is not TOML, or has an unknown, missing or impossible setting.
+    pub fn parse(text: &str, folder: &Path) -> Result<Self> {
+        let not_toml = |error: toml::de::Error| Error::config(error.to_string().trim_end());
+        let table: toml::Table = text.parse().map_err(not_toml)?;
+        check_names(text, &table)?;
+        let run = toml::from_str::<File>(text).map_err(not_toml)?.run;
+        resolve(run, folder)
+    }
+
+    /// The settings of the machine.
+    pub fn settings(&self) -> Settings {
+        let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+        Settings {
+            threads: self.threads.unwrap_or_else(processors),
+            memory_bytes: self.memory,
+            shard_requests: self.shard_requests,
+            layout: self.layout.into(),
+            format: self.format.into(),
+        }
+    }
+}
+
+fn resolve(run: Run, folder: &Path) -> Result<Definition> {
+    let requests = run.requests.below(folder);
+    if requests.is_empty() {
+        return Err(Error::config("`requests` names no file").at("setting", "requests"));
+    }
+    if run.threads == Some(0) || run.shard_requests == Some(0) {
+        return Err(Error::config("`threads` and `shard_requests` must be at least 1"));
+    }
+    let memory = run.memory.as_deref().map(parse_bytes).transpose();
+    Ok(Definition {
+        folder: folder.to_owned(),
+        catalog: folder.join(run.catalog),
+        exports: folder.join(run.exports),
+        requests,
+        withdrawals: run.withdrawals.below(folder),
+        carried_over: run.carried_over.below(folder),
+        keys: folder.join(run.keys),
+        date: run.date.as_ref().map(parse_date).transpose()?,
+        out: folder.join(run.out.unwrap_or_else(|| "out".into())),
+        layout: run.layout,
+        format: run.format,
+        threads: run.threads,
+        memory: memory.map_err(|reason| Error::config(reason).at("setting", "memory"))?.unwrap_or(DEFAULT_MEMORY),
+        shard_requests: run.shard_requests.unwrap_or(DEFAULT_SHARD_REQUESTS),
+    })
+}
+
+fn check_names(text: &str, table: &toml::Table) -> Result<()> {
+    if let Some(name) = table.keys().find(|name| *name != "run") {
+        return Err(unknown(text, name, "at the top of the file", &["run"]));
+    }
+    let Some(toml::Value::Table(run)) = table.get("run") else {
+        return Err(Error::config("the run definition has no table `[run]`"));
+    };
+    match run.keys().find(|name| !SETTINGS.contains(&name.as_str())) {
+        Some(name) => Err(unknown(text, name, "in `[run]`", &SETTINGS)),
+        None => Ok(()),
+    }
+}
+
+fn unknown(text: &str, name: &str, place: &str, known: &[&'static str]) -> Error {
+    let mut error = Error::new(ErrorKind::Config, format!("unknown setting `{name}` {place}"));
+    let stands = |line: &str| {
+        line.trim_start_matches([' ', '\t', '[', '"'])
+            .strip_prefix(name)
+            .is_some_and(|rest| rest.trim_start_matches('"').trim_start().starts_with(['=', '.', ']']))
+    };
+    if let Some(line) = text.lines().position(stands) {
+        error = error.at("line", line + 1);
+    }
+    match nearest(name, known.iter().copied()) {
+        Some(near) => error.hint(format!("did you mean `{near}`?")),
+        None => error.hint(format!("known are {}", known.join(", "))),
+    }
+}
+
+fn parse_date(value: &toml::Value) -> Result<NaiveDate> {
+    let text = match value {
+        toml::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    text.parse().map_err(|_| Error::config("`date` is not a date such as 2026-11-22").at("setting", "date"))
+}
+
+/// Bytes of a size such as `2GiB`, `512 MiB` or `1.5 GiB`.
+///
+/// # Errors
+/// What is wrong with it, as a sentence.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is not a size such as 2GiB or 512 MiB");
+    let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let scale: u64 = match unit.trim() {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
+        _ => return Err(wrong()),
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let bytes = whole.parse::<u64>().ok().and_then(|whole| whole.checked_mul(scale)).ok_or_else(wrong)?;
+    let fraction: f64 = match fraction {
+        "" => 0.0,
+        digits => format!("0.{digits}").parse().map_err(|_| wrong())?,
+    };
+    let bytes = bytes.checked_add((fraction * scale as f64) as u64).ok_or_else(wrong)?;
+    if bytes == 0 { Err(wrong()) } else { Ok(bytes) }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = "[run]\ncatalog = 'c'\nexports = 'e'\nrequests = ['r.csv']\nkeys = 'k'\n";
+
+    #[test]
+    fn paths_are_relative_to_the_folder_of_the_file() {
+        let text = format!("{SMALL}date = 2026-11-22\ncarried_over = '/a/b.parquet'\nmemory = '1 GiB'\n");
+        let definition = Definition::parse(&text, Path::new("/n")).unwrap();
+        assert_eq!(definition.catalog, Path::new("/n/c"));
+        assert_eq!(definition.carried_over, [Path::new("/a/b.parquet")]);
+        assert_eq!(definition.date, NaiveDate::from_ymd_opt(2026, 11, 22));
+        assert_eq!((definition.memory, definition.shard_requests), (1 << 30, DEFAULT_SHARD_REQUESTS));
+    }
+
+    #[test]
+    fn an_unknown_setting_is_told_with_its_line_and_the_nearest() {
+        let error = Definition::parse(&format!("{SMALL}memroy = '1GiB'\n"), Path::new("")).unwrap_err();
+        assert_eq!(error.context, [("line", "6".to_owned())]);
+        assert_eq!(error.hint.unwrap(), "did you mean `memory`?");
+    }
+
+    #[test]
+    fn sizes_have_binary_units() {
+        assert_eq!(parse_bytes("2GiB"), Ok(2 << 30));
+        assert_eq!(parse_bytes("1.5 KiB"), Ok(1536));
+        for wrong in ["", "GiB", "2 GB", "0", "-1MiB", "99999999999TiB"] {
+            assert!(parse_bytes(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! `ieum generate`: synthetic exports, requests and a night's run definition, at any scale.
+//!
+//! ```text
+//!  catalog ─► plan ──► per dataset and part of the people:  people ─► values ─► write ─► exports/
+//!     └────────┴─────► catalog/ with export sections          └─────► requests ─────────► requests/
+//! ```
+//!
+//! A person is a pure function of the seed and a serial, a cell one of the person, the dataset and the column. So
+//! memory does not grow with the number of people, and the same seed gives the same bytes whatever the threads.
+
+mod names;
+mod people;
+mod plan;
+mod requests;
+mod values;
+mod write;
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Component, Path};
+
+use chrono::NaiveDate;
+use ieum_model::catalog::{Catalog, CatalogSource};
+use ieum_model::error::{Error, Result};
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use people::{PEOPLE_MAX, Population, Rng, hash};
+use plan::{DEFAULT_DATASETS, Plan, plans, section};
+use values::{Cell, Row};
+use write::{Dirt, Head, Writer, unwritable};
+
+/// People whose rows share a file.
+const PART_PEOPLE: u64 = 1_000_000;
+/// Unreadable rows of an export with dirty rows, in 1000.
+const DIRTY_PER_MILLE: u64 = 3;
+
+/// What to generate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GenerateOptions {
+    /// Number of people.
+    pub people: u64,
+    /// Number of requests.
+    pub requests: u64,
+    /// Seed; the same seed gives the same bytes.
+    pub seed: u64,
+    /// Number of datasets; 44 unless told otherwise.
+    pub datasets: Option<usize>,
+    /// The day the exports speak of, and of the run.
+    pub as_of: NaiveDate,
+    /// Whether faults are planted: dirty rows, a late holder, a wrong trailer, requests to refuse.
+    pub faults: bool,
+}
+
+/// What was generated.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GenerateReport {
+    /// Number of datasets with an export section.
+    pub datasets: usize,
+    /// Number of their holders.
+    pub holders: usize,
+    /// Datasets by format.
+    pub formats: BTreeMap<String, usize>,
+    /// Rows written, by dataset; a late holder's datasets have none.
+    pub rows: BTreeMap<String, u64>,
+    /// Bytes of all export files.
+    pub bytes: u64,
+    /// Number of export files.
+    pub files: usize,
+    /// Number of requests.
+    pub requests: u64,
+    /// Planted faults of the exports, in words.
+    pub faults: Vec<String>,
+}
+
+impl GenerateReport {
+    /// Rows of all datasets.
+    pub fn total_rows(&self) -> u64 {
+        self.rows.values().sum()
+    }
+}
+
+/// Writes a catalog with export sections, exports, requests, a key and a run definition below `out`.
+///
+/// # Errors
+/// When there are too many people to tell apart, none, or a file cannot be written.
+pub fn generate(
+    catalog: &Catalog,
+    catalog_sources: &[CatalogSource],
+    out: &Path,
+    options: &GenerateOptions,
+) -> Result<GenerateReport> {
+    if options.people == 0 || options.people > PEOPLE_MAX {
+        return Err(Error::config(format!("the number of people must be from 1 to {PEOPLE_MAX}")));
+    }
+    let population = Population { people: options.people, seed: options.seed, as_of: options.as_of };
+    let plans = plans(catalog, options.datasets.unwrap_or(DEFAULT_DATASETS), options.faults);
+    write_catalog(catalog, catalog_sources, &plans, &out.join("catalog"))?;
+
+    let parts: Vec<(&Plan, u64)> = plans
+        .iter()
+        .filter(|plan| !plan.late)
+        .flat_map(|plan| (0..parts_of(plan, options.people)).map(move |part| (plan, part)))
+        .collect();
+    let exports = out.join("exports");
+    std::fs::create_dir_all(&exports).map_err(|error| unwritable(&exports, error))?;
+    let written: Vec<(&str, u64, u64)> = parts
+        .into_par_iter()
+        .map(|(plan, part)| {
+            let (rows, bytes) = write_part(catalog, &population, plan, part, &exports)?;
+            Ok((plan.code.as_str(), rows, bytes))
+        })
+        .collect::<Result<_>>()?;
+
+    let requests = options.requests;
+    requests::Night { catalog, plans: &plans, population, requests, faults: options.faults }
+        .write(&out.join("requests"))?;
+    write_run(out, options.as_of)?;
+    Ok(report(catalog, &plans, &written, requests))
+}
+
+fn report(catalog: &Catalog, plans: &[Plan], written: &[(&str, u64, u64)], requests: u64) -> GenerateReport {
+    let mut report = GenerateReport { datasets: plans.len(), files: written.len(), requests, ..Default::default() };
+    let mut holders: Vec<&str> = Vec::new();
+    for plan in plans {
+        *report.formats.entry(plan.export.format.to_string()).or_default() += 1;
+        holders.extend(catalog.datasets.get(plan.code.as_str()).map(|dataset| dataset.holder.as_str()));
+        for (planted, what) in
+            [(plan.late, "late holder"), (plan.dirty, "dirty rows"), (plan.wrong_trailer, "wrong trailer count")]
+        {
+            if planted {
+                report.faults.push(format!("{}: {what}", plan.code));
+            }
+        }
+    }
+    holders.sort_unstable();
+    holders.dedup();
+    report.holders = holders.len();
+    for (code, rows, bytes) in written {
+        *report.rows.entry((*code).to_owned()).or_default() += rows;
+        report.bytes += bytes;
+    }
+    report
+}
+
+/// Number of files; one if the path has no place for a number.
+fn parts_of(plan: &Plan, people: u64) -> u64 {
+    if plan.export.path.contains('*') { people.div_ceil(PART_PEOPLE) } else { 1 }
+}
+
+fn write_part(
+    catalog: &Catalog,
+    population: &Population,
+    plan: &Plan,
+    part: u64,
+    exports: &Path,
+) -> Result<(u64, u64)> {
+    let dataset = catalog
+        .datasets
+        .get(plan.code.as_str())
+        .ok_or_else(|| Error::internal("a planned dataset is not in the catalog").at("dataset", &plan.code))?;
+    let people = if parts_of(plan, population.people) == 1 {
+        0..population.people
+    } else {
+        part * PART_PEOPLE..((part + 1) * PART_PEOPLE).min(population.people)
+    };
+    let path = exports.join(plan.export.path.replace("**", "all").replace('*', &format!("part-{part:04}")));
+    // Only a header record needs the count beforehand.
+    let count = if plan.export.layout.is_empty() {
+        0
+    } else {
+        people.clone().map(|serial| plan.rows(population.seed, &population.person(serial))).sum()
+    };
+    let institution_code =
+        catalog.holders.get(dataset.holder.as_str()).map_or("9999999", |holder| holder.institution_code.as_str());
+    let head = Head {
+        dataset: &plan.code,
+        institution_code,
+        base_date: population.as_of,
+        count,
+        wrong_trailer: plan.wrong_trailer && part == 0,
+    };
+    let mut writer = Writer::create(plan, dataset, &path, head)?;
+    let mut cells: Vec<Cell> = Vec::with_capacity(plan.order.len());
+    for serial in people {
+        let person = population.person(serial);
+        for nth in 0..plan.rows(population.seed, &person) {
+            let row = Row { person: &person, nth, stream: plan.stream() };
+            cells.clear();
+            cells.extend(plan.order.iter().map(|(at, _)| population.cell(&plan.columns[*at], &row)));
+            writer.row(&cells, &dirt(plan, population.seed, serial, nth))?;
+        }
+    }
+    writer.finish()
+}
+
+fn dirt(plan: &Plan, seed: u64, serial: u64, nth: u64) -> Dirt {
+    if !plan.dirty {
+        return Dirt::Clean;
+    }
+    let mut rng = Rng::of(&[seed, plan.stream(), hash("dirt"), serial, nth]);
+    match (rng.chance(DIRTY_PER_MILLE), rng.chance(500)) {
+        (false, _) => Dirt::Clean,
+        (true, true) => Dirt::Ragged,
+        (true, false) => Dirt::BadDate,
+    }
+}
+
+fn write_catalog(catalog: &Catalog, sources: &[CatalogSource], plans: &[Plan], folder: &Path) -> Result<()> {
+    let sections: BTreeMap<&str, String> = plans
+        .iter()
+        .filter(|plan| plan.chosen && catalog.datasets.contains_key(plan.code.as_str()))
+        .map(|plan| (plan.code.as_str(), section(&plan.export)))
+        .collect();
+    for source in sources {
+        let below = Path::new(&source.path);
+        if !below.components().all(|part| matches!(part, Component::Normal(_))) {
+            return Err(Error::config("a file of the catalog is not below its folder").at("path", &source.path));
+        }
+        let mut text = source.text.clone();
+        if below.starts_with("datasets") {
+            let code = toml::from_str::<toml::Table>(&text)
+                .ok()
+                .and_then(|table| table.get("code").and_then(toml::Value::as_str).map(str::to_owned));
+            if let Some(section) = code.and_then(|code| sections.get(code.as_str())) {
+                text.push_str(section);
+            }
+        }
+        write_text(&folder.join(below), &text)?;
+    }
+    Ok(())
+}
+
+fn write_text(path: &Path, text: &str) -> Result<()> {
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(|error| unwritable(parent, error))?;
+    }
+    std::fs::write(path, text).map_err(|error| unwritable(path, error))
+}
+
+/// The run definition and the key it names. The key is made from a published sentence: it protects nothing.
+fn write_run(out: &Path, as_of: NaiveDate) -> Result<()> {
+    let run = format!(
+        "[run]\ncatalog = \"catalog\"\nexports = \"exports\"\nrequests = [\"requests/requests.csv\"]\n\
+         withdrawals = [\"requests/withdrawals.csv\"]\nkeys = \"keys/sample.key\"\ndate = \"{as_of}\"\nout = \"out\"\n\
+         layout = \"packed\"        # or per_request\nformat = \"json\"\n"
+    );
+    write_text(&out.join("nightly.toml"), &run)?;
+    let (folder, path) = (out.join("keys"), out.join("keys").join("sample.key"));
+    std::fs::create_dir_all(&folder).map_err(|error| unwritable(&folder, error))?;
+    let mut open = std::fs::OpenOptions::new();
+    open.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut open, 0o600);
+    let digest = write::hex(&Sha256::digest(b"sample key, not a secret"));
+    open.open(&path)
+        .and_then(|mut file| writeln!(file, "ieum-key/1 sample-not-a-secret 1 {digest}"))
+        .map_err(|error| unwritable(&path, error))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn files(folder: &Path, base: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                files(&path, base, found);
+            } else {
+                let digest = Sha256::digest(std::fs::read(&path).unwrap()).to_vec();
+                found.insert(path.strip_prefix(base).unwrap().to_owned(), digest);
+            }
+        }
+    }
+
+    fn sources(folder: &Path, base: &Path, found: &mut Vec<CatalogSource>) {
+        let mut entries: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        entries.sort();
+        for path in entries {
+            if path.is_dir() {
+                sources(&path, base, found);
+            } else if path.extension().is_some_and(|extension| extension == "toml") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let path = path.strip_prefix(base).unwrap().to_str().unwrap().to_owned();
+                found.push(CatalogSource { path, text });
+            }
+        }
+    }
+
+    fn sample() -> Vec<CatalogSource> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sample-data/catalog");
+        let mut found = Vec::new();
+        sources(&folder, &folder, &mut found);
+        found
+    }
+
+    fn options(people: u64) -> GenerateOptions {
+        GenerateOptions {
+            people,
+            requests: 60,
+            seed: 11,
+            datasets: None,
+            as_of: NaiveDate::from_ymd_opt(2026, 11, 22).unwrap(),
+            faults: true,
+        }
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_bytes_and_a_sound_catalog() {
+        let sources_of_sample = sample();
+        let catalog = Catalog::parse(&sources_of_sample).unwrap();
+        let folders = [1, 3].map(|threads| {
+            let name = format!("ieum-generate-{}-{threads}", std::process::id());
+            let folder = std::env::temp_dir().join(name);
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let report = pool.install(|| generate(&catalog, &sources_of_sample, &folder, &options(300))).unwrap();
+            assert_eq!(report.datasets, 44);
+            assert!(report.holders >= 12, "{}", report.holders);
+            assert_eq!(report.formats.len(), 3);
+            assert_eq!(report.faults.len(), 4, "{:?}", report.faults);
+            folder
+        });
+        let [first, second] = folders.each_ref().map(|folder| {
+            let mut found = BTreeMap::new();
+            files(folder, folder, &mut found);
+            found
+        });
+        assert_eq!(first, second);
+
+        let mut written = Vec::new();
+        sources(&folders[0].join("catalog"), &folders[0].join("catalog"), &mut written);
+        let written = Catalog::parse(&written).unwrap();
+        assert!(written.datasets.values().filter(|dataset| dataset.export.is_some()).count() >= 44);
+        for folder in folders {
+            std::fs::remove_dir_all(folder).unwrap();
+        }
+    }
+
+    #[test]
+    fn more_people_than_numbers_are_refused() {
+        let (catalog, out) = (Catalog::default(), std::env::temp_dir().join("ieum-generate-none"));
+        assert!(generate(&catalog, &[], &out, &options(0)).is_err());
+        assert!(generate(&catalog, &[], &out, &options(PEOPLE_MAX + 1)).is_err());
+        assert!(!out.exists());
+    }
+}

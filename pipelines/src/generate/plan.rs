@@ -1,0 +1,322 @@
+//! Which datasets are generated, in which format, and how many rows a person has in each.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use ieum_model::catalog::Catalog;
+use ieum_model::dataset::{
+    Control, Dataset, Encoding, Export, Format, ItemType, LayoutField, ManifestRule, TrailerRule,
+};
+
+use super::people::{Person, Rng, hash};
+use super::values::{Column, columns};
+use super::write::file_order;
+
+/// Number of datasets unless told otherwise.
+pub const DEFAULT_DATASETS: usize = 44;
+/// Share of unreadable rows that a holder with dirty rows may deliver.
+const DIRTY_RATIO: f64 = 0.05;
+
+/// Services whose datasets come first; the earlier, the more requests.
+pub const SERVICES: [&str; 12] = [
+    "credit_loan_screening",
+    "passport_issuance",
+    "credit_card_issuance",
+    "gyeonggi_youth_support",
+    "public_rental_housing",
+    "small_merchant_fund",
+    "national_scholarship",
+    "telecom_fee_reduction",
+    "emergency_119_safe_call",
+    "credit_guarantee",
+    "debt_adjustment",
+    "startup_support",
+];
+
+/// Datasets that faults are never planted in: every night needs them.
+const NEEDED: [&str; 3] = ["business_registration_cert", "income_amount_cert", "resident_register_abstract"];
+/// Holders that are never late, for the same reason.
+const NEVER_LATE: [&str; 4] = ["nts", "nhis", "mois", "court"];
+
+/// How one dataset is generated.
+pub struct Plan {
+    /// Dataset code.
+    pub code: String,
+    /// How its holder writes it.
+    pub export: Export,
+    /// Whether the dataset's file in the catalog has no export section yet.
+    pub chosen: bool,
+    /// Columns.
+    pub columns: Vec<Column>,
+    /// Positions in `columns` and titles, in file order.
+    pub order: Vec<(usize, String)>,
+    /// Whether a CSV starts with a byte order mark.
+    pub byte_order_mark: bool,
+    /// Whether lines end in CR LF.
+    pub crlf: bool,
+    /// Whether every CSV field is quoted.
+    pub quoted: bool,
+    /// Whether some rows are unreadable.
+    pub dirty: bool,
+    /// Whether its holder is late: no files.
+    pub late: bool,
+    /// Whether its trailer is wrong.
+    pub wrong_trailer: bool,
+    who: Who,
+    share: u64,
+    most: u64,
+    stream: u64,
+}
+
+/// Who has rows.
+#[derive(PartialEq)]
+enum Who {
+    People,
+    Foreigners,
+    Owners,
+    Corporations,
+}
+
+impl Plan {
+    /// Stream of the dataset's values.
+    pub fn stream(&self) -> u64 {
+        self.stream
+    }
+
+    /// Number of rows of a person: a pure function of the seed, the dataset and the person.
+    pub fn rows(&self, seed: u64, person: &Person) -> u64 {
+        let business = person.business.as_ref();
+        let has = match self.who {
+            Who::People => true,
+            Who::Foreigners => person.foreigner,
+            Who::Owners => business.is_some(),
+            Who::Corporations => business.is_some_and(|business| business.crno.is_some()),
+        };
+        if !has {
+            return 0;
+        }
+        let mut rng = Rng::of(&[seed, self.stream, hash("rows"), person.serial]);
+        if rng.chance(self.share) { 1 + rng.below(self.most) } else { 0 }
+    }
+}
+
+/// The datasets to generate: those of the usual services, then the others in catalog order.
+pub fn selected(catalog: &Catalog, limit: usize) -> Vec<&Dataset> {
+    let mut seen = BTreeSet::new();
+    SERVICES
+        .iter()
+        .filter_map(|service| catalog.services.get(*service))
+        .flat_map(|service| service.documents.iter().map(|line| line.dataset.as_str()))
+        .chain(catalog.datasets.keys().map(|code| code.as_str()))
+        .filter(|code| seen.insert((*code).to_owned()))
+        .filter_map(|code| catalog.datasets.get(code))
+        .take(limit)
+        .collect()
+}
+
+/// Share in tenths of a per cent of those who could have rows, and the most rows of one.
+fn prevalence(code: &str) -> (u64, u64) {
+    match code {
+        "resident_register_abstract"
+        | "resident_register_household"
+        | "basic_cert"
+        | "family_relation_cert"
+        | "business_registration_cert"
+        | "corporate_registry_cert" => (1000, 1),
+        "income_amount_cert" => (600, 3),
+        "nhis_eligibility_history" => (900, 4),
+        "nhis_premium_payment" | "local_tax_itemized" => (700, 4),
+        "nps_enrollment_cert" | "ei_insured_history" | "medication_history" => (550, 3),
+        "national_tax_clearance" | "local_tax_clearance" => (900, 1),
+        "vat_tax_base_cert" | "small_merchant_confirm" | "workplace_insured_roster" => (700, 3),
+        "passport_info" => (550, 1),
+        "military_service_cert" => (450, 1),
+        "nps_benefit_payment" => (120, 3),
+        "vehicle_register_a" => (400, 2),
+        "basic_livelihood_recipient" | "veteran_status_confirm" => (50, 1),
+        "single_parent_cert" => (20, 1),
+        "disability_cert" | "near_poor_confirm" | "basic_pension_receipt" => (60, 1),
+        "business_closure_fact" => (150, 1),
+        _ => (20 + hash(code) % 81, 1 + hash(code) % 2),
+    }
+}
+
+fn who(dataset: &Dataset) -> Who {
+    let person = dataset.keys().find(|key| key.space == "person");
+    match (person.map(|key| key.item.as_str()), dataset.key.space.as_str()) {
+        (Some("frno" | "report_no"), _) => Who::Foreigners,
+        (_, "business") => Who::Owners,
+        (_, "corporation") => Who::Corporations,
+        _ => Who::People,
+    }
+}
+
+/// Bytes of a field of a fixed-width record.
+fn width(column: &Column) -> usize {
+    let one = match column.item_type {
+        ItemType::Rrno | ItemType::Frno | ItemType::Crno => 13,
+        ItemType::Brno => 10,
+        ItemType::Pno => 9,
+        ItemType::Dln => 12,
+        ItemType::Pnu => 19,
+        ItemType::Vin => 17,
+        ItemType::Vhrno => 16,
+        ItemType::Ci => 88,
+        ItemType::Date => 8,
+        ItemType::Ym => 6,
+        ItemType::Year => 4,
+        ItemType::Dt => 14,
+        ItemType::Amt => 15,
+        ItemType::Int | ItemType::Dec => 10,
+        ItemType::Flag => 1,
+        ItemType::Code => 10,
+        ItemType::Str => 60,
+        ItemType::Text => 100,
+    };
+    if column.list { 3 * one + 2 } else { one }
+}
+
+/// How the `turn`-th holder writes; the five ways come round in turn.
+fn choose(dataset: &Dataset, columns: &[Column], turn: usize, order: usize) -> Export {
+    let (holder, code) = (&dataset.holder, &dataset.code);
+    let (format, encoding, extension) = match turn % 5 {
+        0 => (Format::Csv, Encoding::Cp949, "csv.gz"),
+        1 => (Format::Csv, Encoding::Utf8, "csv"),
+        2 => (Format::Parquet, Encoding::Utf8, "parquet"),
+        3 => (Format::FixedWidth, Encoding::Cp949, "dat"),
+        _ => (Format::Csv, Encoding::Utf8, "csv"),
+    };
+    let mut titles = BTreeMap::new();
+    if format != Format::FixedWidth && order.is_multiple_of(2) {
+        for column in columns {
+            let twice = columns.iter().filter(|other| other.name_ko == column.name_ko).count() > 1;
+            if !twice && column.name_ko != column.code {
+                titles.insert(column.name_ko.clone(), column.code.clone());
+            }
+        }
+    }
+    let layout = if format == Format::FixedWidth {
+        columns.iter().map(|column| LayoutField { item: column.code.clone(), bytes: width(column) }).collect()
+    } else {
+        Vec::new()
+    };
+    Export {
+        format,
+        encoding,
+        header: true,
+        delimiter: ',',
+        list_separator: '|',
+        path: format!("{holder}/{code}/*.{extension}"),
+        columns: titles,
+        order: Vec::new(),
+        layout,
+        max_reject_ratio: 0.0,
+        control: Control {
+            trailer: (format == Format::FixedWidth).then_some(TrailerRule::CountAndSums),
+            manifest: (format == Format::Parquet).then_some(ManifestRule::Sha256),
+        },
+    }
+}
+
+/// Plans every selected dataset, with the planted faults.
+pub fn plans(catalog: &Catalog, limit: usize, faults: bool) -> Vec<Plan> {
+    let datasets = selected(catalog, limit);
+    let mut turns: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut plans: Vec<Plan> = datasets
+        .iter()
+        .map(|dataset| {
+            let next = turns.len();
+            let turn = *turns.entry(dataset.holder.as_str()).or_insert(next);
+            let columns = columns(dataset);
+            let export = dataset.export.clone().unwrap_or_else(|| choose(dataset, &columns, turn, turn / 5 + turn));
+            let (share, most) = prevalence(&dataset.code);
+            let bom = dataset.export.is_none() && turn % 5 == 1;
+            Plan {
+                code: dataset.code.clone(),
+                order: file_order(&columns, &export),
+                chosen: dataset.export.is_none(),
+                byte_order_mark: bom,
+                crlf: bom,
+                quoted: dataset.export.is_none() && turn % 5 == 4,
+                dirty: false,
+                late: false,
+                wrong_trailer: false,
+                who: who(dataset),
+                share,
+                most,
+                stream: hash(&dataset.code),
+                columns,
+                export,
+            }
+        })
+        .collect();
+    if faults {
+        plant(catalog, &datasets, &mut plans);
+    }
+    plans
+}
+
+/// Faults go where the requests meet them: into datasets of the usual services that a person's key leads to.
+fn plant(catalog: &Catalog, datasets: &[&Dataset], plans: &mut [Plan]) {
+    let spared = |plan: &Plan| NEEDED.contains(&plan.code.as_str());
+    let asked = |code: &str| {
+        let lines = SERVICES.iter().filter_map(|service| catalog.services.get(*service)).flat_map(|s| &s.documents);
+        let reachable = |dataset: &Dataset| dataset.keys().any(|key| key.space == "person");
+        catalog.datasets.get(code).is_some_and(reachable) && lines.into_iter().any(|line| line.dataset == code)
+    };
+    // The late holder is the last one with a single dataset.
+    let alone = |holder: &str| datasets.iter().filter(|dataset| dataset.holder == holder).count() == 1;
+    let late =
+        datasets.iter().rposition(|d| alone(&d.holder) && asked(&d.code) && !NEVER_LATE.contains(&d.holder.as_str()));
+    if let Some(late) = late {
+        plans[late].late = true;
+    }
+    let dirty = |plan: &Plan| plan.export.format == Format::Csv && !plan.late && !spared(plan) && plan.share >= 400;
+    for plan in plans.iter_mut().filter(|plan| dirty(plan)).filter(|plan| plan.chosen).take(2) {
+        plan.dirty = true;
+        plan.export.max_reject_ratio = DIRTY_RATIO;
+    }
+    let wrong =
+        |plan: &&mut Plan| plan.export.format == Format::FixedWidth && !plan.late && !spared(plan) && asked(&plan.code);
+    if let Some(plan) = plans.iter_mut().filter(wrong).min_by_key(|plan| plan.share) {
+        plan.wrong_trailer = true;
+    }
+}
+
+/// A TOML string.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// The export section of a dataset's file.
+pub fn section(export: &Export) -> String {
+    let mut out = format!("\n[export]\nformat = \"{}\"\n", export.format);
+    let encoding = if export.encoding == Encoding::Cp949 { "cp949" } else { "utf8" };
+    if export.format != Format::Parquet {
+        _ = writeln!(out, "encoding = \"{encoding}\"");
+    }
+    _ = writeln!(out, "path = {}", quoted(&export.path));
+    if export.max_reject_ratio > 0.0 {
+        _ = writeln!(out, "max_reject_ratio = {}", export.max_reject_ratio);
+    }
+    if export.control.trailer.is_some() {
+        out.push_str("control = { trailer = \"count_and_sums\" }\n");
+    }
+    if export.control.manifest.is_some() {
+        out.push_str("control = { manifest = \"sha256\" }\n");
+    }
+    if !export.layout.is_empty() {
+        out.push_str("layout = [\n");
+        for field in &export.layout {
+            _ = writeln!(out, "  {{ item = {}, bytes = {} }},", quoted(&field.item), field.bytes);
+        }
+        out.push_str("]\n");
+    }
+    if !export.columns.is_empty() {
+        out.push_str("\n[export.columns]\n");
+        for (title, item) in &export.columns {
+            _ = writeln!(out, "{} = {}", quoted(title), quoted(item));
+        }
+    }
+    out
+}

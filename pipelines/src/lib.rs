@@ -1,0 +1,22 @@
+//! What an operator types and what a scheduler reads: command line, run definition, loading, screen.
+//!
+//! ```text
+//!  arguments ─► cli ─► commands ─┬─► definition ─► load ─► Night ─► ieum-core
+//!                                └─► screen ─► stdout: results, stderr: everything else
+//! ```
+//!
+//! | module | knows |
+//! |---|---|
+//! | [`cli`] | the arguments and their help |
+//! | [`commands`] | one file a command; the only place that reads the clock |
+//! | [`definition`] | the TOML file of a run |
+//! | [`load`] | files → catalog, requests, keys, exports → a [`ieum_core::night::Night`] |
+//! | [`generate`] | synthetic exports and requests for a catalog |
+//! | [`screen`] | the only place that prints |
+
+pub mod cli;
+pub mod commands;
+pub mod definition;
+pub mod generate;
+pub mod load;
+pub mod screen;

@@ -1,0 +1,352 @@
+//! Files → words: catalog, requests, keys and exports become a [`Night`].
+//!
+//! ```text
+//!  catalog/ ─► Catalog ──────────┐
+//!  requests, withdrawals ─► rows ┼─► check ─► CheckedNight ─┐
+//!  carried_over ─────────────────┘      exports ─► connect ─┼─► Night
+//!                                           key file ───────┘
+//! ```
+//!
+//! A request that cannot be read is counted and told, never fatal. An unknown column is fatal, because the whole file is
+//! then not what we take it for, and so is a withdrawal that cannot be read.
+
+mod keys;
+mod rows;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use chrono::NaiveDate;
+use ieum_connectors::{Found, connect};
+use ieum_core::night::{ExportState, Night};
+use ieum_model::catalog::{Catalog, CatalogSource, Problem};
+use ieum_model::check::{self, CarriedOver, CheckedNight, IdGrade};
+use ieum_model::connector::Connector;
+use ieum_model::error::{Error, ErrorKind, Result};
+use ieum_model::outcome::Reason;
+use ieum_model::request::{FIELDS, MalformedRequest, Request, WITHDRAWAL_FIELDS, Withdrawal};
+use ieum_privacy::normalize::{Grade, IdentifierKind, normalize};
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use crate::definition::Definition;
+pub use keys::{master_key, new_key_file};
+
+/// Columns of a carried-over file.
+const CARRIED_OVER_FIELDS: &[&str] = &["request_id", "dataset"];
+
+/// A request that could not be read, and the file it stands in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Malformed {
+    /// File, relative to the run definition.
+    pub file: String,
+    /// What is wrong; no value of the row.
+    pub reason: MalformedRequest,
+}
+
+/// A night that is ready to run, and what an operator should know about it.
+pub struct Loaded {
+    /// The night.
+    pub night: Night,
+    /// Requests that could not be read; [`CheckedNight::malformed`] counts them too.
+    pub malformed: Vec<Malformed>,
+    /// What someone should look at: holders left out and why.
+    pub warnings: Vec<String>,
+}
+
+/// Whether the control totals of the exports are checked, which reads every byte of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ControlTotals {
+    /// Checked; a holder whose totals do not agree is delayed.
+    Verify,
+    /// Taken on trust, for a command that delivers nothing.
+    Trust,
+}
+
+/// Reads everything that a night needs.
+///
+/// # Errors
+/// [`ErrorKind::Config`] for a catalog, request file or definition that breaks its contract, [`ErrorKind::Key`] for the
+/// key file, [`ErrorKind::Temporary`] for a file that cannot be read.
+///
+/// # Privacy
+/// Reads identifiers of requests and the master key; warnings and errors carry neither.
+pub fn night(definition: &Definition, as_of: NaiveDate, totals: ControlTotals) -> Result<Loaded> {
+    let master = master_key(&definition.keys)?;
+    let sources = catalog_sources(&definition.catalog)?;
+    let catalog = parse_catalog(&sources).map_err(|error| error.at("catalog", definition.catalog.display()))?;
+    let inputs = Inputs::read(definition)?;
+    let mut checked =
+        check::check(&catalog, inputs.requests, &inputs.withdrawals, &inputs.carried_over, as_of, &grade_identifier);
+    checked.malformed.extend(inputs.malformed.iter().map(|malformed| malformed.reason.clone()));
+    let mut warnings = Vec::new();
+    let exports =
+        in_pool(definition.settings().threads, || exports(definition, &catalog, &checked, totals, &mut warnings))??;
+    let night = Night {
+        catalog: Arc::new(catalog),
+        as_of,
+        checked,
+        exports,
+        master,
+        settings: definition.settings(),
+        out: definition.out.join(as_of.to_string()),
+        catalog_digest: digest(sources.iter().map(|source| (source.path.as_str(), source.text.as_bytes()))),
+        requests_digest: inputs.digest,
+    };
+    Ok(Loaded { night, malformed: inputs.malformed, warnings })
+}
+
+/// The TOML files below a catalog folder, in name order, named relative to it.
+///
+/// # Errors
+/// [`ErrorKind::Config`] if there is no such folder, no catalog in it, or a file that is not UTF-8.
+pub fn catalog_sources(dir: &Path) -> Result<Vec<CatalogSource>> {
+    let mut paths = Vec::new();
+    walk(dir, &mut paths)?;
+    paths.sort();
+    if paths.is_empty() {
+        return Err(Error::config("the catalog folder has no .toml file").at("catalog", dir.display()));
+    }
+    let source = |path: PathBuf| {
+        let text = String::from_utf8(bytes(&path)?)
+            .map_err(|_| Error::config("a catalog file is not UTF-8").at("file", path.display()))?;
+        Ok(CatalogSource { path: relative(&path, dir), text })
+    };
+    paths.into_iter().map(source).collect()
+}
+
+/// Parses a catalog as a whole.
+///
+/// # Errors
+/// [`ErrorKind::Config`] with every problem found.
+pub fn parse_catalog(sources: &[CatalogSource]) -> Result<Catalog> {
+    Catalog::parse(sources).map_err(|problems| {
+        let count = problems.len();
+        let plural = if count == 1 { "problem" } else { "problems" };
+        let error = Error::config(format!("the catalog has {count} {plural}"));
+        problems.iter().fold(error, |error, problem| error.at("problem", told(problem)))
+    })
+}
+
+/// Hexadecimal SHA-256 of every file's path, length and bytes, in the order given.
+pub fn digest<'a>(files: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> String {
+    let mut sum = Sha256::new();
+    for (path, bytes) in files {
+        add_to_digest(&mut sum, path, bytes);
+    }
+    hex(sum)
+}
+
+fn add_to_digest(sum: &mut Sha256, path: &str, bytes: &[u8]) {
+    for part in [path.as_bytes(), bytes] {
+        sum.update((part.len() as u64).to_be_bytes());
+        sum.update(part);
+    }
+}
+
+fn hex(sum: Sha256) -> String {
+    sum.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn told(problem: &Problem) -> String {
+    let mut text = format!("{}:{}: {}", problem.path, problem.line, problem.message);
+    if let Some(hint) = &problem.hint {
+        let _ = write!(text, " ({hint})");
+    }
+    text
+}
+
+fn walk(dir: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+    let entries = fs::read_dir(dir)
+        .map_err(|error| Error::config(format!("the folder cannot be read: {error}")).at("folder", dir.display()))?;
+    for entry in entries {
+        let path = entry.map_err(|error| cannot_read(dir, &error))?.path();
+        if path.is_dir() {
+            walk(&path, found)?;
+        } else if path.extension().is_some_and(|extension| extension == "toml") {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn relative(path: &Path, base: &Path) -> String {
+    let below = path.strip_prefix(base).unwrap_or(path);
+    let parts: Vec<_> = below.iter().map(|part| part.to_string_lossy()).collect();
+    parts.join("/")
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|error| cannot_read(path, &error))
+}
+
+/// A file that does not exist is a slip in the configuration; anything else may pass by itself.
+fn cannot_read(path: &Path, error: &std::io::Error) -> Error {
+    let kind = match error.kind() {
+        std::io::ErrorKind::NotFound => ErrorKind::Config,
+        _ => ErrorKind::Temporary,
+    };
+    Error::new(kind, format!("the file cannot be read: {error}")).at("file", path.display())
+}
+
+/// What the request files say.
+struct Inputs {
+    requests: Vec<Request>,
+    withdrawals: Vec<Withdrawal>,
+    carried_over: Vec<CarriedOver>,
+    malformed: Vec<Malformed>,
+    digest: String,
+}
+
+impl Inputs {
+    fn read(definition: &Definition) -> Result<Self> {
+        let mut files = Files { folder: &definition.folder, sum: Sha256::new() };
+        let mut malformed = Vec::new();
+        let requests = files.read(&definition.requests, FIELDS, Request::from_fields, &mut malformed)?;
+        let withdrawals = files.read_strictly(&definition.withdrawals, WITHDRAWAL_FIELDS, Withdrawal::from_fields)?;
+        let carried_over = files.read_strictly(&definition.carried_over, CARRIED_OVER_FIELDS, carried_over)?;
+        Ok(Self { requests, withdrawals, carried_over, malformed, digest: hex(files.sum) })
+    }
+}
+
+struct Files<'a> {
+    folder: &'a Path,
+    sum: Sha256,
+}
+
+type FromFields<T> = fn(&dyn Fn(&str) -> Option<String>, u64) -> Result<T, MalformedRequest>;
+
+impl Files<'_> {
+    /// Every row, without exception: a withdrawal that is passed over would deliver what its subject took back.
+    fn read_strictly<T>(&mut self, paths: &[PathBuf], known: &[&str], parse: FromFields<T>) -> Result<Vec<T>> {
+        let mut malformed = Vec::new();
+        let all = self.read(paths, known, parse, &mut malformed)?;
+        match malformed.first() {
+            Some(first) => Err(Error::config(first.reason.to_string()).at("file", &first.file)),
+            None => Ok(all),
+        }
+    }
+
+    fn read<T>(
+        &mut self,
+        paths: &[PathBuf],
+        known: &[&str],
+        parse: FromFields<T>,
+        malformed: &mut Vec<Malformed>,
+    ) -> Result<Vec<T>> {
+        let mut all = Vec::new();
+        for path in paths {
+            let file = relative(path, self.folder);
+            let bytes = bytes(path)?;
+            add_to_digest(&mut self.sum, &file, &bytes);
+            rows::for_each(path, &bytes, known, &mut |row| match row.and_then(|row| parse(row.get, row.line)) {
+                Ok(value) => all.push(value),
+                Err(reason) => malformed.push(Malformed { file: file.clone(), reason }),
+            })
+            .map_err(|error| error.at("file", path.display()))?;
+        }
+        Ok(all)
+    }
+}
+
+fn carried_over(get: &dyn Fn(&str) -> Option<String>, line: u64) -> Result<CarriedOver, MalformedRequest> {
+    let field = |field: &'static str| {
+        let absent = MalformedRequest { request_id: None, line, field, expected: "given".to_owned() };
+        get(field).filter(|text| !text.trim().is_empty()).ok_or(absent)
+    };
+    Ok(CarriedOver { request_id: field("request_id")?, dataset: field("dataset")? })
+}
+
+fn grade_identifier(kind: &str, raw: &str) -> IdGrade {
+    let kind = IdentifierKind::from_code(kind).unwrap_or(IdentifierKind::Other);
+    match normalize(kind, raw.as_bytes(), &mut Vec::new()) {
+        Grade::Ok => IdGrade::Ok,
+        Grade::Warn => IdGrade::Warn,
+        Grade::Error => IdGrade::Error,
+    }
+}
+
+fn in_pool<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> Result<T> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    let pool = pool.map_err(|error| Error::new(ErrorKind::Temporary, format!("no threads: {error}")))?;
+    Ok(pool.install(work))
+}
+
+/// An export as it was found, before its holder's other exports are known.
+enum Probe {
+    Missing(String),
+    Ready(Arc<dyn Connector>),
+    Broken(Error),
+}
+
+/// Datasets of every line that is not decided yet, and those that lead from one key space to another.
+fn wanted_datasets(catalog: &Catalog, checked: &CheckedNight) -> BTreeSet<String> {
+    let lines = checked.requests.iter().flat_map(|request| &request.lines);
+    let asked: BTreeSet<&str> =
+        lines.filter(|line| line.decided.is_none()).map(|line| line.document.as_str()).collect();
+    if asked.is_empty() {
+        return BTreeSet::new();
+    }
+    let bridges = catalog.datasets.values().filter(|dataset| !dataset.maps.is_empty());
+    asked.into_iter().chain(bridges.map(|dataset| dataset.code.as_str())).map(str::to_owned).collect()
+}
+
+/// The state of every export that the night may read. One broken control total delays the whole holder.
+fn exports(
+    definition: &Definition,
+    catalog: &Catalog,
+    checked: &CheckedNight,
+    totals: ControlTotals,
+    warnings: &mut Vec<String>,
+) -> Result<BTreeMap<String, ExportState>> {
+    let wanted: Vec<String> = wanted_datasets(catalog, checked).into_iter().collect();
+    let probes = wanted.par_iter().map(|code| probe(definition, catalog, code, totals)).collect::<Result<Vec<_>>>()?;
+    let holder = |code: &str| catalog.datasets.get(code).map_or("", |dataset| dataset.holder.as_str());
+    let mut broken = BTreeSet::new();
+    for (code, probe) in wanted.iter().zip(&probes) {
+        match probe {
+            Probe::Broken(error) => {
+                broken.insert(holder(code));
+                warnings.push(format!("holder `{}` is left out of the night: {error}", holder(code)));
+            }
+            Probe::Missing(why) => warnings.push(format!("dataset `{code}` is delayed: {why}")),
+            Probe::Ready(_) => {}
+        }
+    }
+    let state = |code: &str, probe| match probe {
+        Probe::Missing(_) => ExportState::Delayed(Reason::HolderMissing),
+        _ if broken.contains(holder(code)) => ExportState::Delayed(Reason::ControlTotals),
+        Probe::Ready(connector) => ExportState::Ready(connector),
+        Probe::Broken(_) => ExportState::Delayed(Reason::ControlTotals),
+    };
+    Ok(wanted.iter().zip(probes).map(|(code, probe)| (code.clone(), state(code, probe))).collect())
+}
+
+fn probe(definition: &Definition, catalog: &Catalog, code: &str, totals: ControlTotals) -> Result<Probe> {
+    let Some(dataset) = catalog.datasets.get(code) else {
+        return Err(Error::internal("a checked request names a dataset that the catalog lacks").at("dataset", code));
+    };
+    if dataset.export.is_none() {
+        return Ok(Probe::Missing("the catalog does not say how its holder writes it".to_owned()));
+    }
+    let connector: Arc<dyn Connector> = match connect(&definition.exports, dataset) {
+        Ok(Found::Export(connector)) => connector.into(),
+        Ok(Found::Missing) => return Ok(Probe::Missing("the holder delivered no file".to_owned())),
+        Err(error) => return Err(error.at("dataset", code)),
+    };
+    match totals {
+        ControlTotals::Trust => Ok(Probe::Ready(connector)),
+        ControlTotals::Verify => match connector.verify_control() {
+            Ok(()) => Ok(Probe::Ready(connector)),
+            Err(error) if error.kind == ErrorKind::Contract => Ok(Probe::Broken(error.at("dataset", code))),
+            Err(error) => Err(error.at("dataset", code)),
+        },
+    }
+}

@@ -1,0 +1,3 @@
+//! What crosses crates: the fences, the invariants by name, and whole nights on small exports.
+
+pub mod small_night;

@@ -1,0 +1,259 @@
+//! The invariants of `engine/README.md`, by name.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ieum_core::night::{self, Layout, RunSummary};
+use ieum_core::{explain, verify};
+use ieum_model::error::ErrorKind;
+use ieum_model::request::{Request, Withdrawal};
+use ieum_tests::small_night::{self, FIRST, Making, SECOND};
+use tempfile::TempDir;
+
+fn person(number: &str) -> String {
+    format!("rrno:{number}")
+}
+
+fn requests() -> Vec<Request> {
+    let make = |id: &str, subject: &str, rest: &[(&str, &str)]| {
+        let mut fields = vec![("request_id", id), ("subject_ids", subject)];
+        fields.extend_from_slice(rest);
+        small_night::request(&fields).unwrap()
+    };
+    vec![
+        make("r1", &person(FIRST), &[("service", "fund")]),
+        make("r2", &person(SECOND), &[("service", "fund")]),
+        make("r3", &person(SECOND), &[("documents", "income(amount)")]),
+        make("r4", &person(FIRST), &[("documents", "income(payer)"), ("verified", "false")]),
+    ]
+}
+
+struct Ran {
+    folder: TempDir,
+    summary: RunSummary,
+}
+
+impl Ran {
+    fn out(&self) -> PathBuf {
+        self.folder.path().join("out")
+    }
+
+    fn bundle(&self, request: &str) -> serde_json::Value {
+        let path = self.out().join(format!("bundles/per_request/semas/{request}.json"));
+        serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+    }
+}
+
+fn run_with(exports: &BTreeMap<&'static str, String>, withdrawals: &[Withdrawal], making: Making) -> Ran {
+    let folder = tempfile::tempdir().unwrap();
+    small_night::write_exports(&folder.path().join("exports"), exports).unwrap();
+    let sources = small_night::catalog_sources();
+    let night = small_night::night(folder.path(), &sources, requests(), withdrawals, making).unwrap();
+    let summary = night::run(&night, false).unwrap();
+    Ran { folder, summary }
+}
+
+fn run() -> Ran {
+    run_with(&small_night::exports(), &[], Making::default())
+}
+
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut open = vec![folder.to_path_buf()];
+    while let Some(next) = open.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                let name = path.strip_prefix(folder).unwrap().to_string_lossy().into_owned();
+                found.insert(name, fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+/// The same files with the same bytes; names the first that differs.
+fn same(files: &BTreeMap<String, Vec<u8>>, reference: &BTreeMap<String, Vec<u8>>) {
+    assert!(files.keys().eq(reference.keys()), "other files: {:?}", files.keys());
+    let differs = files.iter().find(|(name, bytes)| reference[*name] != **bytes);
+    assert_eq!(differs.map(|(name, _)| name), None);
+}
+
+#[test]
+fn a_bundle_holds_what_was_asked_and_found_by_hand() {
+    let ran = run();
+    let first = ran.bundle("r1");
+    assert_eq!(
+        first["documents"],
+        serde_json::json!({
+            "income": {"outcome": "provided", "records": [{"amount": 31_000_000, "year": "2025"}]},
+            "registration": {"outcome": "not_found", "reason": "E_NOT_FOUND", "records": []},
+            "vat": {"outcome": "not_reachable", "reason": "E_NOT_REACHABLE", "records": []},
+        })
+    );
+    let second = ran.bundle("r2");
+    let expected = serde_json::json!([
+        {"period": "2025-1", "sales": 500}, {"period": "2025-1", "sales": 700}, {"period": "2025-2", "sales": 600}
+    ]);
+    assert_eq!(second["documents"]["vat"]["records"], expected);
+    assert_eq!(second["documents"]["income"]["records"][1], serde_json::json!({"amount": 200, "year": "2025"}));
+    assert_eq!(
+        ran.bundle("r3")["documents"]["income"]["records"],
+        serde_json::json!([{"amount": 100}, {"amount": 200}])
+    );
+    assert_eq!(ran.bundle("r2")["subject"], ran.bundle("r3")["subject"]);
+    assert_ne!(ran.bundle("r1")["subject"], ran.bundle("r2")["subject"]);
+}
+
+#[test]
+fn nothing_unrequested_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    small_night::write_exports(&folder.path().join("exports"), &small_night::exports()).unwrap();
+    let sources = small_night::catalog_sources();
+    let night = small_night::night(folder.path(), &sources, requests(), &[], Making::default()).unwrap();
+    let explained = explain::explain(&night).unwrap();
+    let income = explained.iter().find(|e| e.dataset == "income").unwrap();
+    let columns: Vec<&str> = income.columns.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(columns, ["rrno", "amount", "year"], "payer is asked for by an unverified request only");
+    assert!(income.plan.contains("columns=[amount, year]"), "{}", income.plan);
+    let waves: Vec<(&str, u32)> = explained.iter().map(|e| (e.dataset.as_str(), e.wave)).collect();
+    assert!(waves.contains(&("vat", 2)), "{waves:?}");
+}
+
+#[test]
+fn identifiers_stop_at_link() {
+    let ran = run();
+    for (name, bytes) in files(&ran.out()) {
+        for number in ["9912313000002", "9902284123452", FIRST, SECOND] {
+            let found = bytes.windows(number.len()).any(|window| window == number.as_bytes());
+            assert!(!found, "{name} holds an identifier that nobody asked for");
+        }
+    }
+}
+
+#[test]
+fn same_inputs_same_bytes() {
+    let reference = files(&run().out());
+    for (threads, shard_requests) in [(1, 1), (2, 1), (1, 3), (3, 1000)] {
+        let making = Making { threads, shard_requests, ..Making::default() };
+        let again = files(&run_with(&small_night::exports(), &[], making).out());
+        same(&again, &reference);
+    }
+}
+
+#[test]
+fn the_order_of_rows_in_an_export_changes_no_bundle() {
+    let bundles = |ran: &Ran| -> BTreeMap<String, Vec<u8>> {
+        files(&ran.out()).into_iter().filter(|(name, _)| name.starts_with("bundles/")).collect()
+    };
+    let mut turned = small_night::exports();
+    for text in turned.values_mut() {
+        let (header, rows) = text.split_once('\n').unwrap();
+        let rows: Vec<&str> = rows.lines().rev().collect();
+        *text = format!("{header}\n{}\n", rows.join("\n"));
+    }
+    let making = Making { layout: Layout::Packed, ..Making::default() };
+    let straight = bundles(&run_with(&small_night::exports(), &[], making));
+    assert!(!straight.is_empty());
+    same(&bundles(&run_with(&turned, &[], making)), &straight);
+}
+
+#[test]
+fn an_item_that_nobody_asks_for_changes_no_bundle() {
+    let reference = files(&run().out());
+    let folder = tempfile::tempdir().unwrap();
+    small_night::write_exports(&folder.path().join("exports"), &small_night::exports()).unwrap();
+    let mut sources = small_night::catalog_sources();
+    let income = sources.iter_mut().find(|source| source.path.ends_with("income.toml")).unwrap();
+    let added = "[items.remark]\nname_ko = \"비고\"\ntype = \"text\"\nsensitivity = \"G\"\n[export]";
+    income.text = income.text.replace("[export]", added);
+    let night = small_night::night(folder.path(), &sources, requests(), &[], Making::default()).unwrap();
+    night::run(&night, false).unwrap();
+    same(&files(&folder.path().join("out")), &reference);
+}
+
+#[test]
+fn every_request_is_answered() {
+    let summary = run().summary;
+    assert_eq!(summary.requests, 4);
+    assert_eq!((summary.delivered, summary.partial, summary.refused, summary.delayed), (3, 0, 1, 0));
+}
+
+#[test]
+fn every_row_is_accounted_for() {
+    let mut exports = small_night::exports();
+    exports.entry("income/2026.csv").or_default().push_str("9801013000015,2025\n9912313000002,2025,not money,x\n");
+    let summary = run_with(&exports, &[], Making::default()).summary;
+    assert_eq!(summary.rows_read, summary.rows_kept + summary.rows_filtered + summary.rows_rejected);
+    assert!(summary.rows_rejected >= 1);
+}
+
+#[test]
+fn a_missing_export_delays_its_lines_and_nothing_else() {
+    let mut exports = small_night::exports();
+    exports.remove("vat/2026.csv");
+    let ran = run_with(&exports, &[], Making::default());
+    let second = ran.bundle("r2");
+    assert_eq!(second["documents"]["vat"]["reason"], "E_HOLDER_MISSING");
+    assert_eq!(second["documents"]["income"]["outcome"], "provided");
+    assert_eq!(ran.summary.partial, 2);
+}
+
+#[test]
+fn an_export_that_breaks_its_contract_delays_its_lines() {
+    let mut exports = small_night::exports();
+    exports.insert("income/2026.csv", "rrno,year\n9912313000002,2025\n".into());
+    let ran = run_with(&exports, &[], Making::default());
+    assert_eq!(ran.bundle("r1")["documents"]["income"]["reason"], "E_CONTRACT");
+    assert_eq!(ran.bundle("r2")["documents"]["vat"]["outcome"], "provided");
+}
+
+#[test]
+fn a_withdrawn_consent_delivers_nothing() {
+    let get = |name: &str| match name {
+        "request_id" => Some("r2".to_owned()),
+        "withdrawn_at" => Some("2026-11-21".to_owned()),
+        _ => None,
+    };
+    let withdrawal = Withdrawal::from_fields(&get, 1).unwrap();
+    let ran = run_with(&small_night::exports(), &[withdrawal], Making::default());
+    assert!(!ran.out().join("bundles/per_request/semas/r2.json").exists());
+    assert_eq!(ran.summary.refused, 2);
+}
+
+#[test]
+fn a_bundle_is_whole_or_absent() {
+    let ran = run();
+    let verified = verify::verify(&ran.out()).unwrap();
+    assert_eq!(verified.run_digest, ran.summary.run_digest);
+    for name in files(&ran.out()).keys() {
+        let path = ran.out().join(name);
+        let sound = fs::read(&path).unwrap();
+        let mut flipped = sound.clone();
+        let middle = flipped.len() / 2;
+        flipped[middle] ^= 1;
+        fs::write(&path, &flipped).unwrap();
+        assert_eq!(verify::verify(&ran.out()).unwrap_err().kind, ErrorKind::Integrity, "{name}");
+        fs::write(&path, &sound).unwrap();
+    }
+    fs::write(ran.out().join("extra"), "x").unwrap();
+    assert_eq!(verify::verify(&ran.out()).unwrap_err().kind, ErrorKind::Integrity);
+}
+
+#[test]
+fn a_dry_run_and_a_second_run_leave_the_output_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    small_night::write_exports(&folder.path().join("exports"), &small_night::exports()).unwrap();
+    let sources = small_night::catalog_sources();
+    let night = small_night::night(folder.path(), &sources, requests(), &[], Making::default()).unwrap();
+    let dry = night::run(&night, true).unwrap();
+    assert!(!dry.committed);
+    assert!(!night.out.exists());
+    assert!(night::run(&night, false).unwrap().committed);
+    let before = files(&night.out);
+    assert_eq!(night::run(&night, false).unwrap_err().kind, ErrorKind::Config);
+    assert_eq!(files(&night.out), before);
+}

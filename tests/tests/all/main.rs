@@ -1,0 +1,5 @@
+//! One binary for all tests that cross crates: each further one costs a link of the whole engine.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod architecture;
+mod invariants;
