@@ -272,7 +272,12 @@ fn plant(catalog: &Catalog, datasets: &[&Dataset], plans: &mut [Plan]) {
         plans[late].late = true;
     }
     let dirty = |plan: &Plan| plan.export.format == Format::Csv && !plan.late && !spared(plan) && plan.share >= 400;
-    for plan in plans.iter_mut().filter(|plan| dirty(plan)).filter(|plan| plan.chosen).take(2) {
+    for plan in plans
+        .iter_mut()
+        .filter(|plan| dirty(plan))
+        .filter(|plan| plan.chosen || plan.export.max_reject_ratio >= DIRTY_RATIO)
+        .take(2)
+    {
         plan.dirty = true;
         plan.export.max_reject_ratio = DIRTY_RATIO;
     }
