@@ -1,3 +1,4 @@
 //! What crosses crates: the fences, the invariants by name, and whole nights on small exports.
 
+pub mod reference;
 pub mod small_night;

@@ -201,11 +201,13 @@ pub struct Making {
     pub shard_requests: u32,
     /// Layout.
     pub layout: Layout,
+    /// Encoding of the bundles.
+    pub format: BundleFormat,
 }
 
 impl Default for Making {
     fn default() -> Self {
-        Self { threads: 2, shard_requests: 1000, layout: Layout::PerRequest }
+        Self { threads: 2, shard_requests: 1000, layout: Layout::PerRequest, format: BundleFormat::Json }
     }
 }
 
@@ -245,7 +247,7 @@ pub fn night(
             memory_bytes: 256 << 20,
             shard_requests: making.shard_requests,
             layout: making.layout,
-            format: BundleFormat::Json,
+            format: making.format,
         },
         out: root.join("out"),
         catalog_digest: "catalog".into(),

@@ -8,11 +8,12 @@ use ieum_model::outcome::{Outcome, Reason};
 use ieum_privacy::{DomainKey, KeyDomain};
 use rayon::prelude::*;
 
-use crate::bundle::{self, Answer, Document, DocumentRows, Head, ShardRows};
+use crate::bundle::{self, Answer, Bundle, Document, DocumentRows, RunHead, ShardRows};
+use crate::bundle_files::BundleFiles;
 use crate::manifest::RequestCounts;
-use crate::night::{BundleFormat, Course, Courses, Layout, Night};
+use crate::night::{Course, Courses, Night};
 use crate::reach;
-use crate::sink::{Output, OutputWriter};
+use crate::sink::Output;
 use crate::stage;
 
 /// The answers of a night.
@@ -39,31 +40,33 @@ impl Assembly {
 /// # Errors
 /// When the stage cannot be read or the output not written.
 pub fn assemble(night: &Night, courses: &Courses, output: &mut Output) -> Result<Assembly> {
-    if night.settings.format == BundleFormat::Parquet {
-        return Err(Error::config("Parquet bundles are not written yet").hint("set format = \"json\""));
-    }
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(night.settings.threads)
         .build()
         .map_err(|error| Error::new(ErrorKind::Temporary, format!("threads cannot be started: {error}")))?;
     let domains = recipient_keys(night);
     let sources = sources(courses);
-    let mut writers = Bundles::default();
+    let head = RunHead {
+        as_of: night.as_of.to_string(),
+        key_id: night.master.key_id().to_owned(),
+        key_epoch: night.master.epoch(),
+    };
+    let mut files = BundleFiles::new(night, head);
     let mut answers = Vec::with_capacity(night.checked.requests.len());
     let size = night.settings.shard_requests.max(1) as usize;
     for (shard, requests) in (0u32..).zip(night.checked.requests.chunks(size)) {
         let rows = pool.install(|| read_shard(night, output, &sources, shard))?;
         let first = shard as usize * size;
-        let make = |(offset, request)| one(night, courses, &rows, &domains, first + offset, request);
-        let made: Vec<Made> = pool.install(|| requests.par_iter().enumerate().map(make).collect());
-        for (request, (lines, bytes)) in requests.iter().zip(made) {
+        let make = |(offset, request)| one(courses, &rows, &domains, first + offset, request);
+        let made: Vec<Made<'_>> = pool.install(|| requests.par_iter().enumerate().map(make).collect());
+        let mut bundles = Vec::with_capacity(made.len());
+        for (lines, bundle) in made {
             answers.push(lines);
-            if let Some(bytes) = bytes {
-                writers.write(night.settings.layout, request, &bytes, output)?;
-            }
+            bundles.extend(bundle);
         }
+        pool.install(|| files.write(bundles, output))?;
     }
-    writers.finish(output)?;
+    files.finish(output)?;
     let requests = count(&night.checked.requests, &answers);
     Ok(Assembly { answers, requests })
 }
@@ -96,29 +99,25 @@ fn read_shard(night: &Night, output: &Output, sources: &BTreeMap<String, String>
     sources.par_iter().map(read).filter_map(Result::transpose).collect()
 }
 
-/// Answers of a request's lines, and its bundle's bytes.
-type Made = (Vec<Option<Answer>>, Option<Vec<u8>>);
+/// Answers of a request's lines, and its bundle unless the request is refused as a whole.
+type Made<'a> = (Vec<Option<Answer>>, Option<Bundle<'a>>);
 
-/// The answers of one request, and its bundle unless the request is refused as a whole.
-fn one(
-    night: &Night,
+fn one<'a>(
     courses: &Courses,
-    rows: &ShardRows,
+    rows: &'a ShardRows,
     domains: &BTreeMap<&str, DomainKey>,
     ordinal: usize,
-    request: &CheckedRequest,
-) -> Made {
+    request: &'a CheckedRequest,
+) -> Made<'a> {
     let mut answers: Vec<Option<Answer>> = Vec::with_capacity(request.lines.len());
-    let mut documents = Vec::new();
-    let mut items: Vec<Vec<String>> = request.lines.iter().map(|line| line.items.clone()).collect();
-    items.iter_mut().for_each(|items| items.sort());
+    let mut documents = Vec::with_capacity(request.lines.len());
     for (offset, line) in request.lines.iter().enumerate() {
         let number = courses.first_line[ordinal] + u32::try_from(offset).unwrap_or(u32::MAX);
         if line.fallback_of.as_deref().is_some_and(|of| found(request, &answers, of)) {
             answers.push(None);
             continue;
         }
-        let (answer, found) = match &courses.lines[number as usize] {
+        let (answer, rows) = match &courses.lines[number as usize] {
             Course::Decided(outcome, reason) => (Answer { outcome: *outcome, reason: *reason, records: 0 }, None),
             Course::Read(source) => {
                 let found = rows.get(&source.name()).map(|rows| (rows, rows.range(number)));
@@ -126,23 +125,13 @@ fn one(
             }
         };
         answers.push(Some(answer));
-        documents.push(Document { dataset: &line.document, items: &items[offset], answer, rows: found });
+        documents.push(Document { name: bundle::document_name(request, offset), items: &line.items, answer, rows });
     }
     if request.refusal.is_some() {
         return (answers, None);
     }
     let subject = subject(domains, &request.recipient, courses, ordinal);
-    let as_of = night.as_of.to_string();
-    let head = Head {
-        request,
-        subject: subject.as_deref(),
-        as_of: &as_of,
-        key: (night.master.key_id(), night.master.epoch()),
-    };
-    let mut out = Vec::with_capacity(1024);
-    bundle::write_json(&mut out, &head, &documents);
-    out.push(b'\n');
-    (answers, Some(out))
+    (answers, Some(Bundle { request, subject, documents }))
 }
 
 fn found(request: &CheckedRequest, answers: &[Option<Answer>], dataset: &str) -> bool {
@@ -168,39 +157,6 @@ fn subject(domains: &BTreeMap<&str, DomainKey>, recipient: &str, courses: &Cours
     let (space, keys) = named?;
     let pseudonym = domains.get(recipient)?.pseudonym(reach::space_of(space), keys.first()?.as_bytes());
     String::from_utf8(ieum_privacy::encode(&pseudonym).to_vec()).ok()
-}
-
-/// Open bundle files: packed ones by recipient and service.
-#[derive(Default)]
-struct Bundles {
-    packed: BTreeMap<String, (OutputWriter, Vec<u8>)>,
-}
-
-impl Bundles {
-    fn write(&mut self, layout: Layout, request: &CheckedRequest, bytes: &[u8], output: &mut Output) -> Result<()> {
-        let id = &request.request.request_id;
-        if layout == Layout::PerRequest {
-            return output.put(&format!("bundles/per_request/{}/{id}.json", request.recipient), bytes);
-        }
-        let service = request.service.as_deref().unwrap_or("documents");
-        let name = format!("bundles/packed/{}/{service}", request.recipient);
-        if !self.packed.contains_key(&name) {
-            let writer = output.create(&format!("{name}.ndjson"))?;
-            self.packed.insert(name.clone(), (writer, b"request_id,offset,bytes\n".to_vec()));
-        }
-        let (writer, index) = self.packed.get_mut(&name).ok_or_else(|| Error::internal("bundle file is gone"))?;
-        let offset = writer.append(bytes)?;
-        index.extend_from_slice(format!("{id},{offset},{}\n", bytes.len()).as_bytes());
-        Ok(())
-    }
-
-    fn finish(self, output: &mut Output) -> Result<()> {
-        for (name, (writer, index)) in self.packed {
-            output.keep(writer)?;
-            output.put(&format!("{name}.index.csv"), &index)?;
-        }
-        Ok(())
-    }
 }
 
 fn count(requests: &[CheckedRequest], answers: &[Vec<Option<Answer>>]) -> RequestCounts {

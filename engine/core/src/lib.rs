@@ -13,12 +13,13 @@
 //! | [`scan`] | a connector as a DataFusion source; keys are made canonical and probed here |
 //! | [`gather`] | link and permit as one plan per dataset |
 //! | [`stage`] | matched, permitted rows on disk, by shard of requests |
-//! | [`bundle`] | one nested row a request, as JSON |
+//! | [`assemble`], [`bundle`], [`bundle_files`] | one nested row a request, as JSON or Parquet, into files |
 //! | [`sink`] | written aside, digested, committed once, manifest last |
 //! | [`explain`], [`verify`] | what would be read, and whether a finished output is whole |
 
 pub mod assemble;
 pub mod bundle;
+pub mod bundle_files;
 pub mod explain;
 pub mod gather;
 pub mod manifest;

@@ -417,8 +417,10 @@ fn delay(courses: &mut Courses, dataset: &str, error: &Error) {
 }
 
 /// The lines of each source, with the keys known by now; a line without a key is not reachable.
+/// Lines with a key of their own and lines that a bridge led here are read together: a plan is a dataset and a key column,
+/// and its wave is the latest of its lines.
 pub fn wanted_lines(night: &Night, courses: &mut Courses) -> BTreeMap<Source, Vec<WantedLine>> {
-    let mut sources: BTreeMap<Source, Vec<WantedLine>> = BTreeMap::new();
+    let mut sources: BTreeMap<String, (Source, Vec<WantedLine>)> = BTreeMap::new();
     for (ordinal, request) in night.checked.requests.iter().enumerate() {
         for (offset, line) in request.lines.iter().enumerate() {
             let number = courses.first_line[ordinal] as usize + offset;
@@ -433,10 +435,12 @@ pub fn wanted_lines(night: &Night, courses: &mut Courses) -> BTreeMap<Source, Ve
             let mut items = line.items.clone();
             items.sort();
             let wanted = WantedLine { line: u32::try_from(number).unwrap_or(u32::MAX), keys, items };
-            sources.entry(source.clone()).or_default().push(wanted);
+            let (read, lines) = sources.entry(source.name()).or_insert_with(|| (source.clone(), Vec::new()));
+            read.wave = read.wave.max(source.wave);
+            lines.push(wanted);
         }
     }
-    sources
+    sources.into_values().collect()
 }
 
 /// Shard of every line: requests are cut into runs of `shard_requests`.

@@ -35,9 +35,7 @@ impl OutputWriter {
     /// When the disk does not take them.
     pub fn append(&mut self, bytes: &[u8]) -> Result<u64> {
         let offset = self.bytes;
-        self.out.write_all(bytes).map_err(|error| from_io(&error, &self.path))?;
-        self.digest.update(bytes);
-        self.bytes += bytes.len() as u64;
+        self.write_all(bytes).map_err(|error| from_io(&error, &self.path))?;
         Ok(offset)
     }
 
@@ -55,6 +53,19 @@ fn beside(target: &Path, suffix: &str) -> PathBuf {
 
 fn create_folder(path: &Path) -> Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| from_io(&error, path))
+}
+
+impl Write for OutputWriter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.out.write_all(bytes)?;
+        self.digest.update(bytes);
+        self.bytes += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
 }
 
 impl Output {

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ieum_core::night::{self, Layout, RunSummary};
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+use ieum_core::night::{self, BundleFormat, Layout, RunSummary};
 use ieum_core::{explain, verify};
 use ieum_model::error::ErrorKind;
 use ieum_model::request::{Request, Withdrawal};
 use ieum_tests::small_night::{self, FIRST, Making, SECOND};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tempfile::TempDir;
 
 fn person(number: &str) -> String {
@@ -108,6 +111,38 @@ fn a_bundle_holds_what_was_asked_and_found_by_hand() {
     assert_ne!(ran.bundle("r1")["subject"], ran.bundle("r2")["subject"]);
 }
 
+/// The values of `sales` in each request's `vat` records, read back from a Parquet file of bundles.
+fn sales(path: &Path) -> Vec<(String, Vec<i64>)> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(path).unwrap()).unwrap().build().unwrap();
+    let batches: Vec<_> = reader.map(Result::unwrap).collect();
+    let mut found = Vec::new();
+    for batch in &batches {
+        let ids = batch.column_by_name("request_id").unwrap().as_string::<i32>();
+        let documents = batch.column_by_name("documents").unwrap().as_struct();
+        let vat = documents.column_by_name("vat").unwrap().as_struct();
+        let records = vat.column_by_name("records").unwrap().as_list::<i32>();
+        for row in 0..batch.num_rows() {
+            let values = records.value(row);
+            let sales = values.as_struct().column_by_name("sales").unwrap().as_primitive::<Int64Type>().clone();
+            found.push((ids.value(row).to_owned(), sales.values().to_vec()));
+        }
+    }
+    found
+}
+
+#[test]
+fn parquet_is_another_encoding_of_the_same_row() {
+    let making = Making { format: BundleFormat::Parquet, ..Making::default() };
+    let ran = run_with(&small_night::exports(), &[], making);
+    let expected = ("r2".to_owned(), vec![500, 700, 600]);
+    assert_eq!(sales(&ran.out().join("bundles/per_request/semas/r2.parquet")), std::slice::from_ref(&expected));
+    let packed = run_with(&small_night::exports(), &[], Making { layout: Layout::Packed, ..making });
+    let fund = sales(&packed.out().join("bundles/packed/semas/fund.parquet"));
+    assert_eq!(fund, [("r1".to_owned(), vec![]), expected]);
+    let index = fs::read_to_string(packed.out().join("bundles/packed/semas/fund.index.csv")).unwrap();
+    assert_eq!(index, "request_id,row\nr1,0\nr2,1\n");
+}
+
 #[test]
 fn nothing_unrequested_is_read() {
     let folder = tempfile::tempdir().unwrap();
@@ -136,11 +171,17 @@ fn identifiers_stop_at_link() {
 
 #[test]
 fn same_inputs_same_bytes() {
-    let reference = files(&run().out());
-    for (threads, shard_requests) in [(1, 1), (2, 1), (1, 3), (3, 1000)] {
-        let making = Making { threads, shard_requests, ..Making::default() };
-        let again = files(&run_with(&small_night::exports(), &[], making).out());
-        same(&again, &reference);
+    let json = Making::default();
+    let packed = Making { layout: Layout::Packed, ..json };
+    let parquet = Making { format: BundleFormat::Parquet, ..json };
+    let packed_parquet = Making { layout: Layout::Packed, ..parquet };
+    for making in [json, packed, parquet, packed_parquet] {
+        let reference = files(&run_with(&small_night::exports(), &[], making).out());
+        for (threads, shard_requests) in [(1, 1), (2, 1), (1, 3), (3, 1000)] {
+            let making = Making { threads, shard_requests, ..making };
+            let again = files(&run_with(&small_night::exports(), &[], making).out());
+            same(&again, &reference);
+        }
     }
 }
 

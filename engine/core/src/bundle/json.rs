@@ -1,93 +1,30 @@
-//! bundle: one request = one nested row, as JSON. Documents in the order of the request's lines, items in code order.
-
-use std::collections::BTreeMap;
-use std::ops::Range;
+//! A bundle as one line of JSON.
 
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::{DataType, Date32Type, Int64Type, UInt32Type};
-use arrow::record_batch::RecordBatch;
-use ieum_model::check::CheckedRequest;
-use ieum_model::outcome::{Outcome, Reason};
-use rustc_hash::FxHashMap;
+use arrow::datatypes::{DataType, Date32Type, Int64Type};
 
-/// A document line's answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Answer {
-    /// What became of the line.
-    pub outcome: Outcome,
-    /// Why, where the outcome has a reason.
-    pub reason: Option<Reason>,
-    /// Records in the bundle.
-    pub records: u64,
-}
-
-/// The sorted rows of one dataset in one shard, found by line.
-pub struct DocumentRows {
-    batch: RecordBatch,
-    ranges: FxHashMap<u32, Range<usize>>,
-}
-
-impl DocumentRows {
-    /// Indexes a batch that is sorted by its first column, the line ordinal.
-    pub fn new(batch: RecordBatch) -> Self {
-        let lines = batch.column(0).as_primitive::<UInt32Type>().values().clone();
-        let mut ranges: FxHashMap<u32, Range<usize>> = FxHashMap::default();
-        for (row, line) in lines.iter().enumerate() {
-            ranges.entry(*line).or_insert(row..row).end = row + 1;
-        }
-        Self { batch, ranges }
-    }
-
-    /// Rows of a line.
-    pub fn range(&self, line: u32) -> Range<usize> {
-        self.ranges.get(&line).cloned().unwrap_or(0..0)
-    }
-}
-
-/// What stands at the head of every bundle.
-pub struct Head<'a> {
-    /// The request.
-    pub request: &'a CheckedRequest,
-    /// Pseudonym in the recipient's domain; absent when the request names no subject that can be named.
-    pub subject: Option<&'a str>,
-    /// The declared date of the run, ISO.
-    pub as_of: &'a str,
-    /// Key that made the pseudonym, and its epoch.
-    pub key: (&'a str, u32),
-}
-
-/// A line of the bundle: its dataset, items, answer, and rows if there are any.
-pub struct Document<'a> {
-    /// Dataset code.
-    pub dataset: &'a str,
-    /// Items asked for and permitted, in code order.
-    pub items: &'a [String],
-    /// The answer.
-    pub answer: Answer,
-    /// Where the records are.
-    pub rows: Option<(&'a DocumentRows, Range<usize>)>,
-}
+use crate::bundle::{Bundle, Document, RunHead};
 
 /// Appends the bundle as one line of JSON, without a line end.
 ///
 /// # Privacy
 /// Lets through the pseudonym and the permitted items; no identifier that was not itself requested.
-pub fn write_json(out: &mut Vec<u8>, head: &Head<'_>, documents: &[Document<'_>]) {
+pub fn write(out: &mut Vec<u8>, head: &RunHead, bundle: &Bundle<'_>) {
     out.extend_from_slice(b"{\"bundle\":\"ieum/1\",\"request_id\":");
-    write_text(out, &head.request.request.request_id);
-    field(out, "recipient", &head.request.recipient);
-    if let Some(service) = &head.request.service {
+    write_text(out, &bundle.request.request.request_id);
+    field(out, "recipient", &bundle.request.recipient);
+    if let Some(service) = &bundle.request.service {
         field(out, "service", service);
     }
-    field(out, "purpose", &head.request.purpose);
-    if let Some(subject) = head.subject {
+    field(out, "purpose", &bundle.request.purpose);
+    if let Some(subject) = &bundle.subject {
         field(out, "subject", subject);
     }
-    field(out, "key_id", head.key.0);
-    out.extend_from_slice(format!(",\"key_epoch\":{}", head.key.1).as_bytes());
-    field(out, "as_of", head.as_of);
+    field(out, "key_id", &head.key_id);
+    out.extend_from_slice(format!(",\"key_epoch\":{}", head.key_epoch).as_bytes());
+    field(out, "as_of", &head.as_of);
     out.extend_from_slice(b",\"documents\":{");
-    for (index, document) in documents.iter().enumerate() {
+    for (index, document) in bundle.documents.iter().enumerate() {
         if index > 0 {
             out.push(b',');
         }
@@ -104,7 +41,7 @@ fn field(out: &mut Vec<u8>, name: &str, value: &str) {
 }
 
 fn write_document(out: &mut Vec<u8>, document: &Document<'_>) {
-    write_text(out, document.dataset);
+    write_text(out, &document.name);
     out.extend_from_slice(b":{\"outcome\":");
     write_text(out, document.answer.outcome.code());
     if let Some(reason) = document.answer.reason {
@@ -112,11 +49,8 @@ fn write_document(out: &mut Vec<u8>, document: &Document<'_>) {
     }
     out.extend_from_slice(b",\"records\":[");
     if let Some((rows, range)) = &document.rows {
-        let columns: Vec<(&str, &ArrayRef)> = document
-            .items
-            .iter()
-            .filter_map(|item| rows.batch.column_by_name(item).map(|column| (item.as_str(), column)))
-            .collect();
+        let columns: Vec<(&str, &ArrayRef)> =
+            document.items.iter().filter_map(|item| rows.column(item).map(|column| (item.as_str(), column))).collect();
         for row in range.clone() {
             if row > range.start {
                 out.push(b',');
@@ -183,9 +117,6 @@ fn write_text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(rest);
     out.push(b'"');
 }
-
-/// Rows by dataset code in one shard.
-pub type ShardRows = BTreeMap<String, DocumentRows>;
 
 #[cfg(test)]
 mod tests {
