@@ -10,8 +10,9 @@ use rayon::prelude::*;
 
 use crate::bundle::{self, Answer, Bundle, Document, DocumentRows, RunHead, ShardRows};
 use crate::bundle_files::BundleFiles;
+use crate::course::{Course, Courses};
 use crate::manifest::RequestCounts;
-use crate::night::{Course, Courses, Night};
+use crate::night::Night;
 use crate::reach;
 use crate::sink::Output;
 use crate::stage;

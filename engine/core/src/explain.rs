@@ -1,6 +1,6 @@
 //! explain: which files and columns a night would read, for whose sake, and by which plan.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use datafusion::dataframe::DataFrame;
@@ -8,8 +8,11 @@ use datafusion::physical_plan::displayable;
 use ieum_model::error::{Error, ErrorKind, Result};
 use serde::Serialize;
 
-use crate::gather::{self, GatherSpec, WantedLine};
-use crate::night::{self, ExportState, KeptRejects, Night, Source};
+use crate::course::{self, Courses, Reading};
+use crate::gather::{self, GatherSpec};
+use crate::night::{ExportState, Night};
+use crate::reach::Bridge;
+use crate::waves::{self, KeptRejects};
 use crate::{from_datafusion, session};
 
 /// What one dataset's plan would read.
@@ -29,6 +32,8 @@ pub struct DatasetExplanation {
     pub columns: Vec<(String, u64)>,
     /// Document lines that the plan answers.
     pub requests: u64,
+    /// Columns read only to reach another key space, the space, and the requests that need it; they reach no bundle.
+    pub bridges: Vec<(String, String, u64)>,
     /// `ready`.
     pub state: String,
     /// The physical plan.
@@ -57,31 +62,28 @@ pub fn explain(night: &Night) -> Result<Vec<DatasetExplanation>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .map_err(|error| Error::new(ErrorKind::Temporary, format!("a thread cannot be started: {error}")))?;
-    let mut courses = night::courses(night);
+    let mut courses = course::courses(night);
     let mut explained = Vec::new();
-    for (_, bridge, needs) in &courses.bridges {
-        let source = Source {
-            dataset: bridge.dataset.clone(),
-            key_column: bridge.from.clone(),
-            space: bridge.from_space.clone(),
-            wave: 1,
-        };
-        let line = |ordinal: &usize| WantedLine { line: *ordinal as u32, keys: vec![], items: vec![bridge.to.clone()] };
-        explained.push((source, needs.iter().map(line).collect::<Vec<_>>()));
-    }
-    for (_, bridge, needs) in courses.bridges.clone() {
-        for ordinal in needs {
-            courses.keys[ordinal].entry(bridge.to_space.clone()).or_default().insert(String::new());
+    for wave in 1..=courses.waves() {
+        for reading in courses.readings(&night.checked.requests, wave) {
+            explained.push(runtime.block_on(one(night, &courses, &reading))?);
+            for (bridge, needs) in &reading.bridges {
+                for ordinal in needs {
+                    courses.keys[*ordinal].entry(bridge.to_space.clone()).or_default().insert(String::new());
+                }
+            }
         }
     }
-    explained.extend(night::wanted_lines(night, &mut courses));
-    explained.into_iter().map(|(source, lines)| runtime.block_on(one(night, &source, lines))).collect()
+    Ok(explained)
 }
 
-async fn one(night: &Night, source: &Source, lines: Vec<WantedLine>) -> Result<DatasetExplanation> {
-    let requests = lines.len() as u64;
+async fn one(night: &Night, courses: &Courses, reading: &Reading) -> Result<DatasetExplanation> {
+    let (source, lines) = (&reading.source, reading.wanted(courses));
+    let bridge =
+        |(bridge, needs): &(Bridge, BTreeSet<usize>)| (bridge.to.clone(), bridge.to_space.clone(), needs.len() as u64);
+    let requests = reading.lines.len() as u64;
     let mut asked: BTreeMap<String, u64> = BTreeMap::new();
-    for item in lines.iter().flat_map(|line| &line.items) {
+    for item in reading.lines.iter().flat_map(|line| &line.items) {
         *asked.entry(item.clone()).or_default() += 1;
     }
     let key_asked = asked.remove(&source.key_column).unwrap_or(0);
@@ -90,7 +92,7 @@ async fn one(night: &Night, source: &Source, lines: Vec<WantedLine>) -> Result<D
         Some(ExportState::Ready(connector)) => connector.partitions().to_vec(),
         _ => Vec::new(),
     };
-    let spec = night::spec(night, source, lines, Arc::new(KeptRejects::default()))
+    let spec = waves::spec(night, source, lines, Arc::new(KeptRejects::default()))
         .ok_or_else(|| Error::internal("source has no export"))?;
     let plan = stable_text(&spec).await?;
     Ok(DatasetExplanation {
@@ -101,6 +103,7 @@ async fn one(night: &Night, source: &Source, lines: Vec<WantedLine>) -> Result<D
         files,
         columns,
         requests,
+        bridges: reading.bridges.iter().map(bridge).collect(),
         state: "ready".into(),
         plan,
     })

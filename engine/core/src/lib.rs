@@ -9,9 +9,9 @@
 //!
 //! | module | step |
 //! |---|---|
-//! | [`reach`] | which key column and wave reads which dataset, and why one is not reachable |
+//! | [`reach`], [`course`] | which key column and wave reads which dataset, and why one is not reachable |
 //! | [`scan`] | a connector as a DataFusion source; keys are made canonical and probed here |
-//! | [`gather`] | link and permit as one plan per dataset |
+//! | [`gather`], [`waves`] | link and permit as one plan per dataset, wave by wave |
 //! | [`stage`] | matched, permitted rows on disk, by shard of requests |
 //! | [`assemble`], [`bundle`], [`bundle_files`] | one nested row a request, as JSON or Parquet, into files |
 //! | [`sink`] | written aside, digested, committed once, manifest last |
@@ -20,6 +20,7 @@
 pub mod assemble;
 pub mod bundle;
 pub mod bundle_files;
+pub mod course;
 pub mod explain;
 pub mod gather;
 pub mod manifest;
@@ -31,6 +32,7 @@ mod session;
 pub mod sink;
 pub mod stage;
 pub mod verify;
+pub mod waves;
 
 use ieum_model::error::{Error, ErrorKind};
 
@@ -46,19 +48,37 @@ pub(crate) fn from_datafusion(error: datafusion::error::DataFusionError) -> Erro
             Error::new(ErrorKind::Temporary, format!("the memory limit does not hold this night: {message}"))
                 .hint("raise --memory, or lower --shard-requests and --threads")
         }
+        DataFusionError::IoError(error) => unwritten(error),
+        DataFusionError::ArrowError(error, _) => from_arrow_ref(error),
         other => Error::internal(other.to_string()),
     }
 }
 
 /// An I/O failure on the output side, with the path it concerns.
 pub(crate) fn from_io(error: &std::io::Error, path: &std::path::Path) -> Error {
-    let full = error.kind() == std::io::ErrorKind::StorageFull;
-    let hint =
-        if full { "free space on the output's file system and run again" } else { "check the folder's owner and mode" };
-    Error::new(ErrorKind::Temporary, format!("output cannot be written: {error}")).at("path", path.display()).hint(hint)
+    unwritten(error).at("path", path.display())
 }
 
-/// An Arrow failure; on our own batches it is our bug.
+/// What the disk did not take; a retry may help.
+fn unwritten(error: &std::io::Error) -> Error {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    let hint = match error.kind() {
+        StorageFull => "free space on the output's file system and run again",
+        QuotaExceeded | FileTooLarge => "raise the quota or the limit on file sizes (`ulimit -f`) and run again",
+        _ => "check the folder's owner and mode",
+    };
+    Error::new(ErrorKind::Temporary, format!("output cannot be written: {error}")).hint(hint)
+}
+
+/// An Arrow failure: on our own batches it is our bug, but what the disk did not take is not.
+#[allow(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 pub(crate) fn from_arrow(error: arrow::error::ArrowError) -> Error {
-    Error::internal(error.to_string())
+    from_arrow_ref(&error)
+}
+
+fn from_arrow_ref(error: &arrow::error::ArrowError) -> Error {
+    match error {
+        arrow::error::ArrowError::IoError(_, error) => unwritten(error),
+        other => Error::internal(other.to_string()),
+    }
 }

@@ -128,8 +128,9 @@ pub fn check(
         let waiting = request.periodic && known_cycle && !request.is_due(on);
         let service = request.service.as_deref().and_then(|code| catalog.services.get(code));
         let mut lines = lines(catalog, &request, service, &withdrawn);
-        if waiting && !repeated {
-            let carried = carried.get(request.request_id.as_str());
+        let carried = carried.get(request.request_id.as_str());
+        let answered_but_for_these = carried.is_some() && !request.periodic;
+        if (waiting || answered_but_for_these) && !repeated {
             lines.retain(|line| carried.is_some_and(|carried| carried.contains(line.document.as_str())));
             if lines.is_empty() {
                 night.not_due += 1;
@@ -838,6 +839,14 @@ mod tests {
         assert_eq!((rest.not_due, documents), (0, vec!["land"]));
         let due = night(monthly("2026-04-01"), &[], &[carried("r1", "land")]);
         assert_eq!((due.not_due, due.requests[0].lines.len()), (0, 2));
+    }
+
+    #[test]
+    fn a_single_request_that_was_carried_over_is_asked_for_the_open_lines_only() {
+        let carried = CarriedOver { request_id: "r1".to_owned(), dataset: "land".to_owned() };
+        let night = night(vec![request("r1", |r| ask(r, "tax;land"))], &[], &[carried]);
+        let documents: Vec<_> = night.requests[0].lines.iter().map(|line| line.document.as_str()).collect();
+        assert_eq!(documents, ["land"]);
     }
 
     #[test]

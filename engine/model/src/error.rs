@@ -75,10 +75,13 @@ impl Error {
         Self::new(ErrorKind::Internal, message)
     }
 
-    /// Adds where it happened: `("line", 12)`, `("dataset", code)`.
+    /// Adds where it happened: `("line", 12)`, `("dataset", code)`. The same place is told once.
     #[must_use]
     pub fn at(mut self, field: &'static str, value: impl fmt::Display) -> Self {
-        self.context.push((field, value.to_string()));
+        let place = (field, value.to_string());
+        if !self.context.contains(&place) {
+            self.context.push(place);
+        }
         self
     }
 
@@ -87,6 +90,16 @@ impl Error {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+}
+
+impl Error {
+    /// The error as a warning tells it: what, where, and what to do.
+    pub fn told(&self) -> String {
+        match &self.hint {
+            Some(hint) => format!("{self}\n  hint: {hint}"),
+            None => self.to_string(),
+        }
     }
 }
 
@@ -127,8 +140,9 @@ mod tests {
 
     #[test]
     fn an_error_says_what_and_where_in_the_order_it_was_told() {
-        let error = Error::contract("column `brno` is missing").at("dataset", "d").at("line", 3);
+        let error = Error::contract("column `brno` is missing").at("dataset", "d").at("line", 3).at("dataset", "d");
         assert_eq!(error.to_string(), "column `brno` is missing\n  dataset: d\n  line: 3");
+        assert_eq!(error.clone().hint("ask").told(), format!("{error}\n  hint: ask"));
         assert_eq!(error.kind.exit_code(), 6);
     }
 }

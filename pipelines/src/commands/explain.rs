@@ -50,6 +50,9 @@ fn told(one: &DatasetExplanation, with_plan: bool) -> String {
     for (column, lines) in &one.columns {
         let _ = writeln!(text, "  column   {column}  {}", grouped(*lines));
     }
+    for (column, space, requests) in &one.bridges {
+        let _ = writeln!(text, "  bridge   {column} -> {space}  {}", grouped(*requests));
+    }
     if with_plan {
         let _ = writeln!(text, "  plan");
         for line in one.plan.lines() {

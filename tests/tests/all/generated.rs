@@ -193,3 +193,20 @@ proptest! {
         prop_assert_eq!(written, expected);
     }
 }
+
+#[test]
+fn a_key_of_ones_own_and_a_key_over_a_bridge_read_the_same_dataset() {
+    let folder = tempfile::tempdir().unwrap();
+    small_night::write_exports(&folder.path().join("exports"), &small_night::exports()).unwrap();
+    let ask = |id: &str, subject: &str| {
+        small_night::request(&[("request_id", id), ("subject_ids", subject), ("documents", "vat(sales)")]).unwrap()
+    };
+    let requests = vec![ask("r1", "brno:9999900005"), ask("r2", &format!("rrno:{SECOND}"))];
+    let night = small_night::night(folder.path(), &sources(), requests, &[], Making::default()).unwrap();
+    night::run(&night, false).unwrap();
+    for (id, records) in [("r1", 2), ("r2", 3)] {
+        let path = night.out.join(format!("bundles/per_request/semas/{id}.json"));
+        let bundle: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        assert_eq!(bundle["documents"]["vat"]["records"].as_array().unwrap().len(), records, "{id}");
+    }
+}

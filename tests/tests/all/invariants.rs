@@ -217,6 +217,16 @@ fn an_item_that_nobody_asks_for_changes_no_bundle() {
 }
 
 #[test]
+fn an_export_that_is_also_a_bridge_is_read_once() {
+    let ran = run();
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&fs::read(ran.out().join("manifest.json")).unwrap()).unwrap();
+    let sources: Vec<&String> = manifest["sources"].as_object().unwrap().keys().collect();
+    assert_eq!(sources, ["income.rrno", "registration.rep_rrno", "vat.brno"]);
+    assert_eq!(manifest["sources"]["registration.rep_rrno"]["read"], 2);
+}
+
+#[test]
 fn every_request_is_answered() {
     let summary = run().summary;
     assert_eq!(summary.requests, 4);

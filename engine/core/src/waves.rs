@@ -1,0 +1,232 @@
+//! gather, wave by wave: every reading of a wave runs, its rows go to the stage, and the keys that its bridges gave are
+//! known to the next wave.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::UInt32Type;
+use arrow::record_batch::RecordBatch;
+use futures::StreamExt;
+use ieum_model::check::CheckedRequest;
+use ieum_model::connector::{Reject, RejectSink};
+use ieum_model::error::{Error, ErrorKind, Result};
+
+use crate::course::{self, Courses, Reading, Source};
+use crate::gather::{self, GatherSpec, WantedLine};
+use crate::manifest::{SourceCounts, sha256_hex};
+use crate::night::{ExportState, Night};
+use crate::stage::StageWriter;
+use crate::{explain, from_arrow, session};
+
+/// What gathering leaves behind, apart from the stage.
+#[derive(Default)]
+pub struct Gathered {
+    /// Counts by source.
+    pub sources: BTreeMap<String, SourceCounts>,
+    /// SHA-256 of each source's plan text.
+    pub plans: BTreeMap<String, String>,
+    /// Rows that could not be read, in file order.
+    pub rejects: Vec<Reject>,
+}
+
+/// Rejects of one source, kept until its reader has ended.
+#[derive(Default)]
+pub struct KeptRejects(Mutex<Vec<Reject>>);
+
+impl RejectSink for KeptRejects {
+    fn reject(&self, reject: Reject) -> Result<()> {
+        self.0.lock().map_err(|_| Error::internal("a reader stopped while rejecting"))?.push(reject);
+        Ok(())
+    }
+}
+
+impl KeptRejects {
+    fn take(&self) -> Result<Vec<Reject>> {
+        let mut kept = self.0.lock().map_err(|_| Error::internal("a reader stopped while rejecting"))?;
+        Ok(std::mem::take(&mut *kept))
+    }
+}
+
+/// The spec of a source's plan, or `None` where its export is not ready.
+pub fn spec(night: &Night, source: &Source, lines: Vec<WantedLine>, rejects: Arc<KeptRejects>) -> Option<GatherSpec> {
+    let Some(ExportState::Ready(connector)) = night.exports.get(&source.dataset) else {
+        return None;
+    };
+    Some(GatherSpec {
+        dataset: Arc::new(night.catalog.datasets.get(&source.dataset)?.clone()),
+        connector: Arc::clone(connector),
+        key_column: source.key_column.clone(),
+        space: source.space.clone(),
+        lines,
+        rejects,
+    })
+}
+
+struct Read {
+    counts: SourceCounts,
+    plan: String,
+    rejects: Vec<Reject>,
+}
+
+impl Gathered {
+    fn keep(&mut self, name: String, read: Read) {
+        self.plans.insert(name.clone(), sha256_hex(read.plan.as_bytes()));
+        self.sources.insert(name, read.counts);
+        self.rejects.extend(read.rejects);
+    }
+}
+
+async fn read_source(
+    night: &Night,
+    source: &Source,
+    lines: Vec<WantedLine>,
+    mut take: impl FnMut(arrow::record_batch::RecordBatch) -> Result<()>,
+) -> Result<Read> {
+    let rejects = Arc::new(KeptRejects::default());
+    let spec =
+        spec(night, source, lines, Arc::clone(&rejects)).ok_or_else(|| Error::internal("source has no export"))?;
+    let context = session::open(night.settings.threads, night.settings.memory_bytes)?;
+    let planned = gather::plan(&context, &spec)?;
+    let plan = explain::stable_text(&spec).await?;
+    let counts = gather::execute(planned, &mut take).await.map_err(|error| error.at("dataset", &source.dataset))?;
+    within_reject_ratio(&spec, &counts)?;
+    let counts = SourceCounts {
+        read: counts.read,
+        kept: counts.kept,
+        filtered: counts.filtered,
+        rejected: counts.rejected,
+        bytes: counts.bytes,
+        staged: 0,
+    };
+    Ok(Read { counts, plan, rejects: rejects.take()? })
+}
+
+fn within_reject_ratio(spec: &GatherSpec, counts: &ieum_model::connector::ReadCounts) -> Result<()> {
+    let allowed = spec.dataset.export.as_ref().map_or(0.0, |export| export.max_reject_ratio);
+    #[allow(clippy::cast_precision_loss)]
+    let ratio = counts.rejected as f64 / counts.read.max(1) as f64;
+    if ratio <= allowed {
+        return Ok(());
+    }
+    Err(Error::contract(format!(
+        "{} of {} rows could not be read; the catalog allows a share of {allowed}",
+        counts.rejected, counts.read
+    ))
+    .at("dataset", &spec.dataset.code)
+    .hint("ask the holder for a corrected export, or raise `max_reject_ratio` in the dataset's [export]"))
+}
+
+/// Gathers every wave of the night into `stage`.
+///
+/// # Errors
+/// When the stage cannot be written or memory does not suffice. An export that breaks its contract delays its lines.
+pub async fn gather(night: &Night, courses: &mut Courses, stage: &Path) -> Result<Gathered> {
+    let mut gathered = Gathered::default();
+    let shards = shards(night, courses);
+    for wave in 1..=courses.waves() {
+        let readings = courses.readings(&night.checked.requests, wave);
+        let known: &Courses = courses;
+        let reads = readings.into_iter().map(|reading| {
+            let writer = StageWriter::new(stage, &reading.name(), Arc::clone(&shards));
+            read(night, reading, known, writer)
+        });
+        let done: Vec<_> = futures::stream::iter(reads).buffer_unordered(night.settings.threads).collect().await;
+        for (reading, read) in done {
+            match read {
+                Ok((read, keys)) => {
+                    gathered.keep(reading.name(), read);
+                    for (ordinal, space, key) in keys {
+                        courses.keys[ordinal].entry(space).or_default().insert(key);
+                    }
+                }
+                Err(error) if error.kind == ErrorKind::Contract => {
+                    tracing::warn!(dataset = reading.source.dataset, "export left out of the night: {}", error.told());
+                    courses.delay(&reading.source.dataset);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    gathered.rejects.sort_by(|a, b| (&a.source, a.byte_offset, a.line).cmp(&(&b.source, b.byte_offset, b.line)));
+    gathered.rejects.dedup();
+    Ok(gathered)
+}
+
+/// A key that a bridge gave: request, key space, canonical key.
+type FoundKey = (usize, String, String);
+
+async fn read(
+    night: &Night,
+    reading: Reading,
+    courses: &Courses,
+    mut stage: StageWriter,
+) -> (Reading, Result<(Read, Vec<FoundKey>)>) {
+    let mut found = Vec::new();
+    let take = |batch: RecordBatch| {
+        let (own, over_bridge) = split(&batch, reading.bridge_base)?;
+        if own.num_rows() > 0 {
+            stage.write(&own)?;
+        }
+        found_keys(&reading, &over_bridge, &mut found)
+    };
+    let read = read_source(night, &reading.source, reading.wanted(courses), take).await;
+    let read = match read {
+        Ok(mut read) => stage.finish().map(|staged| {
+            read.counts.staged = staged;
+            (read, found)
+        }),
+        Err(error) => {
+            stage.discard();
+            Err(error)
+        }
+    };
+    (reading, read)
+}
+
+/// Rows that answer lines, and rows that only give keys of the next space.
+fn split(batch: &RecordBatch, bridge_base: u32) -> Result<(RecordBatch, RecordBatch)> {
+    let lines = batch.column(0).as_primitive::<UInt32Type>().values();
+    if lines.iter().all(|line| *line < bridge_base) {
+        return Ok((batch.clone(), batch.slice(0, 0)));
+    }
+    let part = |own: bool| {
+        let mask: BooleanArray = lines.iter().map(|line| Some((*line < bridge_base) == own)).collect();
+        filter_record_batch(batch, &mask).map_err(from_arrow)
+    };
+    Ok((part(true)?, part(false)?))
+}
+
+fn found_keys(reading: &Reading, batch: &RecordBatch, found: &mut Vec<FoundKey>) -> Result<()> {
+    let ordinals = batch.column(0).as_primitive::<UInt32Type>();
+    for (bridge, _) in &reading.bridges {
+        let keys =
+            batch.column_by_name(&bridge.to).map(ArrayRef::as_ref).and_then(|column| column.as_string_opt::<i32>());
+        let keys = keys.ok_or_else(|| {
+            Error::config("a bridge must lead to a single text column")
+                .at("dataset", &bridge.dataset)
+                .at("column", &bridge.to)
+                .hint("correct `maps` in the dataset's catalog file")
+        })?;
+        for row in (0..batch.num_rows()).filter(|row| keys.is_valid(*row)) {
+            if let Some(key) = course::canonical(&bridge.to_space, keys.value(row)) {
+                found.push(((ordinals.value(row) - reading.bridge_base) as usize, bridge.to_space.clone(), key));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Shard of every line: requests are cut into runs of `shard_requests`.
+fn shards(night: &Night, courses: &Courses) -> Arc<[u32]> {
+    let size = night.settings.shard_requests.max(1) as usize;
+    let of_request = |(ordinal, request): (usize, &CheckedRequest)| {
+        let shard = u32::try_from(ordinal / size).unwrap_or(u32::MAX);
+        std::iter::repeat_n(shard, request.lines.len())
+    };
+    let shards: Arc<[u32]> = night.checked.requests.iter().enumerate().flat_map(of_request).collect();
+    debug_assert_eq!(shards.len(), courses.lines.len());
+    shards
+}
