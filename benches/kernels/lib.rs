@@ -1,1 +1,1 @@
-//! Criterion benches of the kernels; run with `cargo bench -p ieum-benches`.
+//! Empty: the benches are `main.rs`, run with `cargo bench --workspace --bench kernels`.

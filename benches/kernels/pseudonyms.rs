@@ -1,13 +1,12 @@
 //! Pseudonyms per second: one HMAC-SHA-256 per key, 13-digit keys.
-#![allow(missing_docs)]
 
 use arrow::array::StringArray;
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput};
 use ieum_privacy::{KeyDomain, MasterKey, normalize, pseudonyms};
 
 const ROWS: u64 = 10_000;
 
-fn benches(criterion: &mut Criterion) {
+pub fn benches(criterion: &mut Criterion) {
     let text = format!("ieum-key/1 bench 1 {}", "5a".repeat(32));
     let master = MasterKey::from_hex_file_text(&text).expect("a well-formed key");
     let domain = master.derive(&KeyDomain::recipient("bench"));
@@ -25,6 +24,3 @@ fn benches(criterion: &mut Criterion) {
     });
     group.finish();
 }
-
-criterion_group!(kernels, benches);
-criterion_main!(kernels);

@@ -7,7 +7,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::definition::{FormatName, LayoutName, parse_bytes};
 
-const TOP: &str = "Example:\n  ieum run sample-data/nightly.toml";
+const TOP: &str = "Examples:
+  ieum check sample-data/nightly.toml
+  ieum explain sample-data/nightly.toml --dataset business_registration_cert
+  ieum run sample-data/nightly.toml";
+const RUN: &str = "Example:\n  ieum run sample-data/nightly.toml";
 const CODES: &str = "Exit codes:
   0 committed   1 failed   2 wrong usage   3 committed, but someone should look (delays, rejects, malformed requests)
   4 a gate refused to publish   5 temporary, retry   6 configuration or contract invalid   11 locked
@@ -77,7 +81,7 @@ pub enum Command {
     #[command(before_help = "Example:\n  ieum explain sample-data/nightly.toml --dataset business_registration_cert")]
     Explain(ExplainArgs),
     /// Run a night: one bundle per request, an answer for every document line
-    #[command(before_help = TOP)]
+    #[command(before_help = RUN)]
     Run(RunArgs),
     /// Prove that the output of a run is complete and unchanged
     #[command(before_help = "Example:\n  ieum verify sample-data/out/2026-11-22")]

@@ -12,6 +12,7 @@
 
 mod keys;
 mod rows;
+mod unknown;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -82,7 +83,7 @@ pub fn night(definition: &Definition, as_of: NaiveDate, totals: ControlTotals) -
     let mut checked =
         check::check(&catalog, inputs.requests, &inputs.withdrawals, &inputs.carried_over, as_of, &grade_identifier);
     checked.malformed.extend(inputs.malformed.iter().map(|malformed| malformed.reason.clone()));
-    let mut warnings = Vec::new();
+    let mut warnings = unknown::warnings(&catalog, &checked);
     let exports =
         in_pool(definition.settings().threads, || exports(definition, &catalog, &checked, totals, &mut warnings))??;
     let night = Night {
@@ -229,7 +230,9 @@ impl Files<'_> {
         let mut malformed = Vec::new();
         let all = self.read(paths, known, parse, &mut malformed)?;
         match malformed.first() {
-            Some(first) => Err(Error::config(first.reason.to_string()).at("file", &first.file)),
+            Some(first) => Err(Error::config(first.reason.to_string())
+                .at("file", &first.file)
+                .hint("correct the row; one that is passed over would deliver what its subject took back")),
             None => Ok(all),
         }
     }
@@ -314,7 +317,7 @@ fn exports(
         match probe {
             Probe::Broken(error) => {
                 broken.insert(holder(code));
-                warnings.push(format!("holder `{}` is left out of the night: {error}", holder(code)));
+                warnings.push(format!("holder `{}` is left out of the night: {}", holder(code), error.told()));
             }
             Probe::Missing(why) => warnings.push(format!("dataset `{code}` is delayed: {why}")),
             Probe::Ready(_) => {}

@@ -109,6 +109,7 @@ pub struct RunSummary {
 /// When the output cannot be written, memory does not suffice, or an accounting identity fails. Nothing is committed
 /// then. An export that breaks its contract is no error of the run: its lines are delayed.
 pub fn run(night: &Night, dry_run: bool) -> Result<RunSummary> {
+    tracing::info!(requests = night.checked.requests.len(), "night begins");
     let mut output = Output::begin(&night.out)?;
     match make(night, &mut output) {
         Ok(manifest) if dry_run => {
@@ -129,8 +130,11 @@ fn make(night: &Night, output: &mut Output) -> Result<Manifest> {
         .build()
         .map_err(|error| Error::new(ErrorKind::Temporary, format!("threads cannot be started: {error}")))?;
     let mut courses = course::courses(night);
+    tracing::info!(lines = courses.lines.len(), waves = courses.waves(), "planned");
     let gathered = runtime.block_on(waves::gather(night, &mut courses, &output.stage_folder()))?;
+    tracing::info!(sources = gathered.sources.len(), "gathered");
     let assembly = assemble::assemble(night, &courses, output)?;
+    tracing::info!(requests = assembly.requests.requests, "assembled");
     records::write(night, &assembly, &gathered.rejects, output)?;
     account(manifest(night, &assembly, gathered))
 }

@@ -63,7 +63,8 @@ impl StageWriter {
             self.writers.insert(shard, self.open(shard, &batch.schema())?);
         }
         let writer = self.writers.get_mut(&shard).ok_or_else(|| Error::internal("stage writer is gone"))?;
-        writer.write(batch).map_err(from_arrow)
+        let path = || file(&self.folder, &self.dataset, shard);
+        writer.write(batch).map_err(|error| from_arrow(error).at("path", path().display()))
     }
 
     fn open(&self, shard: u32, schema: &SchemaRef) -> Result<FileWriter<File>> {
@@ -71,7 +72,8 @@ impl StageWriter {
         let out = File::create(&path).map_err(|error| from_io(&error, &path))?;
         let options =
             IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME)).map_err(from_arrow)?;
-        FileWriter::try_new_with_options(out, schema, options).map_err(from_arrow)
+        FileWriter::try_new_with_options(out, schema, options)
+            .map_err(|error| from_arrow(error).at("path", path.display()))
     }
 
     /// Closes the files; the number of staged rows.
@@ -79,8 +81,9 @@ impl StageWriter {
     /// # Errors
     /// When a file cannot be finished.
     pub fn finish(mut self) -> Result<u64> {
-        for writer in self.writers.values_mut() {
-            writer.finish().map_err(from_arrow)?;
+        for (shard, writer) in &mut self.writers {
+            let path = || file(&self.folder, &self.dataset, *shard);
+            writer.finish().map_err(|error| from_arrow(error).at("path", path().display()))?;
         }
         Ok(self.rows)
     }

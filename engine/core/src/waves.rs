@@ -92,7 +92,8 @@ async fn read_source(
     let planned = gather::plan(&context, &spec)?;
     let plan = explain::stable_text(&spec).await?;
     let counts = gather::execute(planned, &mut take).await.map_err(|error| error.at("dataset", &source.dataset))?;
-    within_reject_ratio(&spec, &counts)?;
+    let rejects = rejects.take()?;
+    within_reject_ratio(&spec, &counts, &rejects)?;
     let counts = SourceCounts {
         read: counts.read,
         kept: counts.kept,
@@ -101,22 +102,29 @@ async fn read_source(
         bytes: counts.bytes,
         staged: 0,
     };
-    Ok(Read { counts, plan, rejects: rejects.take()? })
+    Ok(Read { counts, plan, rejects })
 }
 
-fn within_reject_ratio(spec: &GatherSpec, counts: &ieum_model::connector::ReadCounts) -> Result<()> {
+fn within_reject_ratio(
+    spec: &GatherSpec,
+    counts: &ieum_model::connector::ReadCounts,
+    rejects: &[Reject],
+) -> Result<()> {
     let allowed = spec.dataset.export.as_ref().map_or(0.0, |export| export.max_reject_ratio);
     #[allow(clippy::cast_precision_loss)]
     let ratio = counts.rejected as f64 / counts.read.max(1) as f64;
     if ratio <= allowed {
         return Ok(());
     }
-    Err(Error::contract(format!(
+    let error = Error::contract(format!(
         "{} of {} rows could not be read; the catalog allows a share of {allowed}",
         counts.rejected, counts.read
     ))
-    .at("dataset", &spec.dataset.code)
-    .hint("ask the holder for a corrected export, or raise `max_reject_ratio` in the dataset's [export]"))
+    .at("dataset", &spec.dataset.code);
+    let first = rejects.iter().min_by_key(|reject| (&reject.source, reject.line));
+    let place = |reject: &Reject| format!("{}, line {}: {}", reject.source, reject.line, reject.rule);
+    let error = first.map(place).into_iter().fold(error, |error, place| error.at("first reject", place));
+    Err(error.hint("ask the holder for a corrected export, or raise `max_reject_ratio` in the dataset's [export]"))
 }
 
 /// Gathers every wave of the night into `stage`.

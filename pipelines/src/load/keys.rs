@@ -32,7 +32,9 @@ pub fn master_key(path: &Path) -> Result<MasterKey> {
     // Large enough from the start: a text that grows leaves copies of the key behind.
     let mut text = Zeroizing::new(String::with_capacity(about.len() as usize + 1));
     file.read_to_string(&mut text).map_err(cannot_read)?;
-    let key = MasterKey::from_hex_file_text(&text).map_err(|error| refused(error.to_string()))?;
+    let key = MasterKey::from_hex_file_text(&text).map_err(|error| {
+        refused(error.to_string()).hint("restore the key file from its backup; keys are never edited")
+    })?;
     if about.permissions().mode() & OTHERS != 0 && key.key_id() != NO_SECRET {
         return Err(
             refused("the key file is open to group or others".to_owned()).hint(format!("chmod 600 {}", path.display()))

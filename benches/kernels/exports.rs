@@ -1,0 +1,165 @@
+//! One table as an export of every format: 200k rows, 8 columns, random 13-digit keys.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema};
+use encoding_rs::EUC_KR;
+use ieum_model::catalog::{Catalog, CatalogSource};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::Compression;
+use parquet::file::properties::WriterProperties;
+
+pub const ROWS: usize = 200_000;
+/// Columns, and their width in the fixed-width export.
+const COLUMNS: [(&str, &str, usize); 8] = [
+    ("rrno", "rrno", 13),
+    ("year", "year", 4),
+    ("amount", "amt", 12),
+    ("tax", "amt", 12),
+    ("payer", "str", 30),
+    ("address", "str", 60),
+    ("office", "code", 6),
+    ("note", "str", 20),
+];
+
+/// Small, seeded, good enough to leave no order in the keys.
+pub struct Random(pub u64);
+
+impl Random {
+    /// Below `end`, by splitmix64.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % end
+    }
+}
+
+pub struct Table {
+    pub keys: Vec<String>,
+    rows: Vec<[String; 8]>,
+}
+
+impl Table {
+    pub fn new() -> Self {
+        let mut random = Random(1);
+        let row = |_| {
+            [
+                format!("{:013}", random.below(10_u64.pow(13))),
+                (2016 + random.below(10)).to_string(),
+                random.below(100_000_000).to_string(),
+                random.below(10_000_000).to_string(),
+                format!("주식회사 이음{}", random.below(5000)),
+                format!("서울특별시 중구 세종대로 {}번길 {}", random.below(300), random.below(90)),
+                format!("{:06}", random.below(130)),
+                if random.below(3) == 0 { "정정 신고".to_owned() } else { String::new() },
+            ]
+        };
+        let rows: Vec<[String; 8]> = (0..ROWS).map(row).collect();
+        Self { keys: rows.iter().map(|row| row[0].clone()).collect(), rows }
+    }
+
+    /// Writes the export of every dataset of [`catalog`] below `root`.
+    pub fn write(&self, root: &Path) {
+        let csv = self.csv();
+        write(root, "csv_utf8.csv", csv.as_bytes());
+        write(root, "csv_cp949.csv", &EUC_KR.encode(&csv).0);
+        write(root, "fixed_width.txt", &self.fixed_width());
+        self.parquet(&root.join("parquet.parquet"));
+    }
+
+    fn csv(&self) -> String {
+        let header = COLUMNS.map(|(name, _, _)| name).join(",") + "\n";
+        std::iter::once(header).chain(self.rows.iter().map(|row| row.join(",") + "\n")).collect()
+    }
+
+    fn fixed_width(&self) -> Vec<u8> {
+        let len = 13 + COLUMNS.iter().map(|(_, _, width)| width).sum::<usize>();
+        let head = format!("11{:<30}9910000{:08}{:014}{len:05}{ROWS:010}", "fixed_width", 20_261_122, 0);
+        let trailer = format!("33{ROWS:010}");
+        let mut out = format!("{head:<len$}\n").into_bytes();
+        for (serial, row) in self.rows.iter().enumerate() {
+            out.extend_from_slice(format!("22{serial:010}I").as_bytes());
+            for (cell, (_, kind, width)) in row.iter().zip(COLUMNS) {
+                let bytes = EUC_KR.encode(cell).0;
+                let filler = width.checked_sub(bytes.len()).expect("cells fit their fields");
+                if kind == "amt" {
+                    out.extend(std::iter::repeat_n(b'0', filler));
+                }
+                out.extend_from_slice(&bytes);
+                if kind != "amt" {
+                    out.extend(std::iter::repeat_n(b' ', filler));
+                }
+            }
+            out.push(b'\n');
+        }
+        out.extend_from_slice(format!("{trailer:<len$}\n").as_bytes());
+        out
+    }
+
+    fn parquet(&self, path: &Path) {
+        let column = |at: usize| -> ArrayRef {
+            let cells = self.rows.iter().map(|row| row[at].as_str());
+            match COLUMNS[at].1 {
+                "amt" => Arc::new(cells.map(|cell| cell.parse::<i64>().ok()).collect::<Int64Array>()),
+                _ => Arc::new(cells.map(Some).collect::<StringArray>()),
+            }
+        };
+        let field = |(name, kind, _): (&str, &str, usize)| {
+            Field::new(name, if kind == "amt" { DataType::Int64 } else { DataType::Utf8 }, true)
+        };
+        let schema = Arc::new(Schema::new(COLUMNS.map(field).to_vec()));
+        let batch = RecordBatch::try_new(Arc::clone(&schema), (0..COLUMNS.len()).map(column).collect());
+        let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+        let file = File::create(path).expect("a file in the temporary folder");
+        let mut writer = ArrowWriter::try_new(file, schema, Some(properties)).expect("a Parquet writer");
+        writer.write(&batch.expect("columns of one length")).expect("rows are written");
+        writer.close().expect("a Parquet footer");
+    }
+}
+
+fn write(root: &Path, name: &str, bytes: &[u8]) {
+    fs::write(root.join(name), bytes).expect("a file in the temporary folder");
+}
+
+/// A dataset per export: `csv_utf8`, `csv_cp949`, `fixed_width`, `parquet`.
+pub fn catalog() -> Catalog {
+    let layout: Vec<String> =
+        COLUMNS.iter().map(|(name, _, width)| format!("{{ item = \"{name}\", bytes = {width} }}")).collect();
+    let fixed = format!("format = \"fixed_width\"\nencoding = \"cp949\"\nlayout = [{}]", layout.join(", "));
+    let exports = [
+        ("csv_utf8", "format = \"csv\"", "csv"),
+        ("csv_cp949", "format = \"csv\"\nencoding = \"cp949\"", "csv"),
+        ("fixed_width", fixed.as_str(), "txt"),
+        ("parquet", "format = \"parquet\"", "parquet"),
+    ];
+    let dataset = |(code, export, extension): (&str, &str, &str)| {
+        format!("{}\n[export]\n{export}\npath = \"{code}.{extension}\"\n", dataset(code))
+    };
+    catalog_of(exports.map(|export| (export.0, dataset(export))))
+}
+
+/// A dataset of the table without an export.
+pub fn dataset(code: &str) -> String {
+    let items = COLUMNS.iter().skip(1).map(|(name, kind, _)| {
+        format!("[items.{name}]\nname_ko = \"{name}\"\ntype = \"{kind}\"\nsensitivity = \"G\"\ndefault = true\n")
+    });
+    let head = format!(
+        "code = \"{code}\"\nname_ko = \"{code}\"\nholder = \"nts\"\ncategory = \"6b\"\nbasis = \"K\"\n\
+         key = {{ item = \"rrno\", space = \"person\" }}\n"
+    );
+    std::iter::once(head).chain(items).collect()
+}
+
+/// The small night's catalog with `datasets` more.
+pub fn catalog_of<'a>(datasets: impl IntoIterator<Item = (&'a str, String)>) -> Catalog {
+    let mut sources = ieum_tests::small_night::catalog_sources();
+    let more =
+        datasets.into_iter().map(|(code, text)| CatalogSource { path: format!("datasets/nts/{code}.toml"), text });
+    sources.extend(more);
+    Catalog::parse(&sources).expect("a sound catalog")
+}

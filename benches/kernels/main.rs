@@ -1,0 +1,12 @@
+//! Criterion benches of the kernels, in one binary: each further one costs a link of the whole engine. See `README.md`.
+
+mod bundle;
+mod exports;
+mod night;
+mod probe;
+mod pseudonyms;
+
+use criterion::{criterion_group, criterion_main};
+
+criterion_group!(kernels, probe::benches, night::benches, bundle::benches, pseudonyms::benches);
+criterion_main!(kernels);

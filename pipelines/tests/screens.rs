@@ -1,0 +1,426 @@
+//! What an operator sees when something is broken: exit code, stderr, stdout, and that no committed output lies.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use arrow::array::{Array, AsArray};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use tempfile::TempDir;
+
+const INCOME: &str = "exports/nts/income_amount_cert/part-0000.csv.gz";
+const ELIGIBILITY: &str = "exports/nhis/nhis_eligibility_history/part-0000.csv";
+const ROSTER: &str = "exports/mois/resident_register_abstract/part-0000.dat";
+const REQUESTS: &str = "requests/requests.csv";
+const KEY: &str = "keys/sample.key";
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// What a command showed.
+struct Screen {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Screen {
+    fn of(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    #[track_caller]
+    fn says(&self, code: i32, words: &[&str]) -> &Self {
+        assert_eq!(self.code, Some(code), "{}", self.stderr);
+        for word in words {
+            assert!(self.stderr.contains(word), "no `{word}` in\n{}", self.stderr);
+        }
+        assert_eq!(self.stderr.matches("panicked").count(), 0, "{}", self.stderr);
+        self
+    }
+}
+
+/// A copy of the sample night in which one thing is broken.
+struct Broken {
+    folder: TempDir,
+}
+
+impl Broken {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let sample = repository().join("sample-data");
+        for part in ["catalog", "exports", "requests", "keys"] {
+            copy(&sample.join(part), &folder.path().join(part));
+        }
+        fs::copy(sample.join("nightly.toml"), folder.path().join("nightly.toml")).unwrap();
+        Self { folder }
+    }
+
+    /// Two requests and one export that keeps its contract: a night with nothing to look at.
+    fn calm() -> Self {
+        let night = Self::new();
+        night.edit(REQUESTS, |text| {
+            let sound = "R1,egov_43_2,rrno:9001023787894,person,,nhis_eligibility_history,kcis,central_credit_register,\
+                         심사,false,,,30,2026-11-22,2026-11-22,2027-04-19,nhis_eligibility_history,,false,simple_auth,true,,json";
+            format!("{}\n{sound}\n", text.lines().next().unwrap())
+        });
+        night.edit("requests/withdrawals.csv", |text| format!("{}\n", text.lines().next().unwrap()));
+        night
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn edit(&self, name: &str, change: impl FnOnce(String) -> String) {
+        let text = fs::read_to_string(self.path(name)).unwrap();
+        fs::write(self.path(name), change(text)).unwrap();
+    }
+
+    fn ieum(&self, arguments: &[&str]) -> Screen {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ieum"));
+        Screen::of(command.current_dir(self.folder.path()).args(arguments).output().unwrap())
+    }
+
+    fn run(&self) -> Screen {
+        let screen = self.ieum(&["run", "nightly.toml"]);
+        self.assert_no_row_value_in(&screen);
+        screen
+    }
+
+    /// No identifier of the requests or of the exports that these tests break stands in a message.
+    fn assert_no_row_value_in(&self, screen: &Screen) {
+        let mut texts = String::new();
+        for name in [REQUESTS, ELIGIBILITY] {
+            texts.push_str(&fs::read_to_string(self.path(name)).unwrap_or_default());
+        }
+        let numbers: BTreeSet<&str> =
+            texts.split(|c: char| !c.is_ascii_digit()).filter(|digits| digits.len() == 13).collect();
+        for number in numbers {
+            assert!(!screen.stderr.contains(number) && !screen.stdout.contains(number), "an identifier is told");
+        }
+        assert!(!screen.stderr.contains("한빛농산") && !screen.stderr.contains("이유우"), "{}", screen.stderr);
+    }
+
+    #[track_caller]
+    fn nothing_is_committed(&self, screen: &Screen) {
+        assert_eq!(screen.stdout, "");
+        assert!(!self.path("out/2026-11-22").exists() && !self.path("out/2026-11-22.partial").exists());
+    }
+
+    /// Outcome and reason of the lines of a dataset in a verified output.
+    #[track_caller]
+    fn outcomes(&self, dataset: &str) -> BTreeSet<(String, String)> {
+        self.ieum(&["verify", "out/2026-11-22"]).says(0, &[]);
+        let file = File::open(self.path("out/2026-11-22/outcomes.parquet")).unwrap();
+        let mut found = BTreeSet::new();
+        for batch in ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap() {
+            let batch = batch.unwrap();
+            let column = |name: &str| batch.column_by_name(name).unwrap().as_string::<i32>().clone();
+            let (datasets, outcomes, reasons) = (column("dataset"), column("outcome"), column("reason"));
+            for row in (0..batch.num_rows()).filter(|row| datasets.value(*row) == dataset) {
+                let reason = if reasons.is_null(row) { "" } else { reasons.value(row) };
+                found.insert((outcomes.value(row).to_owned(), reason.to_owned()));
+            }
+        }
+        assert!(!found.is_empty(), "no line of {dataset}");
+        found
+    }
+
+    /// Of the lines that would have been read, every one is delayed for `reason` and none is delivered.
+    #[track_caller]
+    fn assert_delayed(&self, dataset: &str, reason: &str) {
+        let outcomes = self.outcomes(dataset);
+        assert!(outcomes.contains(&("delayed".to_owned(), reason.to_owned())), "{outcomes:?}");
+        let read = ["provided", "partial", "not_found"];
+        assert!(!outcomes.iter().any(|(outcome, _)| read.contains(&outcome.as_str())), "{outcomes:?}");
+    }
+}
+
+#[test]
+fn a_night_with_nothing_wrong_is_silent_and_exits_with_0() {
+    let night = Broken::calm();
+    let screen = night.run();
+    screen.says(0, &[]);
+    assert_eq!(screen.stderr, "");
+    assert!(screen.stdout.contains("committed to out/2026-11-22"), "{}", screen.stdout);
+}
+
+#[test]
+fn a_missing_export_delays_its_lines() {
+    let night = Broken::new();
+    fs::remove_file(night.path(INCOME)).unwrap();
+    night.run().says(3, &["dataset `income_amount_cert` is delayed: the holder delivered no file"]);
+    night.assert_delayed("income_amount_cert", "E_HOLDER_MISSING");
+}
+
+#[test]
+fn a_truncated_gz_delays_its_lines() {
+    let night = Broken::new();
+    let bytes = fs::read(night.path(INCOME)).unwrap();
+    fs::write(night.path(INCOME), &bytes[..3000]).unwrap();
+    night.run().says(
+        3,
+        &["compressed file is cut off", "nts/income_amount_cert/part-0000.csv.gz", "byte_offset: 3000", "hint: ask"],
+    );
+    night.assert_delayed("income_amount_cert", "E_CONTRACT");
+}
+
+#[test]
+fn a_wrong_encoding_delays_its_lines() {
+    let night = Broken::new();
+    let mut cp949 = Vec::new();
+    flate2::read::GzDecoder::new(File::open(night.path(INCOME)).unwrap()).read_to_end(&mut cp949).unwrap();
+    let (utf8, _, flawed) = encoding_rs::EUC_KR.decode(&cp949);
+    assert!(!flawed);
+    let mut gz = flate2::write::GzEncoder::new(File::create(night.path(INCOME)).unwrap(), flate2::Compression::fast());
+    gz.write_all(utf8.as_bytes()).unwrap();
+    gz.finish().unwrap();
+    let words = [
+        "header is not in the encoding of the export",
+        "export: nts/income_amount_cert/part-0000.csv.gz",
+        "hint: compare `encoding` in the catalog",
+    ];
+    night.run().says(3, &words);
+    night.assert_delayed("income_amount_cert", "E_CONTRACT");
+}
+
+#[test]
+fn a_renamed_column_delays_its_lines_and_suggests_the_mapping() {
+    let night = Broken::new();
+    night.edit(ELIGIBILITY, |text| text.replacen("employer_nm", "employr_nm", 1));
+    let words = ["column `employer_nm` is missing", "nhis/nhis_eligibility_history/part-0000.csv", "by `employr_nm`?"];
+    night.run().says(3, &words);
+    night.assert_delayed("nhis_eligibility_history", "E_CONTRACT");
+}
+
+#[test]
+fn ragged_rows_are_rejects_and_more_than_allowed_delay_the_lines() {
+    // Only the rows of wanted keys are cut into cells; the first of them stands in line 7.
+    let night = Broken::new();
+    night.edit(ELIGIBILITY, |text| text.replace("\r\n", ",x\r\n").replacen(",x\r\n", "\r\n", 1));
+    night.run().says(
+        3,
+        &[
+            "rows could not be read",
+            "first reject: nhis/nhis_eligibility_history/part-0000.csv, line 7: ragged",
+            "hint: ask the holder",
+        ],
+    );
+    night.assert_delayed("nhis_eligibility_history", "E_CONTRACT");
+
+    let night = Broken::calm();
+    night.edit(ELIGIBILITY, |text| text.replacen("9001023787894,", "9001023787894,x,", 1));
+    let screen = night.run();
+    screen.says(3, &[]);
+    assert!(screen.stdout.lines().any(|line| line.trim().starts_with("rejected") && line.trim().ends_with('1')));
+    night.outcomes("nhis_eligibility_history");
+    let rejects = fs::read_to_string(night.path("out/2026-11-22/rejects/rows.ndjson")).unwrap();
+    assert!(rejects.contains("ragged") && rejects.contains("nhis/nhis_eligibility_history"), "{rejects}");
+}
+
+#[test]
+fn a_wrong_trailer_delays_the_whole_holder() {
+    let night = Broken::new();
+    let mut bytes = fs::read(night.path(ROSTER)).unwrap();
+    let second = bytes.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    let third = second + bytes[second..].iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    bytes.drain(second..third);
+    fs::write(night.path(ROSTER), bytes).unwrap();
+    let words = [
+        "holder `mois` is left out",
+        "header says 400 data rows, the file has 399",
+        "resident_register_abstract/part-0000.dat",
+        "hint: ",
+    ];
+    night.run().says(3, &words);
+    night.assert_delayed("resident_register_abstract", "E_CONTROL_TOTALS");
+}
+
+#[test]
+fn unknown_words_of_a_request_are_refused_with_a_suggestion() {
+    let night = Broken::calm();
+    night.edit(REQUESTS, |text| {
+        text.replace(",,nhis_eligibility_history,", ",,nhis_eligibility_history(employr_nm);nhis_eligibilty_history,")
+    });
+    let words = [
+        "an item that `nhis_eligibility_history` lacks",
+        "did you mean `employer_nm`?",
+        "the first is `R1`",
+        "a dataset that the catalog lacks",
+        "did you mean `nhis_eligibility_history`?",
+    ];
+    night.run().says(0, &words);
+    let refused = BTreeSet::from([("refused".to_owned(), "R05".to_owned())]);
+    assert_eq!(night.outcomes("nhis_eligibility_history"), refused);
+}
+
+#[test]
+fn a_malformed_request_is_told_by_line_and_stops_nothing() {
+    let night = Broken::new();
+    night.edit(REQUESTS, |text| text.replacen(",person,", ",persn,", 1));
+    let words = ["requests/requests.csv: line 2: `applicant` must be `person` or `corporation`"];
+    night.run().says(3, &words);
+    night.ieum(&["verify", "out/2026-11-22"]).says(0, &[]);
+}
+
+#[test]
+fn an_unknown_column_of_the_requests_stops_the_night() {
+    let night = Broken::new();
+    night.edit(REQUESTS, |text| text.replacen("recipient_type", "recipent_type", 1));
+    let screen = night.run();
+    screen.says(6, &["unknown column `recipent_type`", "requests/requests.csv", "did you mean `recipient_type`?"]);
+    night.nothing_is_committed(&screen);
+}
+
+#[test]
+fn a_withdrawal_that_cannot_be_read_stops_the_night() {
+    let night = Broken::new();
+    night.edit("requests/withdrawals.csv", |text| format!("{text}a,b\n"));
+    let screen = night.run();
+    screen.says(6, &["requests/withdrawals.csv", "`row` must be 3 fields", "hint: correct the row"]);
+    night.nothing_is_committed(&screen);
+}
+
+#[test]
+fn an_unusable_key_file_stops_the_night() {
+    let secret = fs::read_to_string(repository().join("sample-data").join(KEY)).unwrap();
+    let secret = secret.split_whitespace().last().unwrap();
+    let check = |change: &dyn Fn(&Path), words: &[&str]| {
+        let night = Broken::new();
+        change(&night.path(KEY));
+        let screen = night.run();
+        screen.says(12, words).says(12, &["key file: keys/sample.key", "hint: "]);
+        assert!(!screen.stderr.contains(secret));
+        night.nothing_is_committed(&screen);
+    };
+    check(&|key| fs::remove_file(key).unwrap(), &["cannot be read", "ieum keys new keys/sample.key"]);
+    check(&|key| fs::write(key, format!("ieum-key/1 {secret}\n")).unwrap(), &["line 1 is not a key line"]);
+    check(
+        &|key| {
+            fs::write(key, format!("ieum-key/1 night 1 {secret}\n")).unwrap();
+            fs::set_permissions(key, fs::Permissions::from_mode(0o644)).unwrap();
+        },
+        &["open to group or others", "chmod 600 keys/sample.key"],
+    );
+}
+
+#[test]
+fn a_full_disk_stops_the_night_and_a_retry_may_help() {
+    // Blocks of 1 KiB: the first hits the stage, the second a bundle.
+    for limit in ["1", "8"] {
+        let night = Broken::new();
+        let limited = format!("trap '' XFSZ; ulimit -f {limit}; exec \"$0\" run nightly.toml");
+        let mut command = Command::new("bash");
+        command.args(["-c", &limited, env!("CARGO_BIN_EXE_ieum")]).current_dir(night.folder.path());
+        let screen = Screen::of(command.output().unwrap());
+        screen.says(
+            5,
+            &[
+                "error: output cannot be written: File too large",
+                "path: out/2026-11-22.partial/",
+                "hint: raise the quota or the limit",
+            ],
+        );
+        night.nothing_is_committed(&screen);
+        night.run().says(3, &[]);
+    }
+}
+
+#[test]
+fn a_locked_output_is_left_alone() {
+    let night = Broken::new();
+    fs::create_dir(night.path("out")).unwrap();
+    let lock = File::create(night.path("out/2026-11-22.lock")).unwrap();
+    lock.lock().unwrap();
+    let screen = night.run();
+    screen.says(11, &["another run writes to this output", "out/2026-11-22.lock", "hint: wait"]);
+    night.nothing_is_committed(&screen);
+    lock.unlock().unwrap();
+    night.run().says(3, &[]);
+}
+
+#[test]
+fn a_committed_output_is_never_overwritten() {
+    let night = Broken::calm();
+    night.run().says(0, &[]);
+    let manifest = fs::read(night.path("out/2026-11-22/manifest.json")).unwrap();
+    let screen = night.run();
+    screen.says(6, &["holds a committed run", "out/2026-11-22", "hint: give another --out or --date"]);
+    assert_eq!(screen.stdout, "");
+    assert_eq!(fs::read(night.path("out/2026-11-22/manifest.json")).unwrap(), manifest);
+}
+
+#[test]
+fn an_unknown_setting_is_answered_with_the_nearest() {
+    let night = Broken::new();
+    night.edit("nightly.toml", |text| format!("{text}memry = \"1 GiB\"\n"));
+    let screen = night.run();
+    screen.says(6, &["unknown setting `memry`", "line: ", "file: nightly.toml", "did you mean `memory`?"]);
+    night.nothing_is_committed(&screen);
+}
+
+#[test]
+fn problems_of_the_catalog_are_told_by_file_and_line() {
+    let night = Broken::new();
+    let file = "catalog/datasets/nhis/nhis_eligibility_history.toml";
+    night.edit(file, |text| text.replacen("holder = \"nhis\"", "holder = \"nhix\"", 1));
+    let words = ["nhis/nhis_eligibility_history.toml:3: unknown holder `nhix` (did you mean `nhis`?)"];
+    night.ieum(&["catalog", "check", "catalog"]).says(6, &words);
+    let screen = night.run();
+    screen.says(6, &words);
+    night.nothing_is_committed(&screen);
+}
+
+#[test]
+fn wrong_usage_exits_with_2() {
+    let night = Broken::new();
+    night.ieum(&["run"]).says(2, &["<FILE>", "Usage: ieum run"]);
+    night.ieum(&["rum", "nightly.toml"]).says(2, &["'run'"]);
+}
+
+#[test]
+fn a_failure_with_json_output_ends_with_one_object() {
+    let night = Broken::new();
+    fs::remove_file(night.path(KEY)).unwrap();
+    let screen = night.ieum(&["run", "nightly.toml", "--output", "json"]);
+    let last: serde_json::Value = serde_json::from_str(screen.stderr.lines().last().unwrap()).unwrap();
+    assert_eq!((last["message_type"].as_str(), last["code"].as_u64()), (Some("exit_error"), Some(12)));
+}
+
+#[test]
+fn help_opens_with_examples_that_run() {
+    let folder = Broken::new();
+    let help = folder.ieum(&["--help"]);
+    let first = "Examples:\n  ieum check sample-data/nightly.toml\n  ieum explain sample-data/nightly.toml --dataset \
+                 business_registration_cert\n  ieum run sample-data/nightly.toml\n\nLinks the exports of data holders \
+                 into one bundle per request\n\nUsage: ieum [OPTIONS] <COMMAND>\n";
+    assert!(help.stdout.starts_with(first), "{}", help.stdout);
+    for (command, code) in [(vec!["check"], 3), (vec!["explain"], 0), (vec!["catalog", "check"], 0)] {
+        let help = folder.ieum(&[command.as_slice(), &["--help"]].concat()).stdout;
+        let example = help.strip_prefix("Example:\n  ieum ").unwrap().lines().next().unwrap();
+        let mut run = Command::new(env!("CARGO_BIN_EXE_ieum"));
+        let screen = Screen::of(run.current_dir(repository()).args(example.split(' ')).output().unwrap());
+        screen.says(code, &[]);
+        assert!(!screen.stdout.is_empty(), "{example}");
+    }
+}
