@@ -84,6 +84,11 @@ impl Broken {
             format!("{}\n{sound}\n", text.lines().next().unwrap())
         });
         night.edit("requests/withdrawals.csv", |text| format!("{}\n", text.lines().next().unwrap()));
+        // Without the planted rows that cannot be read.
+        night.edit(ELIGIBILITY, |text| {
+            let width = text.lines().next().unwrap().matches(',').count();
+            text.split_inclusive("\r\n").filter(|line| line.matches(',').count() == width).collect()
+        });
         night
     }
 
@@ -215,21 +220,21 @@ fn a_renamed_column_delays_its_lines_and_suggests_the_mapping() {
 
 #[test]
 fn ragged_rows_are_rejects_and_more_than_allowed_delay_the_lines() {
-    // Only the rows of wanted keys are cut into cells; the first of them stands in line 7.
+    // Rows that nobody asked for are checked for their width too: a shifted cell must not hide a key.
     let night = Broken::new();
     night.edit(ELIGIBILITY, |text| text.replace("\r\n", ",x\r\n").replacen(",x\r\n", "\r\n", 1));
     night.run().says(
         3,
         &[
             "rows could not be read",
-            "first reject: nhis/nhis_eligibility_history/part-0000.csv, line 7: ragged",
+            "first reject: nhis/nhis_eligibility_history/part-0000.csv, line 2: ragged",
             "hint: ask the holder",
         ],
     );
     night.assert_delayed("nhis_eligibility_history", "E_CONTRACT");
 
     let night = Broken::calm();
-    night.edit(ELIGIBILITY, |text| text.replacen("9001023787894,", "9001023787894,x,", 1));
+    night.edit(ELIGIBILITY, |text| text.replacen(",이유우,9001023787894,", ",이유우,x,9001023787894,", 1));
     let screen = night.run();
     screen.says(3, &[]);
     assert!(screen.stdout.lines().any(|line| line.trim().starts_with("rejected") && line.trim().ends_with('1')));

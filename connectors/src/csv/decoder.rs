@@ -221,6 +221,24 @@ fn cell(row: &[u8], column: usize, delimiter: u8, quoted: bool) -> Option<Cell> 
     Some(Cell { start, end: delimiters.next().unwrap_or(row.len()), dress: Dress::Plain })
 }
 
+/// Whether `left` cells, `first` among them, stand from `first` to the end of the row; one empty cell more is tolerated.
+fn keeps_width(row: &[u8], first: &Cell, left: usize, delimiter: u8, quoted: bool) -> bool {
+    let after = &row[first.end..];
+    let delimiters =
+        if quoted { delimiters_outside_quotes(after, delimiter) } else { memchr_iter(delimiter, after).count() };
+    delimiters + 1 == left || (delimiters == left && row.last() == Some(&delimiter))
+}
+
+/// Delimiters between the cells of `after`, which starts at a delimiter or is empty.
+fn delimiters_outside_quotes(after: &[u8], delimiter: u8) -> usize {
+    let (mut at, mut count) = (0, 0);
+    while at < after.len() {
+        count += 1;
+        at = cell_at(after, at + 1, delimiter).end;
+    }
+    count
+}
+
 /// Decodes delimited rows: the key's cell first, the wanted cells of hits after it.
 pub struct CsvDecoder {
     delimiter: u8,
@@ -247,7 +265,9 @@ impl Decode for CsvDecoder {
         if let Some((probe, at)) = &self.probe {
             let Some(key) = cell(row, *at, self.delimiter, quoted) else { return SHORT };
             if !probe.may_match(key.content(row, &mut self.scratch).trim_ascii()) {
-                return Verdict::Filtered;
+                // A row with a cell too many before the key shows another cell as its key: never lose it as a miss.
+                let keeps_width = keeps_width(row, &key, self.width - at, self.delimiter, quoted);
+                return if keeps_width { Verdict::Filtered } else { SHORT };
             }
         }
         cut_cells(row, self.delimiter, quoted, &mut self.cells);
@@ -301,6 +321,21 @@ mod tests {
         check("\"\",\"\"\n\"\"\"\"\n\"a\"b\n", &[&["", ""], &["\""], &["ab"]]);
         check("a, b ,\" c \"", &[&["a", "b", " c "]]);
         check("x,\"y\"", &[&["x", "y"]]);
+    }
+
+    #[test]
+    fn a_row_keeps_its_width_with_or_without_quotes() {
+        let check = |row: &str, quoted: bool, expected: bool| {
+            let first = cell(row.as_bytes(), 1, b',', quoted).unwrap();
+            assert_eq!(keeps_width(row.as_bytes(), &first, 2, b',', quoted), expected, "{row}");
+        };
+        for (row, expected) in [("a,b,c", true), ("a,b,c,", true), ("a,b", false), ("a,b,c,d", false), ("a,b,,", true)]
+        {
+            check(row, false, expected);
+            check(row, true, expected);
+        }
+        check("\"a,a\",b,\"c,c\"", true, true);
+        check("\"a,a\",b,\"c\",\"d\"", true, false);
     }
 
     #[test]

@@ -72,7 +72,7 @@ fn own_keys(request: &ieum_model::request::Request) -> BTreeMap<String, BTreeSet
 /// The canonical form of an identifier of `space`; `None` where nothing is left of it.
 pub fn canonical(space: &str, raw: &str) -> Option<String> {
     let mut out = Vec::new();
-    normalize::normalize(reach::identifier_kind(space), raw.as_bytes(), &mut out);
+    normalize::spell(reach::identifier_kind(space), raw.as_bytes(), &mut out);
     String::from_utf8(out).ok().filter(|key| !key.is_empty())
 }
 

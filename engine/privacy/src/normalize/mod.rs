@@ -109,6 +109,15 @@ impl IdentifierKind {
 /// # Privacy
 /// Sees the identifier and writes it to `out`; the grade says nothing about it.
 pub fn normalize(kind: IdentifierKind, raw: &[u8], out: &mut Vec<u8>) -> Grade {
+    spell(kind, raw, out);
+    grade(kind, out, None)
+}
+
+/// Clears `out` and writes the canonical form of `raw` into it, as [`normalize`] does, without grading it.
+///
+/// # Privacy
+/// Sees the identifier and writes it to `out`.
+pub fn spell(kind: IdentifierKind, raw: &[u8], out: &mut Vec<u8>) {
     out.clear();
     match kind {
         IdentifierKind::Rrno
@@ -124,7 +133,6 @@ pub fn normalize(kind: IdentifierKind, raw: &[u8], out: &mut Vec<u8>) -> Grade {
         IdentifierKind::Vhrno => text::without_blanks(raw, out),
         IdentifierKind::Ci | IdentifierKind::Other => out.extend_from_slice(raw.trim_ascii()),
     }
-    grade(kind, out, None)
 }
 
 /// Grades a canonical form by the rules of domain.md 2.1 and 2.2.
