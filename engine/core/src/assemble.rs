@@ -8,12 +8,11 @@ use ieum_model::outcome::{Outcome, Reason};
 use ieum_privacy::{DomainKey, KeyDomain};
 use rayon::prelude::*;
 
-use crate::bundle::{self, Answer, Bundle, Document, DocumentRows, RunHead, ShardRows};
+use crate::bundle::{self, Answer, Bundle, Document, DocumentRows, RunHead};
 use crate::bundle_files::BundleFiles;
-use crate::course::{Course, Courses};
+use crate::course::{Course, Courses, Source};
 use crate::manifest::RequestCounts;
 use crate::night::Night;
-use crate::reach;
 use crate::sink::Output;
 use crate::stage;
 
@@ -46,7 +45,6 @@ pub fn assemble(night: &Night, courses: &Courses, output: &mut Output) -> Result
         .build()
         .map_err(|error| Error::new(ErrorKind::Temporary, format!("threads cannot be started: {error}")))?;
     let domains = recipient_keys(night);
-    let sources = sources(courses);
     let head = RunHead {
         as_of: night.as_of.to_string(),
         key_id: night.master.key_id().to_owned(),
@@ -56,7 +54,7 @@ pub fn assemble(night: &Night, courses: &Courses, output: &mut Output) -> Result
     let mut answers = Vec::with_capacity(night.checked.requests.len());
     let size = night.settings.shard_requests.max(1) as usize;
     for (shard, requests) in (0u32..).zip(night.checked.requests.chunks(size)) {
-        let rows = pool.install(|| read_shard(night, output, &sources, shard))?;
+        let rows = pool.install(|| read_shard(night, output, courses, shard))?;
         let first = shard as usize * size;
         let make = |(offset, request)| one(courses, &rows, &domains, first + offset, request);
         let made: Vec<Made<'_>> = pool.install(|| requests.par_iter().enumerate().map(make).collect());
@@ -81,23 +79,16 @@ fn recipient_keys(night: &Night) -> BTreeMap<&str, DomainKey> {
     keys
 }
 
-fn sources(courses: &Courses) -> BTreeMap<String, String> {
-    let name = |course: &Course| match course {
-        Course::Read(source) => Some((source.name(), source.dataset.clone())),
-        Course::Decided(..) => None,
-    };
-    courses.lines.iter().filter_map(name).collect()
-}
-
-fn read_shard(night: &Night, output: &Output, sources: &BTreeMap<String, String>, shard: u32) -> Result<ShardRows> {
+/// The rows of every source in one shard, by source.
+fn read_shard(night: &Night, output: &Output, courses: &Courses, shard: u32) -> Result<Vec<Option<DocumentRows>>> {
     let folder = output.stage_folder();
-    let read = |(name, dataset): (&String, &String)| {
-        let order =
-            night.catalog.datasets.get(dataset).map(|dataset| dataset.record_order.as_slice()).unwrap_or_default();
-        let batch = stage::read_shard(&folder, name, shard, order)?;
-        Ok(batch.map(|batch| (name.clone(), DocumentRows::new(batch))))
+    let read = |source: &Source| {
+        let dataset = night.catalog.datasets.get(&source.dataset);
+        let order = dataset.map(|dataset| dataset.record_order.as_slice()).unwrap_or_default();
+        let batch = stage::read_shard(&folder, &source.name(), shard, order)?;
+        Ok(batch.map(DocumentRows::new))
     };
-    sources.par_iter().map(read).filter_map(Result::transpose).collect()
+    courses.sources.par_iter().map(read).collect()
 }
 
 /// Answers of a request's lines, and its bundle unless the request is refused as a whole.
@@ -105,7 +96,7 @@ type Made<'a> = (Vec<Option<Answer>>, Option<Bundle<'a>>);
 
 fn one<'a>(
     courses: &Courses,
-    rows: &'a ShardRows,
+    rows: &'a [Option<DocumentRows>],
     domains: &BTreeMap<&str, DomainKey>,
     ordinal: usize,
     request: &'a CheckedRequest,
@@ -121,7 +112,7 @@ fn one<'a>(
         let (answer, rows) = match &courses.lines[number as usize] {
             Course::Decided(outcome, reason) => (Answer { outcome: *outcome, reason: *reason, records: 0 }, None),
             Course::Read(source) => {
-                let found = rows.get(&source.name()).map(|rows| (rows, rows.range(number)));
+                let found = rows[*source as usize].as_ref().map(|rows| (rows, rows.range(number)));
                 (answer(found.as_ref().map_or(0, |(_, range)| range.len()), !line.withheld.is_empty()), found)
             }
         };
@@ -150,13 +141,10 @@ fn answer(records: usize, withheld: bool) -> Answer {
     Answer { outcome, reason, records: records as u64 }
 }
 
-/// The recipient's name for the subject: made from the first identifier the request names, once per request.
+/// The recipient's name for the subject, made once per request.
 fn subject(domains: &BTreeMap<&str, DomainKey>, recipient: &str, courses: &Courses, ordinal: usize) -> Option<String> {
-    let keys = &courses.keys[ordinal];
-    let preferred = ["person", "ci", "patient", "business", "corporation"];
-    let named = preferred.iter().find_map(|space| keys.get_key_value(*space)).or_else(|| keys.first_key_value());
-    let (space, keys) = named?;
-    let pseudonym = domains.get(recipient)?.pseudonym(reach::space_of(space), keys.first()?.as_bytes());
+    let (space, key) = courses.subjects[ordinal].as_ref()?;
+    let pseudonym = domains.get(recipient)?.pseudonym(space, key.as_bytes());
     String::from_utf8(ieum_privacy::encode(&pseudonym).to_vec()).ok()
 }
 

@@ -5,12 +5,15 @@
 //!  wave 2   sources whose keys wave 1 gave ────────► …
 //! ```
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ieum_model::check::CheckedRequest;
-use ieum_model::dataset::Dataset;
 use ieum_model::outcome::{Outcome, Reason};
+use ieum_model::request::Request;
 use ieum_privacy::normalize;
+use rustc_hash::FxHashMap;
 
 use crate::gather::WantedLine;
 use crate::night::{ExportState, Night};
@@ -21,8 +24,8 @@ use crate::reach::{self, Bridge};
 pub enum Course {
     /// Answered already.
     Decided(Outcome, Option<Reason>),
-    /// Read by the plan of this dataset and key column.
-    Read(Source),
+    /// Read by the plan of this source, an index into [`Courses::sources`].
+    Read(u32),
 }
 
 /// A plan's name: dataset and the key column it is joined on.
@@ -34,7 +37,8 @@ pub struct Source {
     pub key_column: String,
     /// Key space of that column.
     pub space: String,
-    /// Wave: 1, or 1 + the number of bridges that lead to it.
+    /// Wave: 1, or 1 + the number of bridges that lead to it; the latest of its lines. Lines with a key of their own and
+    /// lines that a bridge led to are read together.
     pub wave: u32,
 }
 
@@ -45,25 +49,56 @@ impl Source {
     }
 }
 
+/// Canonical keys of a request: key space and key, sorted.
+#[derive(Debug, Clone, Default)]
+pub struct Keys(Vec<(Arc<str>, String)>);
+
+impl Keys {
+    /// Adds a key.
+    pub fn insert(&mut self, space: Arc<str>, key: String) {
+        let entry = (space, key);
+        if let Err(at) = self.0.binary_search(&entry) {
+            self.0.insert(at, entry);
+        }
+    }
+
+    /// The keys of a space.
+    pub fn of(&self, space: &str) -> Vec<String> {
+        self.0.iter().filter(|(of, _)| **of == *space).map(|(_, key)| key.clone()).collect()
+    }
+
+    /// The identifier that names the subject to a recipient: a person's before any other.
+    fn subject(&self) -> Option<(Arc<str>, String)> {
+        let preferred = ["person", "ci", "patient", "business", "corporation"];
+        let named = preferred.iter().find_map(|space| self.0.iter().find(|(of, _)| **of == **space));
+        named.or_else(|| self.0.first()).cloned()
+    }
+}
+
 /// The course of every line, and the bridges to walk first.
+#[derive(Default)]
 pub struct Courses {
+    /// Every source that a line is read from.
+    pub sources: Vec<Source>,
     /// By line ordinal.
     pub lines: Vec<Course>,
     /// First line ordinal of each request.
     pub first_line: Vec<u32>,
     /// Bridges with the wave that walks them and the requests that need them, in walking order.
     pub bridges: Vec<(u32, Bridge, BTreeSet<usize>)>,
-    /// Canonical keys of each request by space.
-    pub keys: Vec<BTreeMap<String, BTreeSet<String>>>,
+    /// Canonical keys of each request, its own and those that bridges gave.
+    pub keys: Vec<Keys>,
+    /// The identifier of its own that names each request's subject: key space and canonical key.
+    pub subjects: Vec<Option<(Arc<str>, String)>>,
 }
 
-/// Canonical keys that a request itself names, by key space.
-fn own_keys(request: &ieum_model::request::Request) -> BTreeMap<String, BTreeSet<String>> {
-    let mut keys: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+/// Canonical keys that a request itself names.
+fn own_keys(request: &Request) -> Keys {
+    let mut keys = Keys::default();
     for id in &request.subject_ids {
         let space = reach::space_of(&id.kind);
         if let Some(key) = canonical(space, &id.value) {
-            keys.entry(space.to_owned()).or_default().insert(key);
+            keys.insert(space.into(), key);
         }
     }
     keys
@@ -78,68 +113,117 @@ pub fn canonical(space: &str, raw: &str) -> Option<String> {
 
 /// Finds the course of every line.
 pub fn courses(night: &Night) -> Courses {
-    let all = reach::bridges(&night.catalog);
-    let requests = &night.checked.requests;
-    let mut courses = Courses { lines: Vec::new(), first_line: Vec::new(), bridges: Vec::new(), keys: Vec::new() };
-    let mut walked: BTreeMap<(u32, Bridge), BTreeSet<usize>> = BTreeMap::new();
-    for (ordinal, request) in requests.iter().enumerate() {
-        courses.first_line.push(u32::try_from(courses.lines.len()).unwrap_or(u32::MAX));
-        let keys = own_keys(&request.request);
-        let ways = reach::ways(&keys.keys().cloned().collect(), &all);
-        for line in &request.lines {
-            let course = match (line.decided, night.catalog.datasets.get(&line.document)) {
-                (Some((outcome, reason)), _) => Course::Decided(outcome, reason),
-                (None, None) => Course::Decided(Outcome::Refused, Some(Reason::R05)),
-                (None, Some(dataset)) => course_of(night, dataset, &ways, ordinal, &mut walked),
-            };
-            courses.lines.push(course);
-        }
-        courses.keys.push(keys);
+    let mut finder = Finder {
+        night,
+        bridges: reach::bridges(&night.catalog),
+        ways: FxHashMap::default(),
+        sources: FxHashMap::default(),
+        walked: BTreeMap::new(),
+        courses: Courses::default(),
+    };
+    for (ordinal, request) in night.checked.requests.iter().enumerate() {
+        finder.find(ordinal, request);
     }
-    courses.bridges = walked.into_iter().map(|((depth, bridge), needs)| (depth, bridge, needs)).collect();
-    courses
+    let walked = finder.walked.into_iter().map(|((depth, bridge), needs)| (depth, bridge, needs)).collect();
+    Courses { bridges: walked, ..finder.courses }
 }
 
-fn course_of(
-    night: &Night,
-    dataset: &Dataset,
-    ways: &BTreeMap<String, Vec<Bridge>>,
-    ordinal: usize,
-    walked: &mut BTreeMap<(u32, Bridge), BTreeSet<usize>>,
-) -> Course {
-    let Some((key_column, space, way)) = reach::entrance(dataset, ways) else {
-        return Course::Decided(Outcome::NotReachable, Some(Reason::NotReachable));
-    };
-    let needed = way.iter().map(|bridge| bridge.dataset.as_str()).chain([dataset.code.as_str()]);
-    for code in needed {
-        match night.exports.get(code) {
-            Some(ExportState::Ready(_)) => {}
-            Some(ExportState::Delayed(reason)) => {
-                return Course::Decided(Outcome::Delayed, Some(*reason));
+/// Where the requests that name the same key spaces enter each dataset.
+type Entrances = FxHashMap<String, Entrance>;
+
+/// Where a dataset is entered: not at all or not yet, or as a source after walking bridges.
+#[derive(Clone)]
+enum Entrance {
+    Closed(Course),
+    Open(u32, Arc<[Bridge]>),
+}
+
+struct Finder<'a> {
+    night: &'a Night,
+    bridges: Vec<Bridge>,
+    /// By the key spaces that a request names.
+    ways: FxHashMap<Vec<Arc<str>>, Entrances>,
+    sources: FxHashMap<(String, String), u32>,
+    walked: BTreeMap<(u32, Bridge), BTreeSet<usize>>,
+    courses: Courses,
+}
+
+impl Finder<'_> {
+    fn find(&mut self, ordinal: usize, request: &CheckedRequest) {
+        self.courses.first_line.push(number(self.courses.lines.len()));
+        let keys = own_keys(&request.request);
+        let mut spaces: Vec<Arc<str>> = keys.0.iter().map(|(space, _)| Arc::clone(space)).collect();
+        spaces.dedup();
+        for line in &request.lines {
+            let course = match line.decided {
+                Some((outcome, reason)) => Course::Decided(outcome, reason),
+                None => self.enter(&spaces, &line.document, ordinal),
+            };
+            self.courses.lines.push(course);
+        }
+        self.courses.subjects.push(keys.subject());
+        self.courses.keys.push(keys);
+    }
+
+    fn enter(&mut self, spaces: &[Arc<str>], code: &str, ordinal: usize) -> Course {
+        let known = self.ways.get(spaces).and_then(|entrances| entrances.get(code)).cloned();
+        let entrance = known.unwrap_or_else(|| {
+            let entrance = self.entrance(spaces, code);
+            self.ways.entry(spaces.to_vec()).or_default().insert(code.to_owned(), entrance.clone());
+            entrance
+        });
+        match entrance {
+            Entrance::Closed(course) => course,
+            Entrance::Open(source, way) => {
+                for (depth, bridge) in (1u32..).zip(way.iter()) {
+                    self.walked.entry((depth, bridge.clone())).or_default().insert(ordinal);
+                }
+                Course::Read(source)
             }
-            None => return Course::Decided(Outcome::Delayed, Some(Reason::HolderMissing)),
         }
     }
-    let wave = 1 + u32::try_from(way.len()).unwrap_or(u32::MAX);
-    for (depth, bridge) in (1u32..).zip(way) {
-        walked.entry((depth, bridge)).or_default().insert(ordinal);
+
+    fn entrance(&mut self, spaces: &[Arc<str>], code: &str) -> Entrance {
+        let closed = |outcome, reason| Entrance::Closed(Course::Decided(outcome, Some(reason)));
+        let Some(dataset) = self.night.catalog.datasets.get(code) else {
+            return closed(Outcome::Refused, Reason::R05);
+        };
+        let ways = reach::ways(&spaces.iter().map(|space| space.to_string()).collect(), &self.bridges);
+        let Some((key_column, space, way)) = reach::entrance(dataset, &ways) else {
+            return closed(Outcome::NotReachable, Reason::NotReachable);
+        };
+        for code in way.iter().map(|bridge| bridge.dataset.as_str()).chain([code]) {
+            match self.night.exports.get(code) {
+                Some(ExportState::Ready(_)) => {}
+                Some(ExportState::Delayed(reason)) => return closed(Outcome::Delayed, *reason),
+                None => return closed(Outcome::Delayed, Reason::HolderMissing),
+            }
+        }
+        let wave = 1 + number(way.len());
+        let sources = &mut self.courses.sources;
+        let source = *self.sources.entry((code.to_owned(), key_column.clone())).or_insert_with(|| {
+            sources.push(Source { dataset: code.to_owned(), key_column, space, wave });
+            number(sources.len() - 1)
+        });
+        let latest = &mut self.courses.sources[source as usize].wave;
+        *latest = wave.max(*latest);
+        Entrance::Open(source, way.into())
     }
-    Course::Read(Source { dataset: dataset.code.clone(), key_column, space, wave })
 }
 
 /// One read of an export: the lines it answers, and the bridges it walks on the way.
-pub struct Reading {
+pub struct Reading<'a> {
     /// Dataset, key column and wave.
     pub source: Source,
     /// The lines it answers.
-    pub lines: Vec<WantedLine>,
+    pub lines: Vec<WantedLine<'a>>,
     /// Bridges from the same key column, with the requests that need them.
     pub bridges: Vec<(Bridge, BTreeSet<usize>)>,
     /// Line ordinals from here on stand for requests that want a bridge: `bridge_base + request`.
     pub bridge_base: u32,
 }
 
-impl Reading {
+impl<'a> Reading<'a> {
     /// Name in stage, manifest and plans.
     pub fn name(&self) -> String {
         if self.lines.is_empty() {
@@ -150,7 +234,7 @@ impl Reading {
     }
 
     /// The lines, and one for every request that wants a bridge.
-    pub fn wanted(&self, courses: &Courses) -> Vec<WantedLine> {
+    pub fn wanted(&self, courses: &Courses) -> Vec<WantedLine<'a>> {
         let mut columns: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
         for (bridge, needs) in &self.bridges {
             for ordinal in needs {
@@ -159,8 +243,8 @@ impl Reading {
         }
         let over_bridge = |(ordinal, items): (usize, BTreeSet<String>)| WantedLine {
             line: self.bridge_base + number(ordinal),
-            keys: courses.known(ordinal, &self.source.space),
-            items: items.into_iter().collect(),
+            keys: courses.keys[ordinal].of(&self.source.space),
+            items: Cow::Owned(items.into_iter().collect()),
         };
         self.lines.iter().cloned().chain(columns.into_iter().map(over_bridge)).collect()
     }
@@ -174,57 +258,36 @@ fn number(ordinal: usize) -> u32 {
 impl Courses {
     /// The last wave of the night.
     pub fn waves(&self) -> u32 {
-        let reads = self.lines.iter().filter_map(|course| match course {
-            Course::Read(source) => Some(source.wave),
-            Course::Decided(..) => None,
-        });
-        reads.max().unwrap_or(0)
-    }
-
-    /// Canonical keys of a request in a space, as far as they are known by now.
-    pub fn known(&self, ordinal: usize, space: &str) -> Vec<String> {
-        self.keys[ordinal].get(space).into_iter().flatten().cloned().collect()
-    }
-
-    /// The wave of each source: the latest of its lines. Lines with a key of their own and lines that a bridge led to are
-    /// read together.
-    fn source_waves(&self) -> BTreeMap<String, u32> {
-        let mut waves: BTreeMap<String, u32> = BTreeMap::new();
-        for course in &self.lines {
-            if let Course::Read(source) = course {
-                let wave = waves.entry(source.name()).or_default();
-                *wave = source.wave.max(*wave);
-            }
-        }
-        waves
+        self.sources.iter().map(|source| source.wave).max().unwrap_or(0)
     }
 
     /// The readings of one wave, with the keys known by now; a line without a key is not reachable. A bridge is walked by
     /// the plan that reads its dataset by the same key in the same wave anyway, if there is one.
-    pub fn readings(&mut self, requests: &[CheckedRequest], wave: u32) -> Vec<Reading> {
-        let waves = self.source_waves();
+    pub fn readings<'a>(&mut self, requests: &'a [CheckedRequest], wave: u32) -> Vec<Reading<'a>> {
         let bridge_base = number(self.lines.len());
-        let mut readings: BTreeMap<String, Reading> = BTreeMap::new();
+        let mut lines: BTreeMap<u32, Vec<WantedLine<'a>>> = BTreeMap::new();
         for (ordinal, request) in requests.iter().enumerate() {
             for (offset, line) in request.lines.iter().enumerate() {
                 let at = self.first_line[ordinal] as usize + offset;
-                let Course::Read(source) = &self.lines[at] else { continue };
-                let name = source.name();
-                if waves.get(&name) != Some(&wave) {
+                let Course::Read(source) = self.lines[at] else { continue };
+                let of = &self.sources[source as usize];
+                if of.wave != wave {
                     continue;
                 }
-                let keys = self.known(ordinal, &source.space);
+                let keys = self.keys[ordinal].of(&of.space);
                 if keys.is_empty() {
                     self.lines[at] = Course::Decided(Outcome::NotReachable, Some(Reason::NotReachable));
                     continue;
                 }
-                let source = Source { wave, ..source.clone() };
-                let reading = || Reading { source, lines: Vec::new(), bridges: Vec::new(), bridge_base };
-                let mut items = line.items.clone();
-                items.sort();
-                readings.entry(name).or_insert_with(reading).lines.push(WantedLine { line: number(at), keys, items });
+                let wanted = WantedLine { line: number(at), keys, items: Cow::Borrowed(line.items.as_slice()) };
+                lines.entry(source).or_default().push(wanted);
             }
         }
+        let reading = |(source, lines): (u32, Vec<WantedLine<'a>>)| {
+            let source = self.sources[source as usize].clone();
+            (source.name(), Reading { source, lines, bridges: Vec::new(), bridge_base })
+        };
+        let mut readings: BTreeMap<String, Reading<'a>> = lines.into_iter().map(reading).collect();
         for (_, bridge, needs) in self.bridges.iter().filter(|(depth, ..)| *depth == wave) {
             let source = Source {
                 dataset: bridge.dataset.clone(),
@@ -244,6 +307,7 @@ impl Courses {
         let mut waits: BTreeSet<usize> = BTreeSet::new();
         for (at, course) in self.lines.iter().enumerate() {
             let Course::Read(source) = course else { continue };
+            let source = &self.sources[*source as usize];
             let ordinal = self.first_line.partition_point(|first| *first as usize <= at) - 1;
             let over = |(_, bridge, needs): &(u32, Bridge, BTreeSet<usize>)| {
                 bridge.dataset == dataset && bridge.to_space == source.space && needs.contains(&ordinal)

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use datafusion::dataframe::DataFrame;
 use datafusion::physical_plan::displayable;
+use datafusion::prelude::SessionContext;
 use ieum_model::error::{Error, ErrorKind, Result};
 use serde::Serialize;
 
 use crate::course::{self, Courses, Reading};
-use crate::gather::{self, GatherSpec};
+use crate::gather;
 use crate::night::{ExportState, Night};
 use crate::reach::Bridge;
 use crate::waves::{self, KeptRejects};
@@ -40,15 +41,8 @@ pub struct DatasetExplanation {
     pub plan: String,
 }
 
-/// Memory of the session that only prints plans.
-const PLANNING_BYTES: u64 = 64 << 20;
-
-/// The physical plan of a source as stable text: planned for one thread, so that it is the same on every machine.
-pub(crate) async fn stable_text(spec: &GatherSpec) -> Result<String> {
-    plan_text(gather::plan(&session::open(1, PLANNING_BYTES)?, spec)?.plan).await
-}
-
-async fn plan_text(plan: DataFrame) -> Result<String> {
+/// The physical plan as text.
+pub(crate) async fn plan_text(plan: DataFrame) -> Result<String> {
     let physical = plan.create_physical_plan().await.map_err(from_datafusion)?;
     Ok(displayable(physical.as_ref()).indent(false).to_string())
 }
@@ -62,14 +56,15 @@ pub fn explain(night: &Night) -> Result<Vec<DatasetExplanation>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .map_err(|error| Error::new(ErrorKind::Temporary, format!("a thread cannot be started: {error}")))?;
+    let session = session::planning()?;
     let mut courses = course::courses(night);
     let mut explained = Vec::new();
     for wave in 1..=courses.waves() {
         for reading in courses.readings(&night.checked.requests, wave) {
-            explained.push(runtime.block_on(one(night, &courses, &reading))?);
+            explained.push(runtime.block_on(one(night, &session, &courses, &reading))?);
             for (bridge, needs) in &reading.bridges {
                 for ordinal in needs {
-                    courses.keys[*ordinal].entry(bridge.to_space.clone()).or_default().insert(String::new());
+                    courses.keys[*ordinal].insert(bridge.to_space.as_str().into(), String::new());
                 }
             }
         }
@@ -77,13 +72,18 @@ pub fn explain(night: &Night) -> Result<Vec<DatasetExplanation>> {
     Ok(explained)
 }
 
-async fn one(night: &Night, courses: &Courses, reading: &Reading) -> Result<DatasetExplanation> {
+async fn one(
+    night: &Night,
+    session: &SessionContext,
+    courses: &Courses,
+    reading: &Reading<'_>,
+) -> Result<DatasetExplanation> {
     let (source, lines) = (&reading.source, reading.wanted(courses));
     let bridge =
         |(bridge, needs): &(Bridge, BTreeSet<usize>)| (bridge.to.clone(), bridge.to_space.clone(), needs.len() as u64);
     let requests = reading.lines.len() as u64;
     let mut asked: BTreeMap<String, u64> = BTreeMap::new();
-    for item in reading.lines.iter().flat_map(|line| &line.items) {
+    for item in reading.lines.iter().flat_map(|line| line.items.iter()) {
         *asked.entry(item.clone()).or_default() += 1;
     }
     let key_asked = asked.remove(&source.key_column).unwrap_or(0);
@@ -94,7 +94,7 @@ async fn one(night: &Night, courses: &Courses, reading: &Reading) -> Result<Data
     };
     let spec = waves::spec(night, source, lines, Arc::new(KeptRejects::default()))
         .ok_or_else(|| Error::internal("source has no export"))?;
-    let plan = stable_text(&spec).await?;
+    let plan = plan_text(gather::plan(session, &spec)?.plan).await?;
     Ok(DatasetExplanation {
         dataset: source.dataset.clone(),
         wave: source.wave,

@@ -5,6 +5,7 @@
 //!                                                                           └─ requests(line, shape, key)
 //! ```
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
@@ -31,17 +32,17 @@ const WANTED: &str = "__wanted";
 
 /// One document line of a request, ready to be linked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WantedLine {
+pub struct WantedLine<'a> {
     /// Line ordinal of the night.
     pub line: u32,
     /// Canonical keys by which the subject is found; several where a bridge led to several.
     pub keys: Vec<String>,
     /// Items that may be delivered, sorted.
-    pub items: Vec<String>,
+    pub items: Cow<'a, [String]>,
 }
 
 /// Everything one dataset's plan is made from.
-pub struct GatherSpec {
+pub struct GatherSpec<'a> {
     /// The dataset.
     pub dataset: Arc<Dataset>,
     /// Its export.
@@ -51,14 +52,14 @@ pub struct GatherSpec {
     /// Key space of that column.
     pub space: String,
     /// The lines, in line order.
-    pub lines: Vec<WantedLine>,
+    pub lines: Vec<WantedLine<'a>>,
     /// Where unreadable rows go.
     pub rejects: Arc<dyn RejectSink>,
 }
 
 /// Distinct item lists of the lines: requests that ask for the same items share a shape.
-fn shapes(lines: &[WantedLine]) -> BTreeMap<&[String], u32> {
-    let distinct: BTreeSet<&[String]> = lines.iter().map(|line| line.items.as_slice()).collect();
+fn shapes<'a>(lines: &'a [WantedLine<'_>]) -> BTreeMap<&'a [String], u32> {
+    let distinct: BTreeSet<&[String]> = lines.iter().map(|line| &*line.items).collect();
     (0u32..).zip(distinct).map(|(shape, items)| (items, shape)).collect()
 }
 
@@ -77,9 +78,9 @@ pub struct Gather {
 ///
 /// # Privacy
 /// The key leaves at the join; cells that a line may not have are null.
-pub fn plan(context: &SessionContext, spec: &GatherSpec) -> Result<Gather> {
+pub fn plan(context: &SessionContext, spec: &GatherSpec<'_>) -> Result<Gather> {
     let shapes = shapes(&spec.lines);
-    let union: BTreeSet<&str> = spec.lines.iter().flat_map(|line| &line.items).map(String::as_str).collect();
+    let union: BTreeSet<&str> = spec.lines.iter().flat_map(|line| line.items.iter()).map(String::as_str).collect();
     let fields: Vec<Field> = union.iter().map(|code| spec.dataset.column_field(code)).collect();
     let keys = spec.lines.iter().flat_map(|line| &line.keys).map(|key| Box::from(key.as_bytes()));
     let kind = identifier_kind(&spec.space);
@@ -117,10 +118,10 @@ fn permit(item: &str, shapes: &BTreeMap<&[String], u32>) -> Result<datafusion::p
 }
 
 /// One row per line and key.
-fn request_table(lines: &[WantedLine], shapes: &BTreeMap<&[String], u32>) -> Result<MemTable> {
+fn request_table(lines: &[WantedLine<'_>], shapes: &BTreeMap<&[String], u32>) -> Result<MemTable> {
     let rows = || lines.iter().flat_map(|line| line.keys.iter().map(move |key| (line, key)));
     let line: UInt32Array = rows().map(|(line, _)| line.line).collect();
-    let shape: UInt32Array = rows().map(|(line, _)| shapes[line.items.as_slice()]).collect();
+    let shape: UInt32Array = rows().map(|(line, _)| shapes[&*line.items]).collect();
     let key: StringArray = rows().map(|(_, key)| Some(key.as_str())).collect();
     let schema = Arc::new(Schema::new(vec![
         Field::new(LINE, DataType::UInt32, false),

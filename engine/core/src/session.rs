@@ -31,3 +31,10 @@ pub fn open(threads: usize, memory_bytes: u64) -> Result<SessionContext> {
     optimizer.enable_dynamic_filter_pushdown = false;
     Ok(SessionContext::new_with_config_rt(config, runtime))
 }
+
+/// A session that only plans, for one thread: its plan texts are the same on every machine.
+pub fn planning() -> Result<SessionContext> {
+    /// Nothing runs in it.
+    const PLANNING_BYTES: u64 = 64 << 20;
+    open(1, PLANNING_BYTES)
+}

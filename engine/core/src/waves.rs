@@ -9,6 +9,7 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::UInt32Type;
 use arrow::record_batch::RecordBatch;
+use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 use ieum_model::check::CheckedRequest;
 use ieum_model::connector::{Reject, RejectSink};
@@ -51,7 +52,12 @@ impl KeptRejects {
 }
 
 /// The spec of a source's plan, or `None` where its export is not ready.
-pub fn spec(night: &Night, source: &Source, lines: Vec<WantedLine>, rejects: Arc<KeptRejects>) -> Option<GatherSpec> {
+pub fn spec<'a>(
+    night: &Night,
+    source: &Source,
+    lines: Vec<WantedLine<'a>>,
+    rejects: Arc<KeptRejects>,
+) -> Option<GatherSpec<'a>> {
     let Some(ExportState::Ready(connector)) = night.exports.get(&source.dataset) else {
         return None;
     };
@@ -81,16 +87,16 @@ impl Gathered {
 
 async fn read_source(
     night: &Night,
+    sessions: &Sessions,
     source: &Source,
-    lines: Vec<WantedLine>,
-    mut take: impl FnMut(arrow::record_batch::RecordBatch) -> Result<()>,
+    lines: Vec<WantedLine<'_>>,
+    mut take: impl FnMut(RecordBatch) -> Result<()>,
 ) -> Result<Read> {
     let rejects = Arc::new(KeptRejects::default());
     let spec =
         spec(night, source, lines, Arc::clone(&rejects)).ok_or_else(|| Error::internal("source has no export"))?;
-    let context = session::open(night.settings.threads, night.settings.memory_bytes)?;
-    let planned = gather::plan(&context, &spec)?;
-    let plan = explain::stable_text(&spec).await?;
+    let planned = gather::plan(&sessions.running, &spec)?;
+    let plan = explain::plan_text(gather::plan(&sessions.planning, &spec)?.plan).await?;
     let counts = gather::execute(planned, &mut take).await.map_err(|error| error.at("dataset", &source.dataset))?;
     let rejects = rejects.take()?;
     within_reject_ratio(&spec, &counts, &rejects)?;
@@ -106,7 +112,7 @@ async fn read_source(
 }
 
 fn within_reject_ratio(
-    spec: &GatherSpec,
+    spec: &GatherSpec<'_>,
     counts: &ieum_model::connector::ReadCounts,
     rejects: &[Reject],
 ) -> Result<()> {
@@ -134,12 +140,18 @@ fn within_reject_ratio(
 pub async fn gather(night: &Night, courses: &mut Courses, stage: &Path) -> Result<Gathered> {
     let mut gathered = Gathered::default();
     let shards = shards(night, courses);
+    let sessions = Sessions {
+        running: session::open(night.settings.threads, night.settings.memory_bytes)?,
+        planning: session::planning()?,
+    };
     for wave in 1..=courses.waves() {
-        let readings = courses.readings(&night.checked.requests, wave);
+        let mut readings = courses.readings(&night.checked.requests, wave);
+        // The longest first: what is read last ends the wave.
+        readings.sort_by_cached_key(|reading| std::cmp::Reverse(bytes_of(night, &reading.source)));
         let known: &Courses = courses;
         let reads = readings.into_iter().map(|reading| {
             let writer = StageWriter::new(stage, &reading.name(), Arc::clone(&shards));
-            read(night, reading, known, writer)
+            read(night, &sessions, reading, known, writer)
         });
         let done: Vec<_> = futures::stream::iter(reads).buffer_unordered(night.settings.threads).collect().await;
         for (reading, read) in done {
@@ -147,7 +159,7 @@ pub async fn gather(night: &Night, courses: &mut Courses, stage: &Path) -> Resul
                 Ok((read, keys)) => {
                     gathered.keep(reading.name(), read);
                     for (ordinal, space, key) in keys {
-                        courses.keys[ordinal].entry(space).or_default().insert(key);
+                        courses.keys[ordinal].insert(space, key);
                     }
                 }
                 Err(error) if error.kind == ErrorKind::Contract => {
@@ -163,15 +175,30 @@ pub async fn gather(night: &Night, courses: &mut Courses, stage: &Path) -> Resul
     Ok(gathered)
 }
 
-/// A key that a bridge gave: request, key space, canonical key.
-type FoundKey = (usize, String, String);
+/// The sessions of a run: one memory limit for all that runs at a time, and one that only plans, for one thread, so that
+/// plan texts are the same on every machine.
+struct Sessions {
+    running: SessionContext,
+    planning: SessionContext,
+}
 
-async fn read(
+fn bytes_of(night: &Night, source: &Source) -> u64 {
+    match night.exports.get(&source.dataset) {
+        Some(ExportState::Ready(connector)) => connector.partition_bytes().iter().sum(),
+        _ => 0,
+    }
+}
+
+/// A key that a bridge gave: request, key space, canonical key.
+type FoundKey = (usize, Arc<str>, String);
+
+async fn read<'a>(
     night: &Night,
-    reading: Reading,
+    sessions: &Sessions,
+    reading: Reading<'a>,
     courses: &Courses,
     mut stage: StageWriter,
-) -> (Reading, Result<(Read, Vec<FoundKey>)>) {
+) -> (Reading<'a>, Result<(Read, Vec<FoundKey>)>) {
     let mut found = Vec::new();
     let take = |batch: RecordBatch| {
         let (own, over_bridge) = split(&batch, reading.bridge_base)?;
@@ -180,7 +207,7 @@ async fn read(
         }
         found_keys(&reading, &over_bridge, &mut found)
     };
-    let read = read_source(night, &reading.source, reading.wanted(courses), take).await;
+    let read = read_source(night, sessions, &reading.source, reading.wanted(courses), take).await;
     let read = match read {
         Ok(mut read) => stage.finish().map(|staged| {
             read.counts.staged = staged;
@@ -207,7 +234,7 @@ fn split(batch: &RecordBatch, bridge_base: u32) -> Result<(RecordBatch, RecordBa
     Ok((part(true)?, part(false)?))
 }
 
-fn found_keys(reading: &Reading, batch: &RecordBatch, found: &mut Vec<FoundKey>) -> Result<()> {
+fn found_keys(reading: &Reading<'_>, batch: &RecordBatch, found: &mut Vec<FoundKey>) -> Result<()> {
     let ordinals = batch.column(0).as_primitive::<UInt32Type>();
     for (bridge, _) in &reading.bridges {
         let keys =
@@ -218,9 +245,10 @@ fn found_keys(reading: &Reading, batch: &RecordBatch, found: &mut Vec<FoundKey>)
                 .at("column", &bridge.to)
                 .hint("correct `maps` in the dataset's catalog file")
         })?;
+        let space: Arc<str> = bridge.to_space.as_str().into();
         for row in (0..batch.num_rows()).filter(|row| keys.is_valid(*row)) {
             if let Some(key) = course::canonical(&bridge.to_space, keys.value(row)) {
-                found.push(((ordinals.value(row) - reading.bridge_base) as usize, bridge.to_space.clone(), key));
+                found.push(((ordinals.value(row) - reading.bridge_base) as usize, Arc::clone(&space), key));
             }
         }
     }

@@ -5,7 +5,6 @@ pub mod json;
 pub mod parquet;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use arrow::array::{ArrayRef, AsArray};
@@ -95,6 +94,3 @@ pub fn document_name(request: &CheckedRequest, line: usize) -> Cow<'_, str> {
         earlier => Cow::Owned(format!("{dataset}#{}", earlier + 1)),
     }
 }
-
-/// Rows by dataset code in one shard.
-pub type ShardRows = BTreeMap<String, DocumentRows>;
