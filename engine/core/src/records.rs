@@ -24,9 +24,11 @@ use crate::sink::Output;
 /// When the output cannot be written.
 pub fn write(night: &Night, assembly: &Assembly, rejects: &[Reject], output: &mut Output) -> Result<()> {
     let answered: Vec<Line<'_>> = lines(night, assembly).collect();
-    output.put("outcomes.parquet", &outcomes(&answered)?)?;
-    output.put("carried_over.parquet", &carried_over(&answered)?)?;
-    output.put("statistics.csv", &statistics(night, &answered))?;
+    let (outcomes, (carried_over, statistics)) =
+        rayon::join(|| outcomes(&answered), || (carried_over(&answered), statistics(night, &answered)));
+    output.put("outcomes.parquet", &outcomes?)?;
+    output.put("carried_over.parquet", &carried_over?)?;
+    output.put("statistics.csv", &statistics)?;
     write_rejects(rejects, output)?;
     write_malformed(night, output)
 }

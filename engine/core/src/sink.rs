@@ -159,7 +159,9 @@ impl Output {
         manifest.files = std::mem::take(&mut self.files);
         manifest.run_digest = manifest.digest()?;
         let path = self.aside.join("manifest.json");
-        let mut file = File::create(&path).map_err(|error| from_io(&error, &path))?;
+        let mut options = fs::OpenOptions::new();
+        let options = options.create_new(true).write(true).mode(0o600);
+        let mut file = options.open(&path).map_err(|error| from_io(&error, &path))?;
         file.write_all(&manifest.encode()?).map_err(|error| from_io(&error, &path))?;
         sync_file_system(&file).map_err(|error| from_io(&error, &path))?;
         fs::rename(&self.aside, &self.target).map_err(|error| from_io(&error, &self.target))?;

@@ -5,14 +5,14 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, UInt32Array};
+use arrow::array::{ArrayRef, AsArray, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{SchemaRef, UInt32Type};
 use arrow::ipc::CompressionType;
 use arrow::ipc::reader::FileReader;
 use arrow::ipc::writer::{FileWriter, IpcWriteOptions};
 use arrow::record_batch::RecordBatch;
-use arrow::row::{RowConverter, SortField};
+use arrow::row::{RowConverter, Rows, SortField};
 use ieum_model::error::{Error, Result};
 
 use crate::gather::LINE;
@@ -113,16 +113,34 @@ pub fn read_shard(folder: &Path, dataset: &str, shard: u32, record_order: &[Stri
     sort(&concat_batches(&schema, &batches).map_err(from_arrow)?, record_order).map(Some)
 }
 
+/// Sorts by line and declared order first: most rows are told apart by these, and the other columns are only looked at where
+/// two rows are not.
 fn sort(batch: &RecordBatch, record_order: &[String]) -> Result<RecordBatch> {
+    let is_declared = |name: &str| name == LINE || record_order.iter().any(|item| item == name);
     let declared = std::iter::once(LINE).chain(record_order.iter().map(String::as_str));
-    let all: Vec<String> = batch.schema().fields().iter().map(|field| field.name().clone()).collect();
-    let rest =
-        all.iter().map(String::as_str).filter(|name| !record_order.iter().any(|first| first == name) && *name != LINE);
-    let columns: Vec<_> = declared.chain(rest).filter_map(|name| batch.column_by_name(name).cloned()).collect();
-    let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
-    let rows =
-        RowConverter::new(fields).and_then(|converter| converter.convert_columns(&columns)).map_err(from_arrow)?;
+    let keys = comparable(declared.filter_map(|name| batch.column_by_name(name)))?;
     let mut order: Vec<u32> = (0u32..).take(batch.num_rows()).collect();
-    order.sort_unstable_by(|a, b| rows.row(*a as usize).cmp(&rows.row(*b as usize)));
+    order.sort_unstable_by(|a, b| keys.row(*a as usize).cmp(&keys.row(*b as usize)));
+    let tied = |pair: &[u32]| keys.row(pair[0] as usize) == keys.row(pair[1] as usize);
+    if order.windows(2).any(tied) {
+        let schema = batch.schema();
+        let others = schema.fields().iter().zip(batch.columns()).filter(|(field, _)| !is_declared(field.name()));
+        let others: Vec<&ArrayRef> = others.map(|(_, column)| column).collect();
+        if others.is_empty() {
+            return take_record_batch(batch, &UInt32Array::from(order)).map_err(from_arrow);
+        }
+        let rest = comparable(others.into_iter())?;
+        for equals in order.chunk_by_mut(|a, b| keys.row(*a as usize) == keys.row(*b as usize)) {
+            equals.sort_unstable_by(|a, b| rest.row(*a as usize).cmp(&rest.row(*b as usize)));
+        }
+    }
     take_record_batch(batch, &UInt32Array::from(order)).map_err(from_arrow)
+}
+
+/// Columns as rows that compare as bytes; nulls first.
+fn comparable<'a>(columns: impl Iterator<Item = &'a ArrayRef>) -> Result<Rows> {
+    let columns: Vec<ArrayRef> = columns.cloned().collect();
+    let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
+    let converter = RowConverter::new(fields).map_err(from_arrow)?;
+    converter.convert_columns(&columns).map_err(from_arrow)
 }
