@@ -57,7 +57,7 @@ fn requests(catalog: &Catalog) -> Vec<CheckedRequest> {
 fn bundle<'a>(request: &'a CheckedRequest, line: u32, rows: &'a [DocumentRows]) -> Bundle<'a> {
     let answer = Answer { outcome: Outcome::Provided, reason: None, records: u64::from(RECORDS) };
     let document = |(asked, rows): (&'a CheckedLine, &'a DocumentRows)| Document {
-        name: asked.document.as_str().into(),
+        name: (&*asked.document).into(),
         items: &asked.items,
         answer,
         rows: Some((rows, rows.range(line))),

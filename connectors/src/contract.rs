@@ -134,6 +134,7 @@ fn keeps_the_contract(connector: &dyn Connector, dataset: &Dataset) {
     assert_eq!(missing.kind, ErrorKind::Contract);
     assert!(missing.message.contains("`nane`") && missing.hint.is_some());
     connector.verify_control().unwrap();
+    assert!(connector.checks_totals_while_reading());
 }
 
 #[test]
@@ -207,8 +208,19 @@ fn fixed_width_keeps_the_contract() {
         for (count, sum) in [(4, "-000000000000001227"), (3, "+000000000000001227")] {
             let (root, _path) = folder("a.dat", &records(ending, count, sum));
             let connector = FixedWidthConnector::try_new(root.path(), &dataset, 64).unwrap();
-            assert_eq!(connector.verify_control().unwrap_err().kind, ErrorKind::Contract);
+            assert_eq!(connector.verify_control().unwrap_err().kind, ErrorKind::ControlTotals);
+            disagrees_while_reading(&connector, &dataset);
         }
+    }
+}
+
+/// Reading to the end says what `verify_control` says, with or without a probe, and never hands on the last batch.
+fn disagrees_while_reading(connector: &dyn Connector, dataset: &Dataset) {
+    assert!(connector.checks_totals_while_reading());
+    let verified = connector.verify_control().unwrap_err();
+    for keys in [None, Some(&["nobody"][..])] {
+        let read = read(connector, dataset, &["rrno"], keys).unwrap_err();
+        assert_eq!((read.kind, &read.message), (ErrorKind::ControlTotals, &verified.message));
     }
 }
 
@@ -217,11 +229,15 @@ fn a_wrong_count_manifest_or_truncated_gz_breaks_the_contract() {
     let counted = dataset("format='csv'\npath='a.csv'\ncontrol={trailer='count'}");
     let (root, _path) = folder("a.csv", b"rrno\n1\n#TRAILER,2\n");
     let Found::Export(export) = connect(root.path(), &counted).unwrap() else { panic!("missing") };
-    assert_eq!(export.verify_control().unwrap_err().kind, ErrorKind::Contract);
+    assert_eq!(export.verify_control().unwrap_err().kind, ErrorKind::ControlTotals);
+    disagrees_while_reading(export.as_ref(), &counted);
+    let (root, _path) = folder("a.csv", b"rrno\n1\n");
+    disagrees_while_reading(&CsvConnector::try_new(root.path(), &counted, 8).unwrap(), &counted);
     let (root, path) = folder("a.csv", b"rrno\n1\n");
     let manifested = dataset("format='csv'\npath='a*'\ncontrol={manifest='sha256'}");
     let connector = CsvConnector::try_new(root.path(), &manifested, 8).unwrap();
-    assert!(connector.verify_control().is_err());
+    assert!(!connector.checks_totals_while_reading(), "a digest is not checked while reading");
+    assert_eq!(connector.verify_control().unwrap_err().kind, ErrorKind::ControlTotals);
     std::fs::write(path.with_extension("csv.sha256"), format!("{}  a.csv\n", "0".repeat(64))).unwrap();
     assert!(connector.verify_control().is_err());
     let gz = compress("a.gz", "rrno\n123\n".repeat(999).as_bytes());
@@ -267,9 +283,39 @@ proptest! {
         prop_assert_eq!(whole.rejects, split.rejects);
     }
 
+    /// Long enough to be passed over in bulk: counts, hits and rejects are those of the same rows read one by one, and
+    /// what is turned away is summed.
     #[test]
-    fn dirty_records_are_accounted_for(dirt in proptest::collection::vec((80_usize..400, any::<u8>()), 0..20)) {
-        let mut bytes = records("\n", 3, "-000000000000001227");
+    fn rows_passed_over_leave_no_trace(
+        dirt in proptest::collection::vec((0_usize..4000, prop_oneof![Just(b'"'), Just(b'\n'), Just(b'\r'), Just(b','), any::<u8>()]), 0..8),
+        ending in prop_oneof![Just("\n"), Just("\r\n")],
+    ) {
+        let mut bytes: Vec<u8> =
+            (0..150).flat_map(|row| format!("{row},\"a, {row}\",2,20240101{ending}").into_bytes()).collect();
+        let length = bytes.len();
+        for (at, byte) in dirt {
+            bytes[at % length] = byte;
+        }
+        let (root, _path) = folder("a.csv", &bytes);
+        let dataset = dataset("format='csv'\nencoding='cp949'\nheader=false\norder=['rrno','name','amount','day']\npath='a.csv'");
+        let keys = Some(&["7", "80", "81", "149"][..]);
+        let bulk = CsvConnector::try_new(root.path(), &dataset, 1 << 20).unwrap();
+        let bulk = read(&bulk, &dataset, &COLUMNS, keys).unwrap();
+        for chunk in [1, 100] {
+            let plain = CsvConnector::try_new(root.path(), &dataset, chunk).unwrap();
+            let plain = read(&plain, &dataset, &COLUMNS, keys).unwrap();
+            prop_assert_eq!(&bulk.rows, &plain.rows);
+            prop_assert_eq!(&bulk.rejects, &plain.rejects);
+            prop_assert_eq!(bulk.counts, plain.counts);
+        }
+    }
+
+    #[test]
+    fn dirty_records_are_accounted_for(
+        dirt in proptest::collection::vec((80_usize..400, any::<u8>()), 0..20),
+        ending in prop_oneof![Just("\n"), Just("\r\n"), Just("")],
+    ) {
+        let mut bytes = records(ending, 3, "-000000000000001227");
         for (at, byte) in dirt {
             let at = at.min(bytes.len() - 1);
             bytes[at] = byte;
@@ -277,8 +323,17 @@ proptest! {
         let (root, _path) = folder("a.dat", &bytes);
         let dataset = dataset(LAYOUT);
         let connector = FixedWidthConnector::try_new(root.path(), &dataset, 64).unwrap();
-        if let Err(error) = read(&connector, &dataset, &COLUMNS, None) {
-            prop_assert_eq!(error.kind, ErrorKind::Contract);
+        let whole = FixedWidthConnector::try_new(root.path(), &dataset, 1 << 20).unwrap();
+        let verified = connector.verify_control().err().map(|error| (error.kind, error.message));
+        for keys in [None, Some(&["900202"][..])] {
+            match (read(&connector, &dataset, &COLUMNS, keys), read(&whole, &dataset, &COLUMNS, keys)) {
+                (Ok(read), Ok(whole)) => {
+                    prop_assert_eq!(&verified, &None);
+                    prop_assert_eq!((read.rows, read.rejects, read.counts), (whole.rows, whole.rejects, whole.counts));
+                }
+                (Err(error), Err(_)) => prop_assert_eq!(&verified, &Some((error.kind, error.message))),
+                _ => prop_assert!(false, "the window decides"),
+            }
         }
     }
 }

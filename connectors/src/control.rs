@@ -16,17 +16,17 @@ const HASH_READ: usize = 1024 * 1024;
 /// Checks `<name>.sha256`, as `sha256sum` writes it, against the bytes of `name` as they stand on storage.
 ///
 /// # Errors
-/// [`ieum_model::error::ErrorKind::Contract`] when the manifest is absent, malformed, of another file, or does not agree.
+/// [`ieum_model::error::ErrorKind::ControlTotals`] when the manifest is absent, malformed, of another file, or does not agree.
 pub fn verify_manifest(root: &Path, name: &str) -> Result<()> {
     let manifest = format!("{name}.sha256");
     let text = match std::fs::read_to_string(root.join(&manifest)) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(Error::contract("manifest is missing").at("export", name).at("manifest", manifest));
+            return Err(Error::control_totals("manifest is missing").at("export", name).at("manifest", manifest));
         }
         Err(error) => return Err(io_error(&manifest, &error)),
     };
-    let broken = |message: &str| Err(Error::contract(message).at("export", name).at("manifest", &manifest));
+    let broken = |message: &str| Err(Error::control_totals(message).at("export", name).at("manifest", &manifest));
     let (expected, of) = text.trim().split_once(char::is_whitespace).unwrap_or((text.trim(), ""));
     let of = of.trim_start().trim_start_matches('*');
     if expected.len() != 64 || !expected.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -72,7 +72,7 @@ pub(crate) fn same_count(name: &str, place: &'static str, declared: u64, counted
     if declared == counted {
         return Ok(());
     }
-    Err(Error::contract(format!("{place} says {declared} data rows, the file has {counted}"))
+    Err(Error::control_totals(format!("{place} says {declared} data rows, the file has {counted}"))
         .at("export", name)
         .at("declared", declared)
         .at("counted", counted)

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  Source ─► Window ─► Rows (asks the format's Cutter) ─► TextReader (asks the format's Decode) ─► batches, rejects
+//!                └── most rows are plain and not wanted: Decode::pass_over skips them in bulk
 //! ```
 
 use std::sync::Arc;
@@ -154,6 +155,11 @@ pub enum Cut {
 pub trait Cutter: Send {
     /// What stands at the start of `bytes`, which are not empty.
     fn cut(&mut self, bytes: &[u8], at_end: bool) -> Cut;
+
+    /// Whether the next row is cut by the usual rules, so that [`Decode::pass_over`] may look at it first.
+    fn is_regular(&self) -> bool {
+        true
+    }
 }
 
 /// A row and its place; its bytes are [`Rows::row`].
@@ -231,6 +237,18 @@ impl<C: Cutter> Rows<C> {
         }
     }
 
+    /// Lets `passed` say how much of the bytes in sight is passed over, and moves on. The row last returned is gone.
+    fn pass_over(&mut self, passed: impl FnOnce(&[u8]) -> Passed) -> u64 {
+        self.window.consume(std::mem::take(&mut self.pending));
+        if self.trailer.is_some() || !self.cutter.is_regular() {
+            return 0;
+        }
+        let passed = passed(self.window.bytes());
+        self.window.consume(passed.bytes);
+        self.line += passed.rows;
+        passed.rows
+    }
+
     fn after_trailer(&self) -> Error {
         Error::contract("rows follow the trailer").at("export", self.name()).at("byte_offset", self.window.offset())
     }
@@ -269,10 +287,33 @@ pub enum Verdict {
     },
 }
 
+/// Rows that are passed over in bulk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Passed {
+    /// Bytes that they take, line ends included.
+    pub bytes: usize,
+    /// How many they are; each is one line.
+    pub rows: u64,
+}
+
 /// Decodes rows of one format.
 pub trait Decode: Send {
     /// Asks the probe first; appends the wanted cells of `row` only for a hit.
     fn decode(&mut self, row: &[u8], quoted: bool, columns: &mut Columns) -> Verdict;
+
+    /// The rows at the start of `bytes` that the format's cutter would cut as a row of one line, that
+    /// [`Decode::decode`] would answer with [`Verdict::Filtered`], and that are noted as by [`Decode::note`]. Stopping
+    /// early is never wrong: what is left is cut and decoded row by row.
+    fn pass_over(&mut self, bytes: &[u8]) -> Passed;
+
+    /// Notes a row for the control totals, whatever becomes of it.
+    fn note(&mut self, row: &[u8]);
+
+    /// Compares the control totals of the file called `name` with the `rows` that were met to its end.
+    ///
+    /// # Errors
+    /// [`ieum_model::error::ErrorKind::ControlTotals`] when they do not agree.
+    fn close(&self, name: &str, trailer: Option<&[u8]>, rows: u64) -> Result<()>;
 }
 
 /// Rows to batches and rejects.
@@ -310,7 +351,12 @@ impl<C: Cutter, D: Decode> BatchReader for TextReader<C, D> {
     fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
         loop {
             let mut at_end = true;
-            while let Some(piece) = self.rows.advance()? {
+            loop {
+                let passed = self.rows.pass_over(|bytes| self.decoder.pass_over(bytes));
+                self.counts.read += passed;
+                self.counts.filtered += passed;
+                let Some(piece) = self.rows.advance()? else { break };
+                self.decoder.note(self.rows.row(&piece));
                 let verdict = match piece.broken {
                     Some((rule, reason)) => Verdict::Rejected { rule, column: None, reason },
                     None => self.decoder.decode(self.rows.row(&piece), piece.quoted, &mut self.columns),
@@ -328,6 +374,9 @@ impl<C: Cutter, D: Decode> BatchReader for TextReader<C, D> {
                     at_end = false;
                     break;
                 }
+            }
+            if at_end {
+                self.decoder.close(self.rows.name(), self.rows.trailer(), self.counts.read)?;
             }
             let batch = self.columns.finish()?;
             if batch.is_some() || at_end {

@@ -14,6 +14,8 @@ mod keys;
 mod rows;
 mod unknown;
 
+use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
@@ -28,16 +30,18 @@ use ieum_model::check::{self, CarriedOver, CheckedNight, IdGrade};
 use ieum_model::connector::Connector;
 use ieum_model::error::{Error, ErrorKind, Result};
 use ieum_model::outcome::Reason;
-use ieum_model::request::{FIELDS, MalformedRequest, Request, WITHDRAWAL_FIELDS, Withdrawal};
+use ieum_model::request::{FIELDS, MalformedRequest, Request, Texts, WITHDRAWAL_FIELDS, Withdrawal};
 use ieum_privacy::normalize::{Grade, IdentifierKind, normalize};
 use rayon::prelude::*;
+use rustc_hash::FxHashSet;
 use sha2::{Digest, Sha256};
 
 use crate::definition::Definition;
 pub use keys::{master_key, new_key_file};
+use rows::Parse;
 
 /// Columns of a carried-over file.
-const CARRIED_OVER_FIELDS: &[&str] = &["request_id", "dataset"];
+const CARRIED_OVER_FIELDS: &[&str] = &["request_id", "dataset", "reason"];
 
 /// A request that could not be read, and the file it stands in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +67,8 @@ pub struct Loaded {
 pub enum ControlTotals {
     /// Checked; a holder whose totals do not agree is delayed.
     Verify,
+    /// As `Verify`, but left to the run where the connector checks them while it reads: every byte is read once.
+    WhileReading,
     /// Taken on trust, for a command that delivers nothing.
     Trust,
 }
@@ -76,16 +82,20 @@ pub enum ControlTotals {
 /// # Privacy
 /// Reads identifiers of requests and the master key; warnings and errors carry neither.
 pub fn night(definition: &Definition, as_of: NaiveDate, totals: ControlTotals) -> Result<Loaded> {
+    in_pool(definition.settings().threads, || load(definition, as_of, totals))?
+}
+
+fn load(definition: &Definition, as_of: NaiveDate, totals: ControlTotals) -> Result<Loaded> {
     let master = master_key(&definition.keys)?;
     let sources = catalog_sources(&definition.catalog)?;
     let catalog = parse_catalog(&sources).map_err(|error| error.at("catalog", definition.catalog.display()))?;
     let inputs = Inputs::read(definition)?;
-    let mut checked =
-        check::check(&catalog, inputs.requests, &inputs.withdrawals, &inputs.carried_over, as_of, &grade_identifier);
+    let spelling = RefCell::new(Vec::new());
+    let grade = |kind: &str, raw: &str| grade_identifier(kind, raw, &mut spelling.borrow_mut());
+    let mut checked = check::check(&catalog, inputs.requests, &inputs.withdrawals, &inputs.carried_over, as_of, &grade);
     checked.malformed.extend(inputs.malformed.iter().map(|malformed| malformed.reason.clone()));
     let mut warnings = unknown::warnings(&catalog, &checked);
-    let exports =
-        in_pool(definition.settings().threads, || exports(definition, &catalog, &checked, totals, &mut warnings))??;
+    let exports = exports(definition, &catalog, &checked, totals, &mut warnings)?;
     let night = Night {
         catalog: Arc::new(catalog),
         as_of,
@@ -210,8 +220,8 @@ impl Inputs {
     fn read(definition: &Definition) -> Result<Self> {
         let mut files = Files { folder: &definition.folder, sum: Sha256::new() };
         let mut malformed = Vec::new();
-        let requests = files.read(&definition.requests, FIELDS, Request::from_fields, &mut malformed)?;
-        let withdrawals = files.read_strictly(&definition.withdrawals, WITHDRAWAL_FIELDS, Withdrawal::from_fields)?;
+        let requests = files.read(&definition.requests, FIELDS, Request::from_places, &mut malformed)?;
+        let withdrawals = files.read_strictly(&definition.withdrawals, WITHDRAWAL_FIELDS, Withdrawal::from_places)?;
         let carried_over = files.read_strictly(&definition.carried_over, CARRIED_OVER_FIELDS, carried_over)?;
         Ok(Self { requests, withdrawals, carried_over, malformed, digest: hex(files.sum) })
     }
@@ -222,11 +232,9 @@ struct Files<'a> {
     sum: Sha256,
 }
 
-type FromFields<T> = fn(&dyn Fn(&str) -> Option<String>, u64) -> Result<T, MalformedRequest>;
-
 impl Files<'_> {
     /// Every row, without exception: a withdrawal that is passed over would deliver what its subject took back.
-    fn read_strictly<T>(&mut self, paths: &[PathBuf], known: &[&str], parse: FromFields<T>) -> Result<Vec<T>> {
+    fn read_strictly<T: Send>(&mut self, paths: &[PathBuf], known: &[&str], parse: Parse<T>) -> Result<Vec<T>> {
         let mut malformed = Vec::new();
         let all = self.read(paths, known, parse, &mut malformed)?;
         match malformed.first() {
@@ -237,39 +245,48 @@ impl Files<'_> {
         }
     }
 
-    fn read<T>(
+    fn read<T: Send>(
         &mut self,
         paths: &[PathBuf],
         known: &[&str],
-        parse: FromFields<T>,
+        parse: Parse<T>,
         malformed: &mut Vec<Malformed>,
     ) -> Result<Vec<T>> {
         let mut all = Vec::new();
         for path in paths {
             let file = relative(path, self.folder);
             let bytes = bytes(path)?;
-            add_to_digest(&mut self.sum, &file, &bytes);
-            rows::for_each(path, &bytes, known, &mut |row| match row.and_then(|row| parse(row.get, row.line)) {
-                Ok(value) => all.push(value),
-                Err(reason) => malformed.push(Malformed { file: file.clone(), reason }),
-            })
-            .map_err(|error| error.at("file", path.display()))?;
+            let sum = &mut self.sum;
+            let ((), rows) = rayon::join(
+                || add_to_digest(sum, &file, &bytes),
+                || rows::read(path, &bytes, known, parse).map_err(|error| error.at("file", path.display())),
+            );
+            let rows = rows?;
+            all.reserve(rows.len());
+            for row in rows {
+                match row {
+                    Ok(value) => all.push(value),
+                    Err(reason) => malformed.push(Malformed { file: file.clone(), reason }),
+                }
+            }
         }
         Ok(all)
     }
 }
 
-fn carried_over(get: &dyn Fn(&str) -> Option<String>, line: u64) -> Result<CarriedOver, MalformedRequest> {
-    let field = |field: &'static str| {
+fn carried_over(get: &Texts<'_>, line: u64) -> std::result::Result<CarriedOver, MalformedRequest> {
+    let field = |place: usize| {
+        let field = CARRIED_OVER_FIELDS[place];
         let absent = MalformedRequest { request_id: None, line, field, expected: "given".to_owned() };
-        get(field).filter(|text| !text.trim().is_empty()).ok_or(absent)
+        get(place).filter(|text| !text.trim().is_empty()).map(Cow::into_owned).ok_or(absent)
     };
-    Ok(CarriedOver { request_id: field("request_id")?, dataset: field("dataset")? })
+    Ok(CarriedOver { request_id: field(0)?, dataset: field(1)? })
 }
 
-fn grade_identifier(kind: &str, raw: &str) -> IdGrade {
+fn grade_identifier(kind: &str, raw: &str, spelling: &mut Vec<u8>) -> IdGrade {
     let kind = IdentifierKind::from_code(kind).unwrap_or(IdentifierKind::Other);
-    match normalize(kind, raw.as_bytes(), &mut Vec::new()) {
+    spelling.clear();
+    match normalize(kind, raw.as_bytes(), spelling) {
         Grade::Ok => IdGrade::Ok,
         Grade::Warn => IdGrade::Warn,
         Grade::Error => IdGrade::Error,
@@ -292,8 +309,7 @@ enum Probe {
 /// Datasets of every line that is not decided yet, and those that lead from one key space to another.
 fn wanted_datasets(catalog: &Catalog, checked: &CheckedNight) -> BTreeSet<String> {
     let lines = checked.requests.iter().flat_map(|request| &request.lines);
-    let asked: BTreeSet<&str> =
-        lines.filter(|line| line.decided.is_none()).map(|line| line.document.as_str()).collect();
+    let asked: FxHashSet<&str> = lines.filter(|line| line.decided.is_none()).map(|line| &*line.document).collect();
     if asked.is_empty() {
         return BTreeSet::new();
     }
@@ -346,9 +362,12 @@ fn probe(definition: &Definition, catalog: &Catalog, code: &str, totals: Control
     };
     match totals {
         ControlTotals::Trust => Ok(Probe::Ready(connector)),
-        ControlTotals::Verify => match connector.verify_control() {
+        ControlTotals::WhileReading if connector.checks_totals_while_reading() => Ok(Probe::Ready(connector)),
+        ControlTotals::Verify | ControlTotals::WhileReading => match connector.verify_control() {
             Ok(()) => Ok(Probe::Ready(connector)),
-            Err(error) if error.kind == ErrorKind::Contract => Ok(Probe::Broken(error.at("dataset", code))),
+            Err(error) if matches!(error.kind, ErrorKind::Contract | ErrorKind::ControlTotals) => {
+                Ok(Probe::Broken(error.at("dataset", code)))
+            }
             Err(error) => Err(error.at("dataset", code)),
         },
     }

@@ -80,18 +80,26 @@ impl Reference<'_> {
 
     fn request(&self, request: &CheckedRequest, asked: &AskedOf, broken: &BTreeSet<String>) -> Vec<Line> {
         let mut answers: Vec<Line> = Vec::new();
+        let mut not_needed: BTreeSet<&str> = BTreeSet::new();
         for line in &request.lines {
-            let found = |answer: &Line| matches!(answer.outcome, Outcome::Provided | Outcome::Partial);
             let of = line.fallback_of.as_deref();
-            if !answers.iter().any(|answer| Some(answer.dataset.as_str()) == of && found(answer)) {
+            let primary: Vec<&Line> = answers.iter().filter(|answer| Some(answer.dataset.as_str()) == of).collect();
+            let vain = [Outcome::NotFound, Outcome::NotReachable, Outcome::Ambiguous];
+            let asked_in_vain = primary.iter().all(|answer| vain.contains(&answer.outcome));
+            if asked_in_vain && !of.is_some_and(|of| not_needed.contains(of)) {
                 answers.push(self.line(request, line, asked, broken));
+            } else if let Some(late) = primary.iter().find(|answer| answer.outcome == Outcome::Delayed) {
+                let (outcome, reason) = (late.outcome, late.reason);
+                answers.push(Line { dataset: line.document.to_string(), outcome, reason, records: Vec::new() });
+            } else {
+                not_needed.insert(&line.document);
             }
         }
         answers
     }
 
     fn line(&self, request: &CheckedRequest, line: &CheckedLine, asked: &AskedOf, broken: &BTreeSet<String>) -> Line {
-        let answer = |(outcome, reason), records| Line { dataset: line.document.clone(), outcome, reason, records };
+        let answer = |(outcome, reason), records| Line { dataset: line.document.to_string(), outcome, reason, records };
         let (dataset, search) = match self.search(request, line) {
             Ok(found) => found,
             Err(decided) => return answer(decided, Vec::new()),
@@ -135,7 +143,7 @@ impl Reference<'_> {
         if let Some(decided) = line.decided {
             return Err(decided);
         }
-        let dataset = self.catalog.datasets.get(&line.document).ok_or((Outcome::Refused, Some(Reason::R05)))?;
+        let dataset = self.catalog.datasets.get(&*line.document).ok_or((Outcome::Refused, Some(Reason::R05)))?;
         let (ways, keys) = self.reach(request);
         let entrances = dataset.keys().filter_map(|key| Some((key, ways.get(&key.space)?)));
         let (key, way) =

@@ -5,6 +5,7 @@
 //!  person ──► registration (rep_rrno) ──► business ──► vat (brno) ──► items period, sales
 //! ```
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -188,7 +189,7 @@ pub fn request(fields: &[(&str, &str)]) -> Result<Request> {
         ("auth_method", "e-signature"),
     ];
     let given: BTreeMap<&str, &str> = sound.into_iter().chain(fields.iter().copied()).collect();
-    let get = |name: &str| given.get(name).map(|value| (*value).to_owned());
+    let get = |name: &str| given.get(name).map(|value| Cow::Borrowed(*value));
     Request::from_fields(&get, 1).map_err(|malformed| Error::config(format!("request is malformed: {malformed}")))
 }
 

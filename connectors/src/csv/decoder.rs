@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use ieum_model::connector::KeyProbe;
+use ieum_model::error::{Error, Result};
 use memchr::{memchr, memchr_iter, memchr2_iter, memchr3};
 
+use super::skim::{self, Shape};
+use crate::control;
 use crate::convert::Columns;
-use crate::text::{Cut, Cutter, Decode, Verdict, after_line_end, line_end};
+use crate::text::{Cut, Cutter, Decode, Passed, Verdict, after_line_end, line_end};
 
 const RAGGED: &str = "expected as many cells as there are columns";
 const OPEN_QUOTE: &str = "expected the quote opened here or above to be closed before the end of the file";
@@ -113,6 +116,10 @@ impl Cutter for CsvCutter {
             Some(next) if end == 0 => Cut::Blank { next },
             Some(next) => Cut::Row { end, next, lines: if quoted { 1 + line_ends(&bytes[..end]) } else { 1 }, quoted },
         }
+    }
+
+    fn is_regular(&self) -> bool {
+        !self.open_quote
     }
 }
 
@@ -248,14 +255,22 @@ pub struct CsvDecoder {
     wanted: Vec<usize>,
     /// The probe and the position in the file of the key's column.
     probe: Option<(Arc<dyn KeyProbe>, usize)>,
+    /// Whether the file ends with a `#TRAILER` line.
+    trailer: bool,
     cells: Vec<Cell>,
     scratch: Vec<u8>,
 }
 
 impl CsvDecoder {
-    /// A decoder for a file of `width` columns.
-    pub fn new(delimiter: u8, width: usize, wanted: Vec<usize>, probe: Option<(Arc<dyn KeyProbe>, usize)>) -> Self {
-        Self { delimiter, width, wanted, probe, cells: Vec::new(), scratch: Vec::new() }
+    /// A decoder for a file of `width` columns; `trailer` says whether a `#TRAILER` line ends it.
+    pub fn new(
+        delimiter: u8,
+        width: usize,
+        wanted: Vec<usize>,
+        probe: Option<(Arc<dyn KeyProbe>, usize)>,
+        trailer: bool,
+    ) -> Self {
+        Self { delimiter, width, wanted, probe, trailer, cells: Vec::new(), scratch: Vec::new() }
     }
 }
 
@@ -284,6 +299,36 @@ impl Decode for CsvDecoder {
         }
         columns.keep_row();
         Verdict::Kept
+    }
+
+    fn pass_over(&mut self, bytes: &[u8]) -> Passed {
+        let Some((probe, key)) = &self.probe else { return Passed::default() };
+        let shape = Shape { delimiter: self.delimiter, width: self.width, key: *key, trailer: self.trailer };
+        skim::pass_over(bytes, shape, |key| !probe.may_match(key))
+    }
+
+    fn note(&mut self, _row: &[u8]) {}
+
+    fn close(&self, name: &str, trailer: Option<&[u8]>, rows: u64) -> Result<()> {
+        if self.trailer { check_trailer(name, trailer, self.delimiter, rows) } else { Ok(()) }
+    }
+}
+
+/// Agreement of the trailer line, if there is one, with the number of data rows.
+///
+/// # Errors
+/// [`ieum_model::error::ErrorKind::ControlTotals`] when it is missing, malformed or says another number.
+pub fn check_trailer(name: &str, trailer: Option<&[u8]>, delimiter: u8, counted: u64) -> Result<()> {
+    let declared = trailer.and_then(|line| line.strip_prefix(TRAILER)).and_then(|rest| {
+        let (separator, count) = rest.split_first()?;
+        (*separator == b',' || *separator == delimiter).then(|| control::count(count.trim_ascii()))?
+    });
+    match declared {
+        Some(declared) => control::same_count(name, "trailer", declared, counted),
+        None => Err(Error::control_totals("last line is no trailer `#TRAILER,<count>`")
+            .at("export", name)
+            .at("counted", counted)
+            .hint("the file may be cut off; ask the holder to deliver it again")),
     }
 }
 

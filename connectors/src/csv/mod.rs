@@ -2,5 +2,6 @@
 
 pub mod decoder;
 pub mod reader;
+pub mod skim;
 
 pub use reader::open;

@@ -7,7 +7,7 @@ use ieum_model::connector::{BatchReader, Connector, ScanSpec};
 use ieum_model::dataset::{Dataset, Encoding, Export, TrailerRule};
 use ieum_model::error::{Error, Result};
 
-use super::decoder::{Cell, CsvCutter, CsvDecoder, cut_cells};
+use super::decoder::{Cell, CsvCutter, CsvDecoder, check_trailer, cut_cells};
 use crate::convert::Columns;
 use crate::files::{self, Source};
 use crate::text::{CHUNK, Rows, TextReader, Window};
@@ -101,17 +101,7 @@ impl CsvConnector {
         while rows.advance()?.is_some() {
             counted += 1;
         }
-        let declared = rows.trailer().and_then(|line| line.strip_prefix(b"#TRAILER")).and_then(|rest| {
-            let (separator, count) = rest.split_first()?;
-            (*separator == b',' || *separator == self.delimiter()).then(|| control::count(count.trim_ascii()))?
-        });
-        match declared {
-            Some(declared) => control::same_count(name, "trailer", declared, counted),
-            None => Err(Error::contract("last line is no trailer `#TRAILER,<count>`")
-                .at("export", name)
-                .at("counted", counted)
-                .hint("the file may be cut off; ask the holder to deliver it again")),
-        }
+        check_trailer(name, rows.trailer(), self.delimiter(), counted)
     }
 }
 
@@ -150,7 +140,8 @@ impl Connector for CsvConnector {
             .map_err(|error| error.at("export", name))?;
         let key = columns::key(spec)?.map(|at| wanted[at]);
         let probe = spec.probe.as_ref().map(Arc::clone).zip(key);
-        let decoder = CsvDecoder::new(self.delimiter(), names.len(), wanted, probe);
+        let trailer = self.export.control.trailer.is_some();
+        let decoder = CsvDecoder::new(self.delimiter(), names.len(), wanted, probe, trailer);
         let columns = Columns::try_new(Arc::clone(&spec.schema), self.export.encoding, self.export.list_separator)?;
         Ok(Box::new(TextReader::new(rows, decoder, columns, spec)))
     }
@@ -168,5 +159,9 @@ impl Connector for CsvConnector {
             checked.map_err(|error| error.at("dataset", &self.dataset.code))?;
         }
         Ok(())
+    }
+
+    fn checks_totals_while_reading(&self) -> bool {
+        self.export.control.manifest.is_none()
     }
 }

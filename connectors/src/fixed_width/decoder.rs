@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use ieum_model::connector::KeyProbe;
 use ieum_model::dataset::{Encoding, LayoutField};
+use ieum_model::error::{Error, Result};
 
 use crate::control;
-use crate::convert::Columns;
+use crate::convert::{Columns, whole_number};
 use crate::encoding;
-use crate::text::{Cut, Cutter, Decode, Verdict, line_end};
+use crate::text::{Cut, Cutter, Decode, Passed, Verdict, line_end};
 
 /// Bytes of a header record before its filler.
 pub const HEAD: usize = 76;
@@ -110,22 +111,97 @@ impl Cutter for RecordCutter {
     }
 }
 
+/// What the rows of a file add up to, to be compared with its header and trailer records.
+#[derive(Debug, Clone)]
+pub struct Totals {
+    /// Number of data records that the header declares.
+    declared: u64,
+    /// Byte ranges of the fields that the trailer sums.
+    summed: Vec<Range<usize>>,
+    sums: Vec<i128>,
+}
+
+impl Totals {
+    /// Nothing yet, of a file whose header declares this many data records.
+    pub fn new(declared: u64, summed: Vec<Range<usize>>) -> Self {
+        Self { declared, sums: vec![0; summed.len()], summed }
+    }
+
+    /// Adds a row, readable or not.
+    pub fn add(&mut self, row: &[u8]) {
+        for (sum, range) in self.sums.iter_mut().zip(&self.summed) {
+            *sum += i128::from(row.get(range.clone()).map_or(0, amount));
+        }
+    }
+
+    /// Compares the totals of `counted` rows with what the file declares.
+    ///
+    /// # Errors
+    /// [`ieum_model::error::ErrorKind::ControlTotals`] when a count or sum does not agree, or there is no trailer.
+    pub fn check(&self, name: &str, trailer: Option<&[u8]>, counted: u64) -> Result<()> {
+        let trailer = trailer.ok_or_else(|| {
+            Error::control_totals("trailer record is missing")
+                .at("export", name)
+                .at("declared", self.declared)
+                .at("counted", counted)
+        })?;
+        let (declared, declared_sums) = self::trailer(trailer, self.summed.len())
+            .ok_or_else(|| Error::control_totals("trailer record cannot be read").at("export", name))?;
+        control::same_count(name, "header", self.declared, counted)?;
+        control::same_count(name, "trailer", declared, counted)?;
+        match declared_sums.iter().zip(&self.sums).position(|(declared, sum)| declared != sum) {
+            None => Ok(()),
+            Some(at) => Err(Error::control_totals("a sum in the trailer does not agree with the data records")
+                .at("export", name)
+                .at("sum", at + 1)
+                .at("declared", declared)
+                .at("counted", counted)),
+        }
+    }
+}
+
+/// The amount in a field; 0 where there is none.
+fn amount(field: &[u8]) -> i64 {
+    /// Digits that always fit.
+    const DIGITS: usize = 18;
+    let (sign, digits) = match field {
+        [b'-', digits @ ..] => (-1, digits),
+        digits => (1, digits),
+    };
+    if (1..=DIGITS).contains(&digits.len()) {
+        let (mut value, mut odd) = (0_i64, false);
+        for byte in digits {
+            let digit = byte.wrapping_sub(b'0');
+            odd |= digit > 9;
+            value = value * 10 + i64::from(digit & 15);
+        }
+        if !odd {
+            return sign * value;
+        }
+    }
+    std::str::from_utf8(field).ok().and_then(whole_number).unwrap_or(0)
+}
+
 /// Decodes data records: the key's bytes first, the wanted fields of hits after it.
 pub struct RecordDecoder {
     encoding: Encoding,
     /// Byte range of each column of the schema.
     wanted: Vec<Range<usize>>,
     probe: Option<(Arc<dyn KeyProbe>, Range<usize>)>,
+    cutter: RecordCutter,
+    totals: Totals,
 }
 
 impl RecordDecoder {
-    /// A decoder of these byte ranges, all within the record length.
+    /// A decoder of these byte ranges, all within the record length, of records that `cutter` cuts.
     pub fn new(
         encoding: Encoding,
         wanted: Vec<Range<usize>>,
         probe: Option<(Arc<dyn KeyProbe>, Range<usize>)>,
+        cutter: RecordCutter,
+        totals: Totals,
     ) -> Self {
-        Self { encoding, wanted, probe }
+        Self { encoding, wanted, probe, cutter, totals }
     }
 }
 
@@ -148,5 +224,36 @@ impl Decode for RecordDecoder {
         }
         columns.keep_row();
         Verdict::Kept
+    }
+
+    fn pass_over(&mut self, bytes: &[u8]) -> Passed {
+        let mut passed = Passed::default();
+        let Some((probe, key)) = &self.probe else { return passed };
+        let RecordCutter { record_len, lines } = self.cutter;
+        loop {
+            let rest = &bytes[passed.bytes..];
+            let Some(row) = rest.get(..record_len) else { return passed };
+            let ending = match rest[record_len..] {
+                _ if !lines => 0,
+                [b'\n', ..] => 1,
+                [b'\r', b'\n', ..] => 2,
+                _ => return passed,
+            };
+            let is_plain = row.starts_with(b"22") && (!lines || memchr::memchr2(b'\n', b'\r', row).is_none());
+            if !is_plain || probe.may_match(row[key.clone()].trim_ascii()) {
+                return passed;
+            }
+            self.totals.add(row);
+            passed.bytes += record_len + ending;
+            passed.rows += 1;
+        }
+    }
+
+    fn note(&mut self, row: &[u8]) {
+        self.totals.add(row);
+    }
+
+    fn close(&self, name: &str, trailer: Option<&[u8]>, rows: u64) -> Result<()> {
+        self.totals.check(name, trailer, rows)
     }
 }

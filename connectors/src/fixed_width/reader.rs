@@ -8,8 +8,8 @@ use ieum_model::connector::{BatchReader, Connector, ScanSpec};
 use ieum_model::dataset::{Dataset, Encoding, Export, ItemType, TrailerRule};
 use ieum_model::error::{Error, Result};
 
-use super::decoder::{self, HEAD, Head, RecordCutter, RecordDecoder, SUM, TRAILER_HEAD};
-use crate::convert::{Columns, whole_number};
+use super::decoder::{self, HEAD, Head, RecordCutter, RecordDecoder, SUM, TRAILER_HEAD, Totals};
+use crate::convert::Columns;
 use crate::files::{self, Source};
 use crate::text::{CHUNK, Rows, TextReader, Window};
 use crate::{columns, control, encoding, export_of, nothing_matches};
@@ -63,7 +63,7 @@ impl FixedWidthConnector {
         fields.filter(|(field, _)| is_money(&field.item)).map(|(_, range)| range.clone()).collect()
     }
 
-    fn rows(&self, name: &str) -> Result<(Head, Rows<RecordCutter>)> {
+    fn rows(&self, name: &str) -> Result<(Head, RecordCutter, Rows<RecordCutter>)> {
         let broken = |message: &str| Error::contract(message).at("dataset", &self.dataset.code).at("export", name);
         let mut window = Window::new(Source::open(&self.root, name)?, self.chunk);
         window.require(3)?;
@@ -89,38 +89,18 @@ impl FixedWidthConnector {
             _ => (false, 0),
         };
         window.consume(head.record_len + skip);
-        Ok((head, Rows::new(window, RecordCutter::new(head.record_len, lines), 2)))
+        let cutter = RecordCutter::new(head.record_len, lines);
+        Ok((head, cutter, Rows::new(window, cutter, 2)))
     }
 
     fn verify_totals(&self, name: &str) -> Result<()> {
-        let (head, mut rows) = self.rows(name)?;
-        let summed = self.summed();
-        let (mut counted, mut sums) = (0, vec![0_i128; summed.len()]);
+        let (head, _, mut rows) = self.rows(name)?;
+        let (mut counted, mut totals) = (0, Totals::new(head.data_count, self.summed()));
         while let Some(piece) = rows.advance()? {
             counted += 1;
-            for (sum, range) in sums.iter_mut().zip(&summed) {
-                let amount = rows.row(&piece).get(range.clone()).and_then(|field| std::str::from_utf8(field).ok());
-                *sum += i128::from(amount.and_then(whole_number).unwrap_or(0));
-            }
+            totals.add(rows.row(&piece));
         }
-        let trailer = rows.trailer().ok_or_else(|| {
-            Error::contract("trailer record is missing")
-                .at("export", name)
-                .at("declared", head.data_count)
-                .at("counted", counted)
-        })?;
-        let (declared, declared_sums) = decoder::trailer(trailer, summed.len())
-            .ok_or_else(|| Error::contract("trailer record cannot be read").at("export", name))?;
-        control::same_count(name, "header", head.data_count, counted)?;
-        control::same_count(name, "trailer", declared, counted)?;
-        match declared_sums.iter().zip(&sums).position(|(declared, sum)| declared != sum) {
-            None => Ok(()),
-            Some(at) => Err(Error::contract("a sum in the trailer does not agree with the data records")
-                .at("export", name)
-                .at("sum", at + 1)
-                .at("declared", declared)
-                .at("counted", counted)),
-        }
+        totals.check(name, rows.trailer(), counted)
     }
 }
 
@@ -135,14 +115,15 @@ impl Connector for FixedWidthConnector {
 
     fn open(&self, partition: usize, spec: &ScanSpec) -> Result<Box<dyn BatchReader>> {
         let name = self.names.get(partition).ok_or_else(|| Error::internal("no such partition"))?;
-        let (_, rows) = self.rows(name)?;
+        let (head, cutter, rows) = self.rows(name)?;
         let names: Vec<&str> = self.export.layout.iter().map(|field| field.item.as_str()).collect();
         let located = columns::locate(&self.dataset, &self.export, &names, &spec.schema)
             .map_err(|error| error.at("export", name))?;
         let wanted: Vec<Range<usize>> = located.iter().map(|&at| self.ranges[at].clone()).collect();
         let key = columns::key(spec)?.map(|at| wanted[at].clone());
         let probe = spec.probe.as_ref().map(Arc::clone).zip(key);
-        let decoder = RecordDecoder::new(self.export.encoding, wanted, probe);
+        let totals = Totals::new(head.data_count, self.summed());
+        let decoder = RecordDecoder::new(self.export.encoding, wanted, probe, cutter, totals);
         let columns = Columns::try_new(Arc::clone(&spec.schema), self.export.encoding, self.export.list_separator)?;
         Ok(Box::new(TextReader::new(rows, decoder, columns, spec)))
     }
@@ -157,5 +138,9 @@ impl Connector for FixedWidthConnector {
             checked.map_err(|error| error.at("dataset", &self.dataset.code))?;
         }
         Ok(())
+    }
+
+    fn checks_totals_while_reading(&self) -> bool {
+        self.export.control.manifest.is_none()
     }
 }

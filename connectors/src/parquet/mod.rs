@@ -126,6 +126,10 @@ impl Connector for ParquetConnector {
         }
         Ok(())
     }
+
+    fn checks_totals_while_reading(&self) -> bool {
+        false
+    }
 }
 
 /// Compares the file with the digest that stands in `<file>.sha256`.
@@ -136,7 +140,7 @@ fn verify_digest(path: &Path, name: &str) -> Result<()> {
     let text = match std::fs::read_to_string(&manifest_path) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            return Err(Error::contract("the export has no `.sha256` file")
+            return Err(Error::control_totals("the export has no `.sha256` file")
                 .at("file", &manifest_name)
                 .hint("the holder writes it with `sha256sum` next to the export"));
         }
@@ -144,11 +148,11 @@ fn verify_digest(path: &Path, name: &str) -> Result<()> {
     };
     let base = name.rsplit('/').next().unwrap_or(name);
     let promised = promised_digest(&text, base)
-        .ok_or_else(|| Error::contract("no line of `sha256sum` for the export").at("file", &manifest_name))?;
+        .ok_or_else(|| Error::control_totals("no line of `sha256sum` for the export").at("file", &manifest_name))?;
     if sha256(path).map_err(|e| temporary("cannot read the file", &e, name))? == promised {
         return Ok(());
     }
-    Err(Error::contract("the file does not have the digest that its `.sha256` promises: truncated or changed")
+    Err(Error::control_totals("the file does not have the digest that its `.sha256` promises: truncated or changed")
         .at("file", name)
         .hint("fetch the export again"))
 }

@@ -105,9 +105,19 @@ fn one<'a>(
     let mut documents = Vec::with_capacity(request.lines.len());
     for (offset, line) in request.lines.iter().enumerate() {
         let number = courses.first_line[ordinal] + u32::try_from(offset).unwrap_or(u32::MAX);
-        if line.fallback_of.as_deref().is_some_and(|of| found(request, &answers, of)) {
-            answers.push(None);
-            continue;
+        match line.fallback_of.as_deref().map_or(Fallback::Asked, |of| fallback(request, &answers, of)) {
+            Fallback::Asked => {}
+            Fallback::NotNeeded => {
+                answers.push(None);
+                continue;
+            }
+            Fallback::Waits(reason) => {
+                let answer = Answer { outcome: Outcome::Delayed, reason, records: 0 };
+                answers.push(Some(answer));
+                let name = bundle::document_name(request, offset);
+                documents.push(Document { name, items: &line.items, answer, rows: None });
+                continue;
+            }
         }
         let (answer, rows) = match &courses.lines[number as usize] {
             Course::Decided(outcome, reason) => (Answer { outcome: *outcome, reason: *reason, records: 0 }, None),
@@ -126,10 +136,29 @@ fn one<'a>(
     (answers, Some(Bundle { request, subject, documents }))
 }
 
-fn found(request: &CheckedRequest, answers: &[Option<Answer>], dataset: &str) -> bool {
-    let provided = |answer: &Answer| matches!(answer.outcome, Outcome::Provided | Outcome::Partial);
-    let earlier = request.lines.iter().zip(answers).filter(|(line, _)| line.document == dataset);
-    earlier.filter_map(|(_, answer)| answer.as_ref()).any(provided)
+/// Whether a line that stands in for another document is asked.
+enum Fallback {
+    /// The other document was asked for in vain.
+    Asked,
+    /// It was found, or the answer to it is final.
+    NotNeeded,
+    /// It may still come: the fallback waits with it.
+    Waits(Option<Reason>),
+}
+
+/// The fallback of `dataset` is asked where that could not confirm anything ("only if it cannot be confirmed from another
+/// document"), or where the request has no such line.
+fn fallback(request: &CheckedRequest, answers: &[Option<Answer>], dataset: &str) -> Fallback {
+    let earlier = || request.lines.iter().zip(answers).filter(|(line, _)| *line.document == *dataset);
+    let in_vain = |o: Outcome| matches!(o, Outcome::NotFound | Outcome::NotReachable | Outcome::Ambiguous);
+    if earlier().all(|(_, answer)| answer.is_some_and(|answer| in_vain(answer.outcome))) {
+        return Fallback::Asked;
+    }
+    let delayed = |answer: &Answer| answer.outcome == Outcome::Delayed;
+    match earlier().filter_map(|(_, answer)| *answer).find(delayed) {
+        Some(answer) => Fallback::Waits(answer.reason),
+        None => Fallback::NotNeeded,
+    }
 }
 
 fn answer(records: usize, withheld: bool) -> Answer {

@@ -279,7 +279,7 @@ impl Courses {
                     self.lines[at] = Course::Decided(Outcome::NotReachable, Some(Reason::NotReachable));
                     continue;
                 }
-                let wanted = WantedLine { line: number(at), keys, items: Cow::Borrowed(line.items.as_slice()) };
+                let wanted = WantedLine { line: number(at), keys, items: Cow::Borrowed(&*line.items) };
                 lines.entry(source).or_default().push(wanted);
             }
         }
@@ -302,8 +302,8 @@ impl Courses {
         readings.into_values().collect()
     }
 
-    /// Every line that waits for `dataset`, itself or as a bridge, is delayed: its export turned out to break its contract.
-    pub fn delay(&mut self, dataset: &str) {
+    /// Every line that waits for `dataset`, itself or as a bridge, is delayed for `reason`.
+    pub fn delay(&mut self, dataset: &str, reason: Reason) {
         let mut waits: BTreeSet<usize> = BTreeSet::new();
         for (at, course) in self.lines.iter().enumerate() {
             let Course::Read(source) = course else { continue };
@@ -317,7 +317,7 @@ impl Courses {
             }
         }
         for at in waits {
-            self.lines[at] = Course::Decided(Outcome::Delayed, Some(Reason::ContractBroken));
+            self.lines[at] = Course::Decided(Outcome::Delayed, Some(reason));
         }
     }
 }

@@ -7,9 +7,10 @@ use datafusion::dataframe::DataFrame;
 use datafusion::physical_plan::displayable;
 use datafusion::prelude::SessionContext;
 use ieum_model::error::{Error, ErrorKind, Result};
+use ieum_model::outcome::Outcome;
 use serde::Serialize;
 
-use crate::course::{self, Courses, Reading};
+use crate::course::{self, Course, Courses, Reading};
 use crate::gather;
 use crate::night::{ExportState, Night};
 use crate::reach::Bridge;
@@ -29,16 +30,33 @@ pub struct DatasetExplanation {
     pub key_column: String,
     /// Files below the exports folder.
     pub files: Vec<String>,
-    /// Columns decoded, with the number of document lines asking for each; the key column comes first.
-    pub columns: Vec<(String, u64)>,
+    /// Columns decoded; the key column comes first.
+    pub columns: Vec<AskedColumn>,
     /// Document lines that the plan answers.
     pub requests: u64,
     /// Columns read only to reach another key space, the space, and the requests that need it; they reach no bundle.
     pub bridges: Vec<(String, String, u64)>,
-    /// `ready`.
+    /// `ready`, or `not read` and the reason its lines are delayed for.
     pub state: String,
     /// The physical plan.
     pub plan: String,
+}
+
+/// A column that is decoded, and for whose sake.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AskedColumn {
+    /// Column, by item code.
+    pub column: String,
+    /// Document lines that ask for it; none for a key that only links.
+    pub lines: u64,
+    /// The same by service; lines of requests that name documents stand under `single documents`.
+    pub by: BTreeMap<String, u64>,
+}
+
+impl AskedColumn {
+    fn new(column: &str) -> Self {
+        Self { column: column.to_owned(), lines: 0, by: BTreeMap::new() }
+    }
 }
 
 /// The physical plan as text.
@@ -69,7 +87,59 @@ pub fn explain(night: &Night) -> Result<Vec<DatasetExplanation>> {
             }
         }
     }
+    explained.extend(not_read(night, &courses));
     Ok(explained)
+}
+
+fn files(night: &Night, dataset: &str) -> Vec<String> {
+    match night.exports.get(dataset) {
+        Some(ExportState::Ready(connector)) => connector.partitions().to_vec(),
+        _ => Vec::new(),
+    }
+}
+
+/// The key column, then every item in code order, with the services whose lines ask for it.
+fn asked_columns(night: &Night, courses: &Courses, reading: &Reading<'_>) -> Vec<AskedColumn> {
+    let key = reading.source.key_column.as_str();
+    let mut asked: BTreeMap<&str, AskedColumn> = BTreeMap::new();
+    for line in &reading.lines {
+        let ordinal = courses.first_line.partition_point(|first| *first <= line.line) - 1;
+        let service = night.checked.requests[ordinal].service.as_deref().unwrap_or("single documents");
+        for item in line.items.iter() {
+            let column = asked.entry(item).or_insert_with(|| AskedColumn::new(item));
+            column.lines += 1;
+            *column.by.entry(service.to_owned()).or_default() += 1;
+        }
+    }
+    for (bridge, _) in &reading.bridges {
+        asked.entry(&bridge.to).or_insert_with(|| AskedColumn::new(&bridge.to));
+    }
+    let key_column = asked.remove(key).unwrap_or_else(|| AskedColumn::new(key));
+    std::iter::once(key_column).chain(asked.into_values()).collect()
+}
+
+/// Datasets whose lines are delayed before anything is read.
+fn not_read(night: &Night, courses: &Courses) -> Vec<DatasetExplanation> {
+    let mut delayed: BTreeMap<(&str, &'static str), u64> = BTreeMap::new();
+    let lines = night.checked.requests.iter().flat_map(|request| &request.lines);
+    for (line, course) in lines.zip(&courses.lines) {
+        if let Course::Decided(Outcome::Delayed, Some(reason)) = course {
+            *delayed.entry((&line.document, reason.code())).or_default() += 1;
+        }
+    }
+    let explanation = |((dataset, reason), requests): ((&str, &str), u64)| DatasetExplanation {
+        dataset: dataset.to_owned(),
+        wave: 0,
+        space: String::new(),
+        key_column: String::new(),
+        files: files(night, dataset),
+        columns: Vec::new(),
+        requests,
+        bridges: Vec::new(),
+        state: format!("not read: {reason}"),
+        plan: String::new(),
+    };
+    delayed.into_iter().map(explanation).collect()
 }
 
 async fn one(
@@ -82,16 +152,8 @@ async fn one(
     let bridge =
         |(bridge, needs): &(Bridge, BTreeSet<usize>)| (bridge.to.clone(), bridge.to_space.clone(), needs.len() as u64);
     let requests = reading.lines.len() as u64;
-    let mut asked: BTreeMap<String, u64> = BTreeMap::new();
-    for item in reading.lines.iter().flat_map(|line| line.items.iter()) {
-        *asked.entry(item.clone()).or_default() += 1;
-    }
-    let key_asked = asked.remove(&source.key_column).unwrap_or(0);
-    let columns = std::iter::once((source.key_column.clone(), key_asked)).chain(asked).collect();
-    let files = match night.exports.get(&source.dataset) {
-        Some(ExportState::Ready(connector)) => connector.partitions().to_vec(),
-        _ => Vec::new(),
-    };
+    let columns = asked_columns(night, courses, reading);
+    let files = files(night, &source.dataset);
     let spec = waves::spec(night, source, lines, Arc::new(KeptRejects::default()))
         .ok_or_else(|| Error::internal("source has no export"))?;
     let plan = plan_text(gather::plan(session, &spec)?.plan).await?;

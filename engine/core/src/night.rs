@@ -9,7 +9,7 @@ use ieum_model::catalog::Catalog;
 use ieum_model::check::CheckedNight;
 use ieum_model::connector::Connector;
 use ieum_model::error::{Error, ErrorKind, Result};
-use ieum_model::outcome::Reason;
+use ieum_model::outcome::{Outcome, Reason};
 use ieum_privacy::MasterKey;
 use serde::Serialize;
 
@@ -101,6 +101,10 @@ pub struct RunSummary {
     pub bytes_read: u64,
     pub run_digest: String,
     pub not_due: u64,
+    pub lines_delayed: u64,
+    /// Exports that were left out of the night: what, where, and what to do.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
 }
 
 /// Runs the night and commits its output; with `dry_run`, does everything but commit.
@@ -112,11 +116,11 @@ pub fn run(night: &Night, dry_run: bool) -> Result<RunSummary> {
     tracing::info!(requests = night.checked.requests.len(), "night begins");
     let mut output = Output::begin(&night.out)?;
     match make(night, &mut output) {
-        Ok(manifest) if dry_run => {
+        Ok((manifest, warnings)) if dry_run => {
             output.abandon();
-            Ok(summary(night, &manifest, false))
+            Ok(summary(night, &manifest, warnings, false))
         }
-        Ok(manifest) => Ok(summary(night, &output.commit(manifest)?, true)),
+        Ok((manifest, warnings)) => Ok(summary(night, &output.commit(manifest)?, warnings, true)),
         Err(error) => {
             output.abandon();
             Err(error)
@@ -124,19 +128,21 @@ pub fn run(night: &Night, dry_run: bool) -> Result<RunSummary> {
     }
 }
 
-fn make(night: &Night, output: &mut Output) -> Result<Manifest> {
+/// The manifest to commit, and what was left out of the night.
+fn make(night: &Night, output: &mut Output) -> Result<(Manifest, Vec<String>)> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(night.settings.threads)
         .build()
         .map_err(|error| Error::new(ErrorKind::Temporary, format!("threads cannot be started: {error}")))?;
     let mut courses = course::courses(night);
     tracing::info!(lines = courses.lines.len(), waves = courses.waves(), "planned");
-    let gathered = runtime.block_on(waves::gather(night, &mut courses, &output.stage_folder()))?;
+    let mut gathered = runtime.block_on(waves::gather(night, &mut courses, &output.stage_folder()))?;
     tracing::info!(sources = gathered.sources.len(), "gathered");
     let assembly = assemble::assemble(night, &courses, output)?;
     tracing::info!(requests = assembly.requests.requests, "assembled");
     records::write(night, &assembly, &gathered.rejects, output)?;
-    account(manifest(night, &assembly, gathered))
+    let warnings = std::mem::take(&mut gathered.warnings);
+    Ok((account(manifest(night, &assembly, gathered))?, warnings))
 }
 
 fn manifest(night: &Night, assembly: &Assembly, gathered: Gathered) -> Manifest {
@@ -178,7 +184,7 @@ fn account(manifest: Manifest) -> Result<Manifest> {
     }
 }
 
-fn summary(night: &Night, manifest: &Manifest, committed: bool) -> RunSummary {
+fn summary(night: &Night, manifest: &Manifest, warnings: Vec<String>, committed: bool) -> RunSummary {
     let total = |count: fn(&SourceCounts) -> u64| manifest.sources.values().map(count).sum();
     RunSummary {
         run_id: manifest.run_id.clone(),
@@ -195,5 +201,7 @@ fn summary(night: &Night, manifest: &Manifest, committed: bool) -> RunSummary {
         bytes_read: total(|c| c.bytes),
         run_digest: manifest.run_digest.clone(),
         not_due: night.checked.not_due,
+        lines_delayed: manifest.outcomes.get(Outcome::Delayed.code()).copied().unwrap_or(0),
+        warnings,
     }
 }

@@ -52,7 +52,7 @@ fn outcomes(lines: &[Line<'_>]) -> Result<Vec<u8>> {
         ("request_id", text(lines.iter().map(|(r, ..)| Some(r.request.request_id.as_str()))), false),
         ("recipient", text(lines.iter().map(|(r, ..)| Some(r.recipient.as_str()))), false),
         ("service", text(lines.iter().map(|(r, ..)| r.service.as_deref())), true),
-        ("dataset", text(lines.iter().map(|(_, line, _)| Some(line.document.as_str()))), false),
+        ("dataset", text(lines.iter().map(|(_, line, _)| Some(&*line.document))), false),
         ("outcome", text(lines.iter().map(|(.., answer)| Some(answer.outcome.code()))), false),
         ("reason", text(lines.iter().map(|(.., answer)| answer.reason.map(|reason| reason.code()))), true),
         ("records", Arc::new(records), false),
@@ -64,7 +64,7 @@ fn carried_over(lines: &[Line<'_>]) -> Result<Vec<u8>> {
     let delayed = || lines.iter().filter(|(.., answer)| answer.outcome == Outcome::Delayed);
     let columns: Vec<(&str, ArrayRef, bool)> = vec![
         ("request_id", text(delayed().map(|(r, ..)| Some(r.request.request_id.as_str()))), false),
-        ("dataset", text(delayed().map(|(_, line, _)| Some(line.document.as_str()))), false),
+        ("dataset", text(delayed().map(|(_, line, _)| Some(&*line.document))), false),
         ("reason", text(delayed().map(|(.., answer)| answer.reason.map(|reason| reason.code()))), true),
     ];
     parquet_bytes(&RecordBatch::try_from_iter_with_nullable(columns).map_err(from_arrow)?)
@@ -83,7 +83,7 @@ fn parquet_bytes(batch: &RecordBatch) -> Result<Vec<u8>> {
 fn statistics(night: &Night, lines: &[Line<'_>]) -> Vec<u8> {
     let mut counts: BTreeMap<[&str; 4], (u64, u64)> = BTreeMap::new();
     for (request, line, answer) in lines.iter().filter(|(.., answer)| answer.records > 0) {
-        let holder = night.catalog.datasets.get(&line.document).map_or("", |dataset| dataset.holder.as_str());
+        let holder = night.catalog.datasets.get(&*line.document).map_or("", |dataset| dataset.holder.as_str());
         let service = request.service.as_deref().unwrap_or("");
         let slot = counts.entry([holder, &line.document, service, &request.legal_basis]).or_default();
         *slot = (slot.0 + 1, slot.1 + answer.records);

@@ -14,6 +14,7 @@ use futures::StreamExt;
 use ieum_model::check::CheckedRequest;
 use ieum_model::connector::{Reject, RejectSink};
 use ieum_model::error::{Error, ErrorKind, Result};
+use ieum_model::outcome::Reason;
 
 use crate::course::{self, Courses, Reading, Source};
 use crate::gather::{self, GatherSpec, WantedLine};
@@ -31,6 +32,8 @@ pub struct Gathered {
     pub plans: BTreeMap<String, String>,
     /// Rows that could not be read, in file order.
     pub rejects: Vec<Reject>,
+    /// Exports that were left out of the night: what, where, and what to do.
+    pub warnings: Vec<String>,
 }
 
 /// Rejects of one source, kept until its reader has ended.
@@ -162,17 +165,33 @@ pub async fn gather(night: &Night, courses: &mut Courses, stage: &Path) -> Resul
                         courses.keys[ordinal].insert(space, key);
                     }
                 }
-                Err(error) if error.kind == ErrorKind::Contract => {
-                    tracing::warn!(dataset = reading.source.dataset, "export left out of the night: {}", error.told());
-                    courses.delay(&reading.source.dataset);
-                }
-                Err(error) => return Err(error),
+                Err(error) => gathered.warnings.push(leave_out(night, courses, &reading.source.dataset, error)?),
             }
         }
     }
     gathered.rejects.sort_by(|a, b| (&a.source, a.byte_offset, a.line).cmp(&(&b.source, b.byte_offset, b.line)));
     gathered.rejects.dedup();
     Ok(gathered)
+}
+
+/// Leaves an export that broke its contract out of the night; where its totals do not agree, all of its holder's. Gives the
+/// warning, or the error back if it is of another kind.
+fn leave_out(night: &Night, courses: &mut Courses, dataset: &str, error: Error) -> Result<String> {
+    let datasets = &night.catalog.datasets;
+    match error.kind {
+        ErrorKind::Contract => {
+            courses.delay(dataset, Reason::ContractBroken);
+            Ok(format!("dataset `{dataset}` is left out of the night: {}", error.told()))
+        }
+        ErrorKind::ControlTotals => {
+            let holder = datasets.get(dataset).map(|dataset| dataset.holder.as_str()).unwrap_or_default();
+            for (code, _) in datasets.iter().filter(|(_, dataset)| dataset.holder == holder) {
+                courses.delay(code, Reason::ControlTotals);
+            }
+            Ok(format!("holder `{holder}` is left out of the night: {}", error.told()))
+        }
+        _ => Err(error),
+    }
 }
 
 /// The sessions of a run: one memory limit for all that runs at a time, and one that only plans, for one thread, so that

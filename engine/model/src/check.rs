@@ -5,16 +5,18 @@
 //! duplicate. Only requests that pass every other rule can make a later one a duplicate, so that an unverified or withdrawn
 //! request never displaces a genuine one.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use chrono::{Datelike, NaiveDate};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Recipient};
 use crate::dataset::{Dataset, Sensitivity};
 use crate::outcome::{Outcome, Reason};
 use crate::request::{CYCLES, MalformedRequest, Request, RequestedDocument, SubjectId, Withdrawal, is_request_id};
-use crate::service::{ConsentScope, DocumentLine, Service};
+use crate::service::{Applicant, ConsentScope, DocumentLine, Service};
 
 /// Below this age a legal representative has to consent (refusal ground R01).
 const AGE_OF_CONSENT: i32 = 14;
@@ -33,17 +35,17 @@ pub enum IdGrade {
 /// What a line or request is answered with before any export is read.
 pub type Decision = (Outcome, Option<Reason>);
 
-/// One document line of a request, checked.
+/// One document line of a request, checked. Requests that ask the same share what it says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckedLine {
     /// Dataset code.
-    pub document: String,
+    pub document: Arc<str>,
     /// Codes of the items that may be delivered, in the catalog's order, each once; none where the line is decided.
-    pub items: Vec<String>,
+    pub items: Arc<[String]>,
     /// Items that were asked for and may not be delivered.
-    pub withheld: Vec<(String, Reason)>,
+    pub withheld: Arc<[(String, Reason)]>,
     /// The line is wanted only if that document was not found.
-    pub fallback_of: Option<String>,
+    pub fallback_of: Option<Arc<str>>,
     /// The answer, where it does not depend on an export.
     pub decided: Option<Decision>,
 }
@@ -62,7 +64,7 @@ pub struct CheckedRequest {
     /// Purpose of use: the request's, else the service's.
     pub purpose: String,
     /// Legal basis of the service; empty without one.
-    pub legal_basis: String,
+    pub legal_basis: Arc<str>,
     /// Why nothing is delivered at all; every line is then decided alike.
     pub refusal: Option<Decision>,
     /// Document lines, in the order of the service or of the request.
@@ -113,7 +115,8 @@ pub fn check(
     }
 
     let repeated = repeated_ids(&requests);
-    let mut night = CheckedNight::default();
+    let mut rules = Rules::new(catalog, &withdrawn, on);
+    let mut night = CheckedNight { requests: Vec::with_capacity(requests.len()), ..CheckedNight::default() };
     for (request, repeated) in requests.into_iter().zip(repeated) {
         if !is_request_id(&request.request_id) {
             night.malformed.push(MalformedRequest {
@@ -126,25 +129,31 @@ pub fn check(
         }
         let known_cycle = request.cycle.as_deref().is_some_and(|cycle| CYCLES.contains(&cycle));
         let waiting = request.periodic && known_cycle && !request.is_due(on);
-        let service = request.service.as_deref().and_then(|code| catalog.services.get(code));
-        let mut lines = lines(catalog, &request, service, &withdrawn);
+        let mut lines = rules.lines(&request);
         let carried = carried.get(request.request_id.as_str());
         let answered_but_for_these = carried.is_some() && !request.periodic;
         if (waiting || answered_but_for_these) && !repeated {
-            lines.retain(|line| carried.is_some_and(|carried| carried.contains(line.document.as_str())));
+            lines.retain(|line| carried.is_some_and(|carried| carried.contains(&*line.document)));
             if lines.is_empty() {
                 night.not_due += 1;
                 continue;
             }
         }
-        let grades: Vec<IdGrade> = request.subject_ids.iter().map(|id| grade(&id.kind, &id.value)).collect();
-        night.warnings += grades.iter().filter(|grade| **grade == IdGrade::Warn).count() as u64;
+        let service = rules.service(&request);
+        let mut subject_unclear = request.subject_ids.is_empty();
+        for id in &request.subject_ids {
+            match grade(&id.kind, &id.value) {
+                IdGrade::Ok => {}
+                IdGrade::Warn => night.warnings += 1,
+                IdGrade::Error => subject_unclear = true,
+            }
+        }
         let recipient = match service {
-            Some(service) if request.recipient.is_empty() => service.recipient.clone(),
+            Some(asked) if request.recipient.is_empty() => asked.service.recipient.clone(),
             _ => request.recipient.clone(),
         };
         let purpose = match service {
-            Some(service) if request.purpose.is_empty() => service.purpose.clone(),
+            Some(asked) if request.purpose.is_empty() => asked.service.purpose.clone(),
             _ => request.purpose.clone(),
         };
         let refusal = if repeated {
@@ -152,14 +161,14 @@ pub fn check(
         } else if withdrawn.requests.contains(request.request_id.as_str()) {
             Some((Outcome::Withdrawn, None))
         } else {
-            refusal(catalog, &request, service, &recipient, &grades, on).map(refused)
+            rules.refusal(&request, &recipient, subject_unclear).map(refused)
         };
         let mut checked = CheckedRequest {
             ordinal: 0,
             recipient,
             service: request.service.clone(),
             purpose,
-            legal_basis: service.map(|service| service.legal_basis.clone()).unwrap_or_default(),
+            legal_basis: service.map_or_else(|| Arc::clone(&rules.no_basis), |asked| Arc::clone(&asked.legal_basis)),
             refusal: None,
             lines,
             request,
@@ -183,8 +192,8 @@ fn refused(reason: Reason) -> Decision {
 fn refuse(checked: &mut CheckedRequest, decision: Decision) {
     checked.refusal = Some(decision);
     for line in &mut checked.lines {
-        line.items.clear();
-        line.withheld.clear();
+        line.items = Arc::default();
+        line.withheld = Arc::default();
         line.decided = Some(decision);
     }
 }
@@ -211,8 +220,9 @@ impl<'a> Withdrawn<'a> {
         withdrawn
     }
 
-    fn line(&self, request_id: &str, dataset: &str) -> bool {
-        self.lines.get(request_id).is_some_and(|lines| lines.contains(dataset))
+    /// The documents of a request that were taken back.
+    fn lines_of(&self, request: &Request) -> Option<&BTreeSet<&'a str>> {
+        if self.lines.is_empty() { None } else { self.lines.get(request.request_id.as_str()) }
     }
 }
 
@@ -226,45 +236,108 @@ fn repeated_ids(sorted: &[Request]) -> Vec<bool> {
     repeated
 }
 
-/// The first ground on which the request as a whole is refused.
-fn refusal(
-    catalog: &Catalog,
-    request: &Request,
-    service: Option<&Service>,
-    recipient: &str,
-    grades: &[IdGrade],
+/// What the catalog says of the requests of one night, looked up and judged once for all that ask the same.
+struct Rules<'a> {
+    catalog: &'a Catalog,
+    withdrawn: &'a Withdrawn<'a>,
     on: NaiveDate,
-) -> Option<Reason> {
-    let known_recipient = catalog.recipients.get(recipient);
-    // A request names a service or documents; with both it is not clear what is asked under the service's legal basis.
-    let specific = match (&request.service, request.documents.is_empty()) {
-        (Some(_), true) => service.is_some(),
-        (None, named_none) => !named_none,
-        (Some(_), false) => false,
-    };
-    let cycle = request.cycle.as_deref();
-    let cycle_missing = request.periodic && !cycle.is_some_and(|cycle| CYCLES.contains(&cycle));
-    let subject_unclear = grades.is_empty() || grades.contains(&IdGrade::Error);
-    let Some(known_recipient) = known_recipient.filter(|_| specific && !cycle_missing && !subject_unclear) else {
-        return Some(Reason::R05);
-    };
-    if !request.verified {
-        return Some(Reason::R06);
+    recipients: FxHashMap<&'a str, &'a Recipient>,
+    recipient_types: FxHashSet<&'a str>,
+    services: FxHashMap<&'a str, AskedService<'a>>,
+    /// Documents that requests named themselves.
+    documents: FxHashMap<RequestedDocument, AskedLine>,
+    no_basis: Arc<str>,
+}
+
+struct AskedService<'a> {
+    service: &'a Service,
+    legal_basis: Arc<str>,
+    lines: Vec<AskedLine>,
+}
+
+impl<'a> Rules<'a> {
+    fn new(catalog: &'a Catalog, withdrawn: &'a Withdrawn<'a>, on: NaiveDate) -> Self {
+        let service = |(code, service): (&'a String, &'a Service)| {
+            let lines = service.documents.iter().map(|line| AskedLine::of(catalog, line)).collect();
+            (code.as_str(), AskedService { service, legal_basis: service.legal_basis.as_str().into(), lines })
+        };
+        Self {
+            catalog,
+            withdrawn,
+            on,
+            recipients: catalog.recipients.iter().map(|(code, recipient)| (code.as_str(), recipient)).collect(),
+            recipient_types: catalog.recipient_types.keys().map(String::as_str).collect(),
+            services: catalog.services.iter().map(service).collect(),
+            documents: FxHashMap::default(),
+            no_basis: Arc::default(),
+        }
     }
-    if request.agent.is_some() && !request.agent_confirmed {
-        return Some(Reason::R04);
+
+    fn service(&self, request: &Request) -> Option<&AskedService<'a>> {
+        self.services.get(request.service.as_deref()?)
     }
-    if request.agent.is_none() && request.subject_ids.iter().any(|id| is_child(id, on)) {
-        return Some(Reason::R01);
+
+    /// Every document line of the request that applies to its applicant, with what may be delivered.
+    fn lines(&mut self, request: &Request) -> Vec<CheckedLine> {
+        for document in &request.documents {
+            if !self.documents.contains_key(document) {
+                let asked = AskedLine::of(self.catalog, &requested_line(document));
+                self.documents.insert(document.clone(), asked);
+            }
+        }
+        let bundled = self.service(request).map(|asked| asked.lines.as_slice()).unwrap_or_default();
+        let named = request.documents.iter().filter_map(|document| self.documents.get(document));
+        let taken_back = self.withdrawn.lines_of(request);
+        let reasoned = stated(&request.third_person_reason);
+        let mut lines: Vec<CheckedLine> = Vec::with_capacity(bundled.len() + request.documents.len());
+        for line in bundled.iter().chain(named).filter(|line| line.when.is_none_or(|when| when == request.applicant)) {
+            let checked = line.checked(request, taken_back, reasoned);
+            let same = |other: &&mut CheckedLine| {
+                (&other.document, &other.fallback_of, other.decided)
+                    == (&checked.document, &checked.fallback_of, checked.decided)
+            };
+            match lines.iter_mut().find(same) {
+                Some(other) => merge(other, &checked),
+                None => lines.push(checked),
+            }
+        }
+        lines
     }
-    let claimed = request.recipient_type.iter();
-    let eligible =
-        claimed.chain([&known_recipient.recipient_type]).all(|kind| catalog.recipient_types.contains_key(kind));
-    if !eligible || service.is_some_and(|service| service.recipient != recipient) {
-        return Some(Reason::R08);
+
+    /// The first ground on which the request as a whole is refused.
+    fn refusal(&self, request: &Request, recipient: &str, subject_unclear: bool) -> Option<Reason> {
+        let on = self.on;
+        let service = self.service(request).map(|asked| asked.service);
+        // A request names a service or documents; with both it is not clear what is asked under the service's legal basis.
+        let specific = match (&request.service, request.documents.is_empty()) {
+            (Some(_), true) => service.is_some(),
+            (None, named_none) => !named_none,
+            (Some(_), false) => false,
+        };
+        let cycle = request.cycle.as_deref();
+        let cycle_missing = request.periodic && !cycle.is_some_and(|cycle| CYCLES.contains(&cycle));
+        let known_recipient = self.recipients.get(recipient);
+        let Some(known_recipient) = known_recipient.filter(|_| specific && !cycle_missing && !subject_unclear) else {
+            return Some(Reason::R05);
+        };
+        if !request.verified {
+            return Some(Reason::R06);
+        }
+        if request.agent.is_some() && !request.agent_confirmed {
+            return Some(Reason::R04);
+        }
+        if request.agent.is_none() && request.subject_ids.iter().any(|id| is_child(id, on)) {
+            return Some(Reason::R01);
+        }
+        let mut claimed = request.recipient_type.iter().chain([&known_recipient.recipient_type]);
+        let eligible = claimed.all(|kind| self.recipient_types.contains(kind.as_str()));
+        if !eligible || service.is_some_and(|service| service.recipient != recipient) {
+            return Some(Reason::R08);
+        }
+        let begun = request.valid_from.is_none_or(|from| from <= on);
+        let valid = begun && request.valid_until.is_none_or(|until| on <= until);
+        (!valid).then_some(Reason::ConsentExpired)
     }
-    let valid = request.valid_from.is_none_or(|from| from <= on) && request.valid_until.is_none_or(|until| on <= until);
-    (!valid).then_some(Reason::ConsentExpired)
 }
 
 /// Whether the identifier's birth date says that the subject is a child on that date. A birth date still to come says
@@ -294,30 +367,6 @@ fn is_filler(c: char) -> bool {
     c == '-' || c.is_whitespace()
 }
 
-/// Every document line of the request that applies to its applicant, with what may be delivered.
-fn lines(
-    catalog: &Catalog,
-    request: &Request,
-    service: Option<&Service>,
-    withdrawn: &Withdrawn<'_>,
-) -> Vec<CheckedLine> {
-    let asked = request.documents.iter().map(requested_line);
-    let bundled = service.into_iter().flat_map(|service| service.documents.iter().cloned());
-    let mut lines: Vec<CheckedLine> = Vec::new();
-    for line in bundled.chain(asked).filter(|line| line.when.is_none_or(|when| when == request.applicant)) {
-        let checked = check_line(catalog, request, &line, withdrawn);
-        let same = |other: &&mut CheckedLine| {
-            (&other.document, &other.fallback_of, other.decided)
-                == (&checked.document, &checked.fallback_of, checked.decided)
-        };
-        match lines.iter_mut().find(same) {
-            Some(other) => merge(other, checked),
-            None => lines.push(checked),
-        }
-    }
-    lines
-}
-
 fn requested_line(document: &RequestedDocument) -> DocumentLine {
     DocumentLine {
         dataset: document.dataset.clone(),
@@ -332,65 +381,104 @@ fn requested_line(document: &RequestedDocument) -> DocumentLine {
 }
 
 /// A document named twice is answered once, with the items of both.
-fn merge(line: &mut CheckedLine, other: CheckedLine) {
-    line.items.extend(other.items);
-    line.items.sort_unstable();
-    line.items.dedup();
-    line.withheld.extend(other.withheld);
-    line.withheld.sort_unstable();
-    line.withheld.dedup();
+fn merge(line: &mut CheckedLine, other: &CheckedLine) {
+    line.items = union(&line.items, &other.items);
+    line.withheld = union(&line.withheld, &other.withheld);
 }
 
-fn check_line(catalog: &Catalog, request: &Request, line: &DocumentLine, withdrawn: &Withdrawn<'_>) -> CheckedLine {
-    let mut checked = CheckedLine {
-        document: line.dataset.clone(),
-        items: Vec::new(),
-        withheld: Vec::new(),
-        fallback_of: line.fallback_of.clone(),
-        decided: None,
-    };
-    let asked = match decide_or_ask(catalog, request, line, withdrawn) {
-        Ok(asked) => asked,
-        Err(decision) => {
-            checked.decided = Some(decision);
-            return checked;
-        }
-    };
-    let stated = |reason: &Option<String>| reason.as_deref().is_some_and(|reason| !reason.trim().is_empty());
-    let third_person = stated(&line.third_person_reason) || stated(&request.third_person_reason);
-    for (item, sensitivity) in asked {
-        if sensitivity == Sensitivity::T && !third_person {
-            checked.withheld.push((item.to_owned(), Reason::R03));
-        } else {
-            checked.items.push(item.to_owned());
-        }
+fn union<T: Ord + Clone>(some: &Arc<[T]>, more: &Arc<[T]>) -> Arc<[T]> {
+    if some == more {
+        return Arc::clone(some);
     }
-    if checked.items.is_empty() {
-        checked.decided = Some(refused(Reason::R03));
-    }
-    checked
+    some.iter().chain(more.iter()).collect::<BTreeSet<_>>().into_iter().cloned().collect()
 }
 
-/// The items a line asks for, in the catalog's order; or the answer, where no item comes into question.
-fn decide_or_ask<'a>(
-    catalog: &'a Catalog,
-    request: &Request,
-    line: &DocumentLine,
-    withdrawn: &Withdrawn<'_>,
-) -> Result<BTreeMap<&'a str, Sensitivity>, Decision> {
-    let dataset = catalog.datasets.get(&line.dataset).ok_or(refused(Reason::R05))?;
-    if withdrawn.line(&request.request_id, &line.dataset) {
-        return Err((Outcome::Withdrawn, None));
+fn stated(reason: &Option<String>) -> bool {
+    reason.as_deref().is_some_and(|reason| !reason.trim().is_empty())
+}
+
+/// What a document line comes to, as far as no request has a say in it.
+struct AskedLine {
+    document: Arc<str>,
+    fallback_of: Option<Arc<str>>,
+    when: Option<Applicant>,
+    consent: ConsentScope,
+    /// Without a dataset there is nothing that could be taken back.
+    known: bool,
+    /// The answer, whoever asks.
+    decided: Option<Decision>,
+    /// What is delivered if no request gives a reason for third-person items, and if one does.
+    unreasoned: Delivered,
+    reasoned: Delivered,
+}
+
+#[derive(Default)]
+struct Delivered {
+    items: Arc<[String]>,
+    withheld: Arc<[(String, Reason)]>,
+}
+
+impl AskedLine {
+    fn of(catalog: &Catalog, line: &DocumentLine) -> Self {
+        let dataset = catalog.datasets.get(&line.dataset);
+        let asked = dataset.map_or(Err(refused(Reason::R05)), |dataset| {
+            if !dataset.transferable {
+                return Err(refused(Reason::R02));
+            }
+            asked_items(dataset, line).filter(|asked| !asked.is_empty()).ok_or(refused(Reason::R05))
+        });
+        let delivered = |third_person: bool| {
+            let Ok(asked) = &asked else { return Delivered::default() };
+            let (withheld, items): (Vec<_>, Vec<_>) =
+                asked.iter().partition(|(_, sensitivity)| **sensitivity == Sensitivity::T && !third_person);
+            Delivered {
+                items: items.into_iter().map(|(item, _)| (*item).to_owned()).collect(),
+                withheld: withheld.into_iter().map(|(item, _)| ((*item).to_owned(), Reason::R03)).collect(),
+            }
+        };
+        Self {
+            document: line.dataset.as_str().into(),
+            fallback_of: line.fallback_of.as_deref().map(Arc::from),
+            when: line.when,
+            consent: line.consent,
+            known: dataset.is_some(),
+            unreasoned: delivered(stated(&line.third_person_reason)),
+            reasoned: delivered(true),
+            decided: asked.err(),
+        }
     }
-    if !dataset.transferable {
-        return Err(refused(Reason::R02));
+
+    fn checked(&self, request: &Request, taken_back: Option<&BTreeSet<&str>>, reasoned: bool) -> CheckedLine {
+        let mut checked = CheckedLine {
+            document: Arc::clone(&self.document),
+            items: Arc::default(),
+            withheld: Arc::default(),
+            fallback_of: self.fallback_of.clone(),
+            decided: self.decide(request, taken_back),
+        };
+        if checked.decided.is_none() {
+            let delivered = if reasoned { &self.reasoned } else { &self.unreasoned };
+            checked.items = Arc::clone(&delivered.items);
+            checked.withheld = Arc::clone(&delivered.withheld);
+            checked.decided = delivered.items.is_empty().then_some(refused(Reason::R03));
+        }
+        checked
     }
-    let asked = asked_items(dataset, line).filter(|asked| !asked.is_empty()).ok_or(refused(Reason::R05))?;
-    let consented = match &request.consented_documents {
-        Some(documents) => documents.contains(&line.dataset),
-        None => line.consent == ConsentScope::Bundle,
-    };
-    if consented { Ok(asked) } else { Err((Outcome::NoConsent, None)) }
+
+    /// The answer, where no item comes into question.
+    fn decide(&self, request: &Request, taken_back: Option<&BTreeSet<&str>>) -> Option<Decision> {
+        if self.known && taken_back.is_some_and(|documents| documents.contains(&*self.document)) {
+            return Some((Outcome::Withdrawn, None));
+        }
+        if self.decided.is_some() {
+            return self.decided;
+        }
+        let consented = match &request.consented_documents {
+            Some(documents) => documents.iter().any(|document| **document == *self.document),
+            None => self.consent == ConsentScope::Bundle,
+        };
+        (!consented).then_some((Outcome::NoConsent, None))
+    }
 }
 
 /// The items of a line less the excluded ones; nothing if a name is unknown, also among the excluded.
@@ -417,48 +505,66 @@ fn asked_items<'a>(dataset: &'a Dataset, line: &DocumentLine) -> Option<BTreeMap
     Some(asked)
 }
 
-/// What makes two requests the same one.
+/// What makes two requests the same one. What can be named in any order and twice is sorted, each once.
 #[derive(PartialEq, Eq, Hash)]
-struct Sameness {
-    subjects: BTreeSet<SubjectId>,
-    service: Option<String>,
-    documents: BTreeSet<(String, Option<BTreeSet<String>>, Option<String>)>,
-    recipient: String,
+struct Sameness<'a> {
+    subjects: Vec<(&'a str, Cow<'a, str>)>,
+    service: Option<&'a str>,
+    documents: Vec<SameDocument<'a>>,
+    recipient: &'a str,
     /// What was taken back: asking again for it is no repetition.
-    withdrawn: BTreeSet<String>,
+    withdrawn: Option<&'a BTreeSet<&'a str>>,
+    /// Who applies, and what they consented to and why: another consent is another request.
+    applicant: Applicant,
+    consented: Option<Vec<&'a str>>,
+    third_person_reason: Option<&'a str>,
 }
 
-fn sameness(catalog: &Catalog, checked: &CheckedRequest, withdrawn: &Withdrawn<'_>) -> Sameness {
+/// Dataset, items by code, view.
+type SameDocument<'a> = (&'a str, Option<Vec<&'a str>>, Option<&'a str>);
+
+fn sameness<'a>(catalog: &'a Catalog, checked: &'a CheckedRequest, withdrawn: &'a Withdrawn<'_>) -> Sameness<'a> {
     let request = &checked.request;
-    let document = |document: &RequestedDocument| {
+    let document = |document: &'a RequestedDocument| {
         let dataset = catalog.datasets.get(&document.dataset);
-        let code =
-            |name: &String| dataset.and_then(|d| d.item(name)).map_or(name.as_str(), |(code, _)| code).to_owned();
-        let items = document.items.as_ref().map(|items| items.iter().map(code).collect());
-        (document.dataset.clone(), items, document.view.clone())
+        let code = |name: &'a String| dataset.and_then(|d| d.item(name)).map_or(name.as_str(), |(code, _)| code);
+        let items = document.items.as_ref().map(|items| each_once(items.iter().map(code)));
+        (document.dataset.as_str(), items, document.view.as_deref())
     };
-    let taken_back = withdrawn.lines.get(request.request_id.as_str());
     Sameness {
-        subjects: request.subject_ids.iter().map(same_written).collect(),
-        service: request.service.clone(),
-        documents: request.documents.iter().map(document).collect(),
-        recipient: checked.recipient.clone(),
-        withdrawn: taken_back.into_iter().flatten().map(|dataset| (*dataset).to_owned()).collect(),
+        subjects: each_once(request.subject_ids.iter().map(same_written)),
+        service: request.service.as_deref(),
+        documents: each_once(request.documents.iter().map(document)),
+        recipient: &checked.recipient,
+        withdrawn: withdrawn.lines_of(request),
+        applicant: request.applicant,
+        consented: request.consented_documents.as_ref().map(|codes| each_once(codes.iter().map(String::as_str))),
+        third_person_reason: request.third_person_reason.as_deref(),
     }
 }
 
+fn each_once<T: Ord>(values: impl Iterator<Item = T>) -> Vec<T> {
+    let mut values: Vec<T> = values.collect();
+    values.sort_unstable();
+    values.dedup();
+    values
+}
+
 /// The identifier without the hyphens and blanks that numbers are shown with.
-fn same_written(id: &SubjectId) -> SubjectId {
+fn same_written(id: &SubjectId) -> (&str, Cow<'_, str>) {
     let value = match id.kind.as_str() {
-        "rrno" | "frno" | "brno" | "crno" => id.value.chars().filter(|c| !is_filler(*c)).collect(),
-        _ => id.value.clone(),
+        "rrno" | "frno" | "brno" | "crno" if id.value.contains(is_filler) => {
+            id.value.chars().filter(|c| !is_filler(*c)).collect()
+        }
+        _ => Cow::Borrowed(id.value.as_str()),
     };
-    SubjectId { kind: id.kind.clone(), value }
+    (&id.kind, value)
 }
 
 /// Of the same requests only the earliest is answered. All that come here passed the other rules, so all are verified.
 fn refuse_duplicates(catalog: &Catalog, requests: &mut [CheckedRequest], withdrawn: &Withdrawn<'_>) {
-    let mut first: FxHashMap<Sameness, usize> = FxHashMap::default();
+    let mut first: FxHashMap<Sameness<'_>, usize> = FxHashMap::default();
+    first.reserve(requests.len());
     let mut later = Vec::new();
     for (place, checked) in requests.iter().enumerate() {
         if checked.refusal.is_some() || checked.request.periodic {
@@ -471,6 +577,7 @@ fn refuse_duplicates(catalog: &Catalog, requests: &mut [CheckedRequest], withdra
             later.push(if earlier { std::mem::replace(holder, place) } else { place });
         }
     }
+    drop(first);
     for place in later {
         refuse(&mut requests[place], refused(Reason::Duplicate));
     }
@@ -480,7 +587,6 @@ fn refuse_duplicates(catalog: &Catalog, requests: &mut [CheckedRequest], withdra
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::service::Applicant;
 
     const CHILD: &str = "120502-3000000";
 
@@ -536,7 +642,7 @@ mod tests {
                 "verified" => "Y",
                 _ => return None,
             };
-            Some(text.to_owned())
+            Some(Cow::Borrowed(text))
         };
         let mut request = Request::from_fields(&get, 1).unwrap();
         change(&mut request);
@@ -545,9 +651,9 @@ mod tests {
 
     fn ask(request: &mut Request, documents: &str) {
         let get = |field: &str| match field {
-            "request_id" => Some("x".to_owned()),
-            "requested_at" => Some("20260101".to_owned()),
-            "documents" => Some(documents.to_owned()),
+            "request_id" => Some("x".into()),
+            "requested_at" => Some("20260101".into()),
+            "documents" => Some(documents.into()),
             _ => None,
         };
         request.documents = Request::from_fields(&get, 1).unwrap().documents;
@@ -596,14 +702,14 @@ mod tests {
     fn a_request_that_keeps_every_rule_is_answered_with_its_default_items() {
         let checked = one(|_| ());
         assert_eq!(checked.refusal, None);
-        assert_eq!((checked.lines[0].document.as_str(), checked.lines[0].decided), ("tax", None));
-        assert_eq!(checked.lines[0].items, ["a.1"]);
+        assert_eq!((&*checked.lines[0].document, checked.lines[0].decided), ("tax", None));
+        assert_eq!(*checked.lines[0].items, ["a.1"]);
         let bundle = one(|r| {
             use_service(r);
             r.recipient.clear();
         });
         assert_eq!((bundle.refusal, bundle.recipient.as_str()), (None, "bank_a"));
-        assert_eq!((bundle.purpose.as_str(), bundle.legal_basis.as_str()), ("a loan", "an act"));
+        assert_eq!((bundle.purpose.as_str(), &*bundle.legal_basis), ("a loan", "an act"));
     }
 
     #[test]
@@ -674,17 +780,17 @@ mod tests {
     #[test]
     fn a_line_is_decided_alone() {
         let checked = one(|r| ask(r, "tax(a.1,ALIAS);nowhere;land(a.1,a.1x);land@all;trial"));
-        let decided: Vec<_> = checked.lines.iter().map(|l| (l.document.as_str(), l.decided)).collect();
+        let decided: Vec<_> = checked.lines.iter().map(|l| (&*l.document, l.decided)).collect();
         let r05 = Some(refused(Reason::R05));
         let r02 = Some(refused(Reason::R02));
         assert_eq!(decided, [("tax", None), ("nowhere", r05), ("land", r05), ("trial", r02)]);
-        assert_eq!(checked.lines[0].items, ["a.1", "b"]);
+        assert_eq!(*checked.lines[0].items, ["a.1", "b"]);
         assert!(checked.lines[2].items.is_empty() && checked.refusal.is_none());
     }
 
     #[test]
     fn items_are_matched_by_whole_names_and_delivered_in_catalog_order() {
-        let items = |documents: &str| one(|r| ask(r, documents)).lines.remove(0).items;
+        let items = |documents: &str| one(|r| ask(r, documents)).lines.remove(0).items.to_vec();
         assert_eq!(items("tax(a.1)"), ["a.1"]);
         assert_eq!(items("tax(a.10)"), ["a.10"]);
         assert_eq!(items("tax(b,ALIAS,a.10,b)"), ["a.10", "b"]);
@@ -697,7 +803,7 @@ mod tests {
     fn excluded_items_are_neither_delivered_nor_withheld() {
         let line =
             line_of("[[documents]]\ndataset = 'tax'\nitems = ['a.1', 'b', 't']\nexclude = ['ALIAS', 't']\n", |_| ());
-        assert_eq!((line.items, line.withheld), (vec!["a.1".to_owned()], vec![]));
+        assert_eq!((line.items.to_vec(), line.withheld.to_vec()), (vec!["a.1".to_owned()], vec![]));
         let typo = line_of("[[documents]]\ndataset = 'tax'\nexclude = ['c']\n", |_| ());
         assert_eq!(typo.decided, Some(refused(Reason::R05)));
         let nothing = line_of("[[documents]]\ndataset = 'tax'\nexclude = ['a.1']\n", |_| ());
@@ -706,10 +812,10 @@ mod tests {
 
     #[test]
     fn third_person_items_need_a_reason() {
-        let withheld = |item: &str| vec![(item.to_owned(), Reason::R03)];
+        let withheld = |item: &str| Arc::from([(item.to_owned(), Reason::R03)]);
         let some = one(|r| ask(r, "tax(a.1,t);kin"));
         assert_eq!((&some.lines[0].withheld, some.lines[0].decided), (&withheld("t"), None));
-        assert_eq!(some.lines[0].items, ["a.1"]);
+        assert_eq!(*some.lines[0].items, ["a.1"]);
         assert_eq!((&some.lines[1].withheld, some.lines[1].decided), (&withheld("a.10"), Some(refused(Reason::R03))));
         let reasoned = one(|r| {
             ask(r, "kin");
@@ -726,8 +832,8 @@ mod tests {
     fn a_conditional_line_is_left_out_for_the_other_applicant_and_a_fallback_is_kept() {
         let documents = "[[documents]]\ndataset = 'land'\nwhen = 'corporation'\n[[documents]]\ndataset = 'tax'\nfallback_of = 'land'\n";
         let line = line_of(documents, |_| ());
-        assert_eq!((line.document.as_str(), line.fallback_of.as_deref()), ("tax", Some("land")));
-        assert_eq!(line_of(documents, |r| r.applicant = Applicant::Corporation).document, "land");
+        assert_eq!((&*line.document, line.fallback_of.as_deref()), ("tax", Some("land")));
+        assert_eq!(&*line_of(documents, |r| r.applicant = Applicant::Corporation).document, "land");
     }
 
     #[test]
@@ -788,6 +894,18 @@ mod tests {
     }
 
     #[test]
+    fn another_consent_or_applicant_makes_another_question() {
+        let second = |change: fn(&mut Request)| {
+            let night = night(vec![request("r1", |_| ()), request("r2", change)], &[], &[]);
+            refusals(&night)[1]
+        };
+        assert_eq!(second(|_| ()), Some(Reason::Duplicate));
+        assert_eq!(second(|r| r.third_person_reason = Some("a reason".to_owned())), None);
+        assert_eq!(second(|r| r.consented_documents = Some(vec!["tax".to_owned(), "land".to_owned()])), None);
+        assert_eq!(second(|r| r.applicant = Applicant::Corporation), None);
+    }
+
+    #[test]
     fn only_the_same_question_is_a_duplicate() {
         let both = |change: fn(&mut Request)| {
             let night = night(vec![request("r1", |_| ()), request("r2", change)], &[], &[]);
@@ -835,7 +953,7 @@ mod tests {
         let skipped = night(monthly("2026-04-30"), &[], &[carried("r10", "tax"), carried("r1", "lan")]);
         assert_eq!((skipped.not_due, skipped.requests.len()), (1, 0));
         let rest = night(monthly("2026-04-30"), &[], &[carried("r1", "land")]);
-        let documents: Vec<_> = rest.requests[0].lines.iter().map(|line| line.document.as_str()).collect();
+        let documents: Vec<_> = rest.requests[0].lines.iter().map(|line| &*line.document).collect();
         assert_eq!((rest.not_due, documents), (0, vec!["land"]));
         let due = night(monthly("2026-04-01"), &[], &[carried("r1", "land")]);
         assert_eq!((due.not_due, due.requests[0].lines.len()), (0, 2));
@@ -845,7 +963,7 @@ mod tests {
     fn a_single_request_that_was_carried_over_is_asked_for_the_open_lines_only() {
         let carried = CarriedOver { request_id: "r1".to_owned(), dataset: "land".to_owned() };
         let night = night(vec![request("r1", |r| ask(r, "tax;land"))], &[], &[carried]);
-        let documents: Vec<_> = night.requests[0].lines.iter().map(|line| line.document.as_str()).collect();
+        let documents: Vec<_> = night.requests[0].lines.iter().map(|line| &*line.document).collect();
         assert_eq!(documents, ["land"]);
     }
 

@@ -94,7 +94,9 @@ pub trait BatchReader: Send {
     /// The next batch with exactly the columns of [`ScanSpec::schema`]; `None` at the end.
     ///
     /// # Errors
-    /// When the file cannot be read on: truncated, wrong encoding, unknown column.
+    /// When the file cannot be read on: truncated, wrong encoding, unknown column. At the end, instead of the last batch,
+    /// [`crate::error::ErrorKind::ControlTotals`] when the rows do not agree with the header or trailer of the file:
+    /// what was handed on before must then be thrown away.
     fn next_batch(&mut self) -> Result<Option<RecordBatch>>;
 
     /// What was read so far.
@@ -115,11 +117,18 @@ pub trait Connector: Send + Sync {
     /// When the file cannot be opened or does not have the columns of `spec`.
     fn open(&self, partition: usize, spec: &ScanSpec) -> Result<Box<dyn BatchReader>>;
 
-    /// Checks the control totals of every partition: manifest digest, header and trailer counts, sums.
+    /// Checks the control totals of every partition: manifest digest, header and trailer counts, sums. Reads the files
+    /// once more.
     ///
     /// # Errors
-    /// [`crate::error::ErrorKind::Contract`] when one does not agree; the holder is then left out of the night.
+    /// [`crate::error::ErrorKind::ControlTotals`] when one does not agree, [`crate::error::ErrorKind::Contract`] when a
+    /// file cannot be read as the catalog says; the holder is then left out of the night.
     fn verify_control(&self) -> Result<()>;
+
+    /// Whether opening every partition and reading it to its end checks all that [`Connector::verify_control`] checks,
+    /// with the same errors, so that a run need not read the files twice. What was read can then be trusted only once
+    /// every partition has said `None`. A digest of the whole file, for one, is not checked while reading.
+    fn checks_totals_while_reading(&self) -> bool;
 }
 
 /// `schema` restricted to `names`, in the order of `names`; names it lacks are left out.

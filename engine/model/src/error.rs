@@ -7,8 +7,11 @@ use std::fmt;
 pub enum ErrorKind {
     /// A catalog, run definition or request file breaks its contract.
     Config,
-    /// An export does not keep the contract of its dataset: format, encoding, totals.
+    /// An export does not keep the contract of its dataset: format, encoding, columns.
     Contract,
+    /// An export does not agree with its own control totals: manifest, counts, sums. Its holder sent something else than
+    /// it meant to, or part of it; nothing that was read of it can be trusted.
+    ControlTotals,
     /// A gate refused to publish; nothing was released.
     Gate,
     /// A file, store or disk could not be read or written; a retry may help.
@@ -30,7 +33,7 @@ impl ErrorKind {
             Self::Internal => 1,
             Self::Gate => 4,
             Self::Temporary => 5,
-            Self::Config | Self::Contract => 6,
+            Self::Config | Self::Contract | Self::ControlTotals => 6,
             Self::Locked => 11,
             Self::Key => 12,
             Self::Integrity => 20,
@@ -68,6 +71,11 @@ impl Error {
     /// A contract of an export is broken.
     pub fn contract(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Contract, message)
+    }
+
+    /// An export does not agree with its control totals.
+    pub fn control_totals(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::ControlTotals, message)
     }
 
     /// Our bug.

@@ -1,5 +1,6 @@
 //! A request as received, its withdrawal, and how often a periodic one is due.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use chrono::{Datelike, NaiveDate};
@@ -175,40 +176,61 @@ pub fn is_request_id(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
+/// Answers a place among the names of the fields with the row's text; `None` if it is absent.
+pub type Texts<'a> = dyn Fn(usize) -> Option<Cow<'a, str>> + 'a;
+
+/// The place of a name among the names of the fields; one that is not there does not compile.
+macro_rules! place {
+    ($names:ident, $name:literal) => {
+        const { place($names, $name) }
+    };
+}
+
 impl Request {
     /// Reads the flat form of CSV rows, Parquet rows and JSON lines: `get` answers a name of [`FIELDS`] with its text.
     ///
     /// Blank text counts as absent; `;` alone is a list that is given and empty.
-    pub fn from_fields(get: &dyn Fn(&str) -> Option<String>, line: u64) -> Result<Self, MalformedRequest> {
-        let fields = Fields::new(get, line)?;
+    pub fn from_fields<'a>(
+        get: &(dyn Fn(&str) -> Option<Cow<'a, str>> + 'a),
+        line: u64,
+    ) -> Result<Self, MalformedRequest> {
+        Self::from_places(&|place| get(FIELDS[place]), line)
+    }
+
+    /// As [`Request::from_fields`], for a reader that looks up each name of [`FIELDS`] once for all its rows.
+    pub fn from_places(get: &Texts<'_>, line: u64) -> Result<Self, MalformedRequest> {
+        let fields = Fields::new(FIELDS, place!(FIELDS, "request_id"), get, line)?;
         Ok(Self {
-            regime: fields.text("regime").unwrap_or_default(),
+            regime: fields.text(place!(FIELDS, "regime")).unwrap_or_default(),
             subject_ids: fields
-                .read("subject_ids", "`kind:value` pairs separated by `;`", subject_ids)?
+                .read(place!(FIELDS, "subject_ids"), "`kind:value` pairs separated by `;`", subject_ids)?
                 .unwrap_or_default(),
-            applicant: fields.read("applicant", "`person` or `corporation`", applicant)?.unwrap_or(Applicant::Person),
-            service: fields.text("service"),
-            documents: fields
-                .read("documents", "`dataset`, `dataset@view` or `dataset(item,item)`, separated by `;`", documents)?
-                .unwrap_or_default(),
-            recipient: fields.text("recipient").unwrap_or_default(),
-            recipient_type: fields.text("recipient_type"),
-            holder: fields.text("holder"),
-            purpose: fields.text("purpose").unwrap_or_default(),
-            periodic: fields.flag("periodic")?,
-            cycle: fields.word("cycle", CYCLES)?,
-            until: fields.date("until")?,
-            retention_days: fields.read("retention_days", "a whole number of days", |text| text.parse().ok())?,
-            requested_at: fields.required_date("requested_at")?,
-            valid_from: fields.date("valid_from")?,
-            valid_until: fields.date("valid_until")?,
-            consented_documents: fields.text("consented_documents").map(|text| list(&text, ';')),
-            agent: fields.text("agent"),
-            agent_confirmed: fields.flag("agent_confirmed")?,
-            auth_method: fields.text("auth_method"),
-            verified: fields.flag("verified")?,
-            third_person_reason: fields.text("third_person_reason"),
-            format: fields.word("format", FORMATS)?,
+            applicant: fields
+                .read(place!(FIELDS, "applicant"), "`person` or `corporation`", applicant)?
+                .unwrap_or(Applicant::Person),
+            service: fields.text(place!(FIELDS, "service")),
+            documents: fields.read(place!(FIELDS, "documents"), DOCUMENTS, documents)?.unwrap_or_default(),
+            recipient: fields.text(place!(FIELDS, "recipient")).unwrap_or_default(),
+            recipient_type: fields.text(place!(FIELDS, "recipient_type")),
+            holder: fields.text(place!(FIELDS, "holder")),
+            purpose: fields.text(place!(FIELDS, "purpose")).unwrap_or_default(),
+            periodic: fields.flag(place!(FIELDS, "periodic"))?,
+            cycle: fields.word(place!(FIELDS, "cycle"), CYCLES)?,
+            until: fields.date(place!(FIELDS, "until"))?,
+            retention_days: fields
+                .read(place!(FIELDS, "retention_days"), "a whole number of days", |text| text.parse().ok())?,
+            requested_at: fields.required_date(place!(FIELDS, "requested_at"))?,
+            valid_from: fields.date(place!(FIELDS, "valid_from"))?,
+            valid_until: fields.date(place!(FIELDS, "valid_until"))?,
+            consented_documents: fields
+                .present(place!(FIELDS, "consented_documents"))
+                .map(|text| list(&text, ';').map(str::to_owned).collect()),
+            agent: fields.text(place!(FIELDS, "agent")),
+            agent_confirmed: fields.flag(place!(FIELDS, "agent_confirmed"))?,
+            auth_method: fields.text(place!(FIELDS, "auth_method")),
+            verified: fields.flag(place!(FIELDS, "verified"))?,
+            third_person_reason: fields.text(place!(FIELDS, "third_person_reason")),
+            format: fields.word(place!(FIELDS, "format"), FORMATS)?,
             request_id: fields.request_id,
             line,
         })
@@ -238,14 +260,39 @@ impl Request {
 
 impl Withdrawal {
     /// Reads the flat form: `get` answers a name of [`WITHDRAWAL_FIELDS`] with its text.
-    pub fn from_fields(get: &dyn Fn(&str) -> Option<String>, line: u64) -> Result<Self, MalformedRequest> {
-        let fields = Fields::new(get, line)?;
+    pub fn from_fields<'a>(
+        get: &(dyn Fn(&str) -> Option<Cow<'a, str>> + 'a),
+        line: u64,
+    ) -> Result<Self, MalformedRequest> {
+        Self::from_places(&|place| get(WITHDRAWAL_FIELDS[place]), line)
+    }
+
+    /// As [`Withdrawal::from_fields`], by the place of a name among [`WITHDRAWAL_FIELDS`].
+    pub fn from_places(get: &Texts<'_>, line: u64) -> Result<Self, MalformedRequest> {
+        let fields = Fields::new(WITHDRAWAL_FIELDS, place!(WITHDRAWAL_FIELDS, "request_id"), get, line)?;
         Ok(Self {
-            withdrawn_at: fields.required_date("withdrawn_at")?,
-            dataset: fields.text("dataset"),
+            withdrawn_at: fields.required_date(place!(WITHDRAWAL_FIELDS, "withdrawn_at"))?,
+            dataset: fields.text(place!(WITHDRAWAL_FIELDS, "dataset")),
             request_id: fields.request_id,
         })
     }
+}
+
+/// The place of `name` among `names`, found at compile time.
+const fn place(names: &[&str], name: &str) -> usize {
+    let mut place = 0;
+    while !same(names[place].as_bytes(), name.as_bytes()) {
+        place += 1;
+    }
+    place
+}
+
+const fn same(a: &[u8], b: &[u8]) -> bool {
+    let mut at = 0;
+    while at < a.len() && at < b.len() && a[at] == b[at] {
+        at += 1;
+    }
+    at == a.len() && at == b.len()
 }
 
 /// Whether `on` lies a multiple of `months` after `from`, on the same day or on the last one of a shorter month.
@@ -256,94 +303,117 @@ fn falls_on(from: NaiveDate, on: NaiveDate, months: i32) -> bool {
 }
 
 /// A row of a request file whose `request_id` has been read.
-struct Fields<'a> {
-    get: &'a dyn Fn(&str) -> Option<String>,
+struct Fields<'g, 'a> {
+    names: &'static [&'static str],
+    get: &'g Texts<'a>,
     line: u64,
     request_id: String,
 }
 
-impl<'a> Fields<'a> {
-    fn new(get: &'a dyn Fn(&str) -> Option<String>, line: u64) -> Result<Self, MalformedRequest> {
-        let request_id = present(get("request_id")).filter(|text| is_request_id(text));
-        let request_id = request_id.ok_or_else(|| MalformedRequest {
+impl<'g, 'a> Fields<'g, 'a> {
+    fn new(
+        names: &'static [&'static str],
+        request_id: usize,
+        get: &'g Texts<'a>,
+        line: u64,
+    ) -> Result<Self, MalformedRequest> {
+        let request_id = present(get(request_id)).filter(|text| is_request_id(text));
+        let request_id = request_id.map(Cow::into_owned).ok_or_else(|| MalformedRequest {
             request_id: None,
             line,
             field: "request_id",
             expected: "1 to 64 letters, digits, `.`, `_` or `-`, not starting with `.`".to_owned(),
         })?;
-        Ok(Self { get, line, request_id })
+        Ok(Self { names, get, line, request_id })
     }
 
-    fn text(&self, field: &'static str) -> Option<String> {
+    fn present(&self, field: usize) -> Option<Cow<'a, str>> {
         present((self.get)(field))
     }
 
-    fn malformed(&self, field: &'static str, expected: impl Into<String>) -> MalformedRequest {
+    fn text(&self, field: usize) -> Option<String> {
+        self.present(field).map(Cow::into_owned)
+    }
+
+    fn malformed(&self, field: usize, expected: impl Into<String>) -> MalformedRequest {
         MalformedRequest {
             request_id: Some(self.request_id.clone()),
             line: self.line,
-            field,
+            field: self.names[field],
             expected: expected.into(),
         }
     }
 
     fn read<T>(
         &self,
-        field: &'static str,
+        field: usize,
         expected: &str,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Result<Option<T>, MalformedRequest> {
-        let Some(text) = self.text(field) else { return Ok(None) };
+        let Some(text) = self.present(field) else { return Ok(None) };
         parse(&text).map(Some).ok_or_else(|| self.malformed(field, expected))
     }
 
-    fn flag(&self, field: &'static str) -> Result<bool, MalformedRequest> {
+    fn flag(&self, field: usize) -> Result<bool, MalformedRequest> {
         Ok(self.read(field, "true, false, Y or N", flag)?.unwrap_or(false))
     }
 
-    fn date(&self, field: &'static str) -> Result<Option<NaiveDate>, MalformedRequest> {
+    fn date(&self, field: usize) -> Result<Option<NaiveDate>, MalformedRequest> {
         self.read(field, DATE, date)
     }
 
-    fn required_date(&self, field: &'static str) -> Result<NaiveDate, MalformedRequest> {
+    fn required_date(&self, field: usize) -> Result<NaiveDate, MalformedRequest> {
         self.date(field)?.ok_or_else(|| self.malformed(field, DATE))
     }
 
-    fn word(&self, field: &'static str, words: &[&str]) -> Result<Option<String>, MalformedRequest> {
-        let expected = format!("one of {}", words.join(", "));
-        self.read(field, &expected, |text| words.contains(&text).then(|| text.to_owned()))
+    fn word(&self, field: usize, words: &[&str]) -> Result<Option<String>, MalformedRequest> {
+        match self.present(field) {
+            Some(text) if !words.contains(&&*text) => {
+                Err(self.malformed(field, format!("one of {}", words.join(", "))))
+            }
+            text => Ok(text.map(Cow::into_owned)),
+        }
     }
 }
 
 const DATE: &str = "a date, YYYY-MM-DD or YYYYMMDD";
 
-fn present(text: Option<String>) -> Option<String> {
-    text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+const DOCUMENTS: &str = "`dataset`, `dataset@view` or `dataset(item,item)`, separated by `;`";
+
+fn present(text: Option<Cow<'_, str>>) -> Option<Cow<'_, str>> {
+    let text = match text? {
+        Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
+        Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
+    };
+    (!text.is_empty()).then_some(text)
 }
 
-fn list(text: &str, separator: char) -> Vec<String> {
-    text.split(separator).map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+fn list(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    text.split(separator).map(str::trim).filter(|part| !part.is_empty())
 }
 
 fn flag(text: &str) -> Option<bool> {
-    match text.to_ascii_lowercase().as_str() {
-        "true" | "y" => Some(true),
-        "false" | "n" => Some(false),
-        _ => None,
+    let is = |word: &str| text.eq_ignore_ascii_case(word);
+    if is("true") || is("y") {
+        Some(true)
+    } else if is("false") || is("n") {
+        Some(false)
+    } else {
+        None
     }
 }
 
 fn date(text: &str) -> Option<NaiveDate> {
     let bytes = text.as_bytes();
-    let digits: String = match bytes.len() {
-        8 => text.to_owned(),
-        10 if bytes[4] == b'-' && bytes[7] == b'-' => text.split('-').collect(),
+    let (year, month, day) = match bytes.len() {
+        8 => (&bytes[..4], &bytes[4..6], &bytes[6..]),
+        10 if bytes[4] == b'-' && bytes[7] == b'-' => (&bytes[..4], &bytes[5..7], &bytes[8..]),
         _ => return None,
     };
-    if digits.len() != 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    NaiveDate::from_ymd_opt(digits[..4].parse().ok()?, digits[4..6].parse().ok()?, digits[6..].parse().ok()?)
+    let number = |digits: &[u8]| {
+        digits.iter().try_fold(0, |number, digit| digit.is_ascii_digit().then(|| number * 10 + u32::from(digit - b'0')))
+    };
+    NaiveDate::from_ymd_opt(number(year)? as i32, number(month)?, number(day)?)
 }
 
 fn applicant(text: &str) -> Option<Applicant> {
@@ -355,7 +425,7 @@ fn applicant(text: &str) -> Option<Applicant> {
 }
 
 fn subject_ids(text: &str) -> Option<Vec<SubjectId>> {
-    list(text, ';').iter().map(|pair| subject_id(pair)).collect()
+    list(text, ';').map(subject_id).collect()
 }
 
 fn subject_id(pair: &str) -> Option<SubjectId> {
@@ -366,7 +436,7 @@ fn subject_id(pair: &str) -> Option<SubjectId> {
 }
 
 fn documents(text: &str) -> Option<Vec<RequestedDocument>> {
-    list(text, ';').iter().map(|part| document(part)).collect()
+    list(text, ';').map(document).collect()
 }
 
 fn document(part: &str) -> Option<RequestedDocument> {
@@ -398,7 +468,7 @@ mod tests {
     fn read(pairs: &[(&str, &str)]) -> Result<Request, MalformedRequest> {
         let get = |name: &str| {
             assert!(FIELDS.contains(&name), "{name} is asked for but not listed");
-            pairs.iter().rev().find(|(field, _)| *field == name).map(|(_, text)| (*text).to_owned())
+            pairs.iter().rev().find(|(field, _)| *field == name).map(|(_, text)| Cow::Borrowed(*text))
         };
         Request::from_fields(&get, 7)
     }
@@ -555,7 +625,7 @@ mod tests {
         let read = |pairs: &[(&str, &str)]| {
             let get = |name: &str| {
                 assert!(WITHDRAWAL_FIELDS.contains(&name));
-                pairs.iter().find(|(field, _)| *field == name).map(|(_, text)| (*text).to_owned())
+                pairs.iter().find(|(field, _)| *field == name).map(|(_, text)| Cow::Borrowed(*text))
             };
             Withdrawal::from_fields(&get, 3)
         };

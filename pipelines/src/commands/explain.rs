@@ -40,20 +40,28 @@ fn unread(code: &str, known: &[String]) -> Error {
 }
 
 fn told(one: &DatasetExplanation, with_plan: bool) -> String {
-    let mut text = format!("{}  wave {}  {}\n", one.dataset, one.wave, one.state);
     // Writing to a String cannot fail.
-    let _ = writeln!(text, "  key      {} ({})", one.key_column, one.space);
+    let mut text = String::new();
+    if one.wave == 0 {
+        let _ = writeln!(text, "{}  {}", one.dataset, one.state);
+    } else {
+        let _ = writeln!(text, "{}  wave {}  {}", one.dataset, one.wave, one.state);
+        let _ = writeln!(text, "  key      {} ({})", one.key_column, one.space);
+    }
     let _ = writeln!(text, "  requests {}", grouped(one.requests));
     for file in &one.files {
         let _ = writeln!(text, "  file     {file}");
     }
-    for (column, lines) in &one.columns {
-        let _ = writeln!(text, "  column   {column}  {}", grouped(*lines));
+    for asked in &one.columns {
+        let by: Vec<String> =
+            asked.by.iter().map(|(service, lines)| format!("{service} {}", grouped(*lines))).collect();
+        let whose = if by.is_empty() { "only to link".to_owned() } else { by.join(", ") };
+        let _ = writeln!(text, "  column   {}  {}  ({whose})", asked.column, grouped(asked.lines));
     }
     for (column, space, requests) in &one.bridges {
         let _ = writeln!(text, "  bridge   {column} -> {space}  {}", grouped(*requests));
     }
-    if with_plan {
+    if with_plan && !one.plan.is_empty() {
         let _ = writeln!(text, "  plan");
         for line in one.plan.lines() {
             let _ = writeln!(text, "    {line}");

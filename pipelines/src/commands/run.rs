@@ -32,9 +32,13 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8> {
     let start = started();
     let (mut definition, as_of) = definition(&args.file, args.date)?;
     overridden(&mut definition, args);
-    let loaded = screen.busy("checking requests and exports", || night(&definition, as_of, ControlTotals::Verify))?;
+    let loaded =
+        screen.busy("checking requests and exports", || night(&definition, as_of, ControlTotals::WhileReading))?;
     tell_warnings(&loaded, screen);
     let run = screen.busy("running the night", || ieum_core::night::run(&loaded.night, args.dry_run))?;
+    for warning in &run.warnings {
+        screen.warning(warning);
+    }
     let summary = Summary {
         run: &run,
         malformed: loaded.night.checked.malformed.len() as u64,
@@ -43,7 +47,7 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8> {
         dry_run: args.dry_run,
     };
     screen.result(&told(&summary, &loaded.night.out.display().to_string(), start.elapsed()), &summary);
-    Ok(exit_code(run.delayed > 0 || run.rows_rejected > 0 || summary.malformed > 0))
+    Ok(exit_code(run.lines_delayed > 0 || run.rows_rejected > 0 || summary.malformed > 0))
 }
 
 /// A flag overrides the file. Paths of flags are relative to where the command was typed.

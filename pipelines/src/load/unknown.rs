@@ -6,6 +6,7 @@ use ieum_model::catalog::Catalog;
 use ieum_model::check::CheckedNight;
 use ieum_model::error::nearest;
 use ieum_model::request::RequestedDocument;
+use rustc_hash::FxHashMap;
 
 /// What is unknown, and the catalog's word nearest to it. The word itself is a value of the row and not told.
 type Unknown<'a> = (String, Option<&'a str>);
@@ -13,8 +14,12 @@ type Unknown<'a> = (String, Option<&'a str>);
 /// One warning for each thing that requests name and the catalog lacks, with the number of requests and the first.
 pub fn warnings(catalog: &Catalog, checked: &CheckedNight) -> Vec<String> {
     let mut found: BTreeMap<Unknown<'_>, (usize, &str)> = BTreeMap::new();
+    let mut seen: FxHashMap<&RequestedDocument, Vec<Unknown<'_>>> = FxHashMap::default();
     for request in checked.requests.iter().filter(|checked| checked.refusal.is_none()).map(|checked| &checked.request) {
-        let unknown: BTreeSet<_> = request.documents.iter().flat_map(|document| of(catalog, document)).collect();
+        let mut unknown = BTreeSet::new();
+        for document in &request.documents {
+            unknown.extend(seen.entry(document).or_insert_with(|| of(catalog, document)).iter().cloned());
+        }
         for unknown in unknown {
             found.entry(unknown).or_insert((0, &request.request_id)).0 += 1;
         }

@@ -151,7 +151,7 @@ fn nothing_unrequested_is_read() {
     let night = small_night::night(folder.path(), &sources, requests(), &[], Making::default()).unwrap();
     let explained = explain::explain(&night).unwrap();
     let income = explained.iter().find(|e| e.dataset == "income").unwrap();
-    let columns: Vec<&str> = income.columns.iter().map(|(name, _)| name.as_str()).collect();
+    let columns: Vec<&str> = income.columns.iter().map(|asked| asked.column.as_str()).collect();
     assert_eq!(columns, ["rrno", "amount", "year"], "payer is asked for by an unverified request only");
     assert!(income.plan.contains("columns=[amount, year]"), "{}", income.plan);
     let waves: Vec<(&str, u32)> = explained.iter().map(|e| (e.dataset.as_str(), e.wave)).collect();
@@ -265,8 +265,8 @@ fn an_export_that_breaks_its_contract_delays_its_lines() {
 #[test]
 fn a_withdrawn_consent_delivers_nothing() {
     let get = |name: &str| match name {
-        "request_id" => Some("r2".to_owned()),
-        "withdrawn_at" => Some("2026-11-21".to_owned()),
+        "request_id" => Some("r2".into()),
+        "withdrawn_at" => Some("2026-11-21".into()),
         _ => None,
     };
     let withdrawal = Withdrawal::from_fields(&get, 1).unwrap();

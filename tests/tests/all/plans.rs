@@ -30,7 +30,8 @@ fn plans() -> BTreeMap<String, String> {
     let mut plans: BTreeMap<String, String> = BTreeMap::new();
     for plan in explain::explain(&night).unwrap() {
         let text = plans.entry(plan.dataset).or_default();
-        let columns: Vec<String> = plan.columns.iter().map(|(name, lines)| format!("{name}:{lines}")).collect();
+        let columns: Vec<String> =
+            plan.columns.iter().map(|asked| format!("{}:{}", asked.column, asked.lines)).collect();
         writeln!(text, "# wave {}, key {} ({})", plan.wave, plan.key_column, plan.space).unwrap();
         writeln!(text, "# lines {}, columns {}", plan.requests, columns.join(" ")).unwrap();
         writeln!(text, "{}\n", plan.plan.trim_end()).unwrap();
