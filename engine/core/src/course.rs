@@ -5,7 +5,6 @@
 //!  wave 2   sources whose keys wave 1 gave ────────► …
 //! ```
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -212,29 +211,31 @@ impl Finder<'_> {
 }
 
 /// One read of an export: the lines it answers, and the bridges it walks on the way.
-pub struct Reading<'a> {
+pub struct Reading {
     /// Dataset, key column and wave.
     pub source: Source,
-    /// The lines it answers.
-    pub lines: Vec<WantedLine<'a>>,
+    /// The lines it answers, until they are taken.
+    pub lines: Vec<WantedLine>,
+    /// Whether it answers lines, not only bridges.
+    pub answers_lines: bool,
     /// Bridges from the same key column, with the requests that need them.
     pub bridges: Vec<(Bridge, BTreeSet<usize>)>,
     /// Line ordinals from here on stand for requests that want a bridge: `bridge_base + request`.
     pub bridge_base: u32,
 }
 
-impl<'a> Reading<'a> {
+impl Reading {
     /// Name in stage, manifest and plans.
     pub fn name(&self) -> String {
-        if self.lines.is_empty() {
-            format!("{}.bridge{}", self.source.name(), self.source.wave)
-        } else {
+        if self.answers_lines {
             self.source.name()
+        } else {
+            format!("{}.bridge{}", self.source.name(), self.source.wave)
         }
     }
 
-    /// The lines, and one for every request that wants a bridge.
-    pub fn wanted(&self, courses: &Courses) -> Vec<WantedLine<'a>> {
+    /// Takes the lines, and one for every request that wants a bridge.
+    pub fn take_wanted(&mut self, courses: &Courses) -> Vec<WantedLine> {
         let mut columns: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
         for (bridge, needs) in &self.bridges {
             for ordinal in needs {
@@ -244,9 +245,11 @@ impl<'a> Reading<'a> {
         let over_bridge = |(ordinal, items): (usize, BTreeSet<String>)| WantedLine {
             line: self.bridge_base + number(ordinal),
             keys: courses.keys[ordinal].of(&self.source.space),
-            items: Cow::Owned(items.into_iter().collect()),
+            items: items.into_iter().collect(),
         };
-        self.lines.iter().cloned().chain(columns.into_iter().map(over_bridge)).collect()
+        let mut wanted = std::mem::take(&mut self.lines);
+        wanted.extend(columns.into_iter().map(over_bridge));
+        wanted
     }
 }
 
@@ -263,9 +266,9 @@ impl Courses {
 
     /// The readings of one wave, with the keys known by now; a line without a key is not reachable. A bridge is walked by
     /// the plan that reads its dataset by the same key in the same wave anyway, if there is one.
-    pub fn readings<'a>(&mut self, requests: &'a [CheckedRequest], wave: u32) -> Vec<Reading<'a>> {
+    pub fn readings(&mut self, requests: &[CheckedRequest], wave: u32) -> Vec<Reading> {
         let bridge_base = number(self.lines.len());
-        let mut lines: BTreeMap<u32, Vec<WantedLine<'a>>> = BTreeMap::new();
+        let mut lines: BTreeMap<u32, Vec<WantedLine>> = BTreeMap::new();
         for (ordinal, request) in requests.iter().enumerate() {
             for (offset, line) in request.lines.iter().enumerate() {
                 let at = self.first_line[ordinal] as usize + offset;
@@ -279,15 +282,15 @@ impl Courses {
                     self.lines[at] = Course::Decided(Outcome::NotReachable, Some(Reason::NotReachable));
                     continue;
                 }
-                let wanted = WantedLine { line: number(at), keys, items: Cow::Borrowed(&*line.items) };
+                let wanted = WantedLine { line: number(at), keys, items: Arc::clone(&line.items) };
                 lines.entry(source).or_default().push(wanted);
             }
         }
-        let reading = |(source, lines): (u32, Vec<WantedLine<'a>>)| {
+        let reading = |(source, lines): (u32, Vec<WantedLine>)| {
             let source = self.sources[source as usize].clone();
-            (source.name(), Reading { source, lines, bridges: Vec::new(), bridge_base })
+            (source.name(), Reading { source, lines, answers_lines: true, bridges: Vec::new(), bridge_base })
         };
-        let mut readings: BTreeMap<String, Reading<'a>> = lines.into_iter().map(reading).collect();
+        let mut readings: BTreeMap<String, Reading> = lines.into_iter().map(reading).collect();
         for (_, bridge, needs) in self.bridges.iter().filter(|(depth, ..)| *depth == wave) {
             let source = Source {
                 dataset: bridge.dataset.clone(),
@@ -296,7 +299,8 @@ impl Courses {
                 wave,
             };
             let name = source.name();
-            let reading = || Reading { source, lines: Vec::new(), bridges: Vec::new(), bridge_base };
+            let reading =
+                || Reading { source, lines: Vec::new(), answers_lines: false, bridges: Vec::new(), bridge_base };
             readings.entry(name).or_insert_with(reading).bridges.push((bridge.clone(), needs.clone()));
         }
         readings.into_values().collect()

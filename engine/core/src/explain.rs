@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use datafusion::dataframe::DataFrame;
-use datafusion::physical_plan::displayable;
+use datafusion::physical_plan::{ExecutionPlan, displayable};
 use datafusion::prelude::SessionContext;
 use ieum_model::error::{Error, ErrorKind, Result};
 use ieum_model::outcome::Outcome;
@@ -60,9 +59,8 @@ impl AskedColumn {
 }
 
 /// The physical plan as text.
-pub(crate) async fn plan_text(plan: DataFrame) -> Result<String> {
-    let physical = plan.create_physical_plan().await.map_err(from_datafusion)?;
-    Ok(displayable(physical.as_ref()).indent(false).to_string())
+pub(crate) fn plan_text(plan: &Arc<dyn ExecutionPlan>) -> String {
+    displayable(plan.as_ref()).indent(false).to_string()
 }
 
 /// Explains every plan of the night. Keys that only a bridge can give are not known before the run: such a dataset is
@@ -74,12 +72,12 @@ pub fn explain(night: &Night) -> Result<Vec<DatasetExplanation>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .map_err(|error| Error::new(ErrorKind::Temporary, format!("a thread cannot be started: {error}")))?;
-    let session = session::planning()?;
+    let session = session::open(night.settings.memory_bytes)?;
     let mut courses = course::courses(night);
     let mut explained = Vec::new();
     for wave in 1..=courses.waves() {
-        for reading in courses.readings(&night.checked.requests, wave) {
-            explained.push(runtime.block_on(one(night, &session, &courses, &reading))?);
+        for mut reading in courses.readings(&night.checked.requests, wave) {
+            explained.push(runtime.block_on(one(night, &session, &courses, &mut reading))?);
             for (bridge, needs) in &reading.bridges {
                 for ordinal in needs {
                     courses.keys[*ordinal].insert(bridge.to_space.as_str().into(), String::new());
@@ -99,7 +97,7 @@ fn files(night: &Night, dataset: &str) -> Vec<String> {
 }
 
 /// The key column, then every item in code order, with the services whose lines ask for it.
-fn asked_columns(night: &Night, courses: &Courses, reading: &Reading<'_>) -> Vec<AskedColumn> {
+fn asked_columns(night: &Night, courses: &Courses, reading: &Reading) -> Vec<AskedColumn> {
     let key = reading.source.key_column.as_str();
     let mut asked: BTreeMap<&str, AskedColumn> = BTreeMap::new();
     for line in &reading.lines {
@@ -146,17 +144,18 @@ async fn one(
     night: &Night,
     session: &SessionContext,
     courses: &Courses,
-    reading: &Reading<'_>,
+    reading: &mut Reading,
 ) -> Result<DatasetExplanation> {
-    let (source, lines) = (&reading.source, reading.wanted(courses));
     let bridge =
         |(bridge, needs): &(Bridge, BTreeSet<usize>)| (bridge.to.clone(), bridge.to_space.clone(), needs.len() as u64);
     let requests = reading.lines.len() as u64;
     let columns = asked_columns(night, courses, reading);
+    let lines = reading.take_wanted(courses);
+    let source = &reading.source;
     let files = files(night, &source.dataset);
     let spec = waves::spec(night, source, lines, Arc::new(KeptRejects::default()))
         .ok_or_else(|| Error::internal("source has no export"))?;
-    let plan = plan_text(gather::plan(session, &spec)?.plan).await?;
+    let physical = gather::plan(session, &spec)?.plan.create_physical_plan().await.map_err(from_datafusion)?;
     Ok(DatasetExplanation {
         dataset: source.dataset.clone(),
         wave: source.wave,
@@ -167,6 +166,6 @@ async fn one(
         requests,
         bridges: reading.bridges.iter().map(bridge).collect(),
         state: "ready".into(),
-        plan,
+        plan: plan_text(&physical),
     })
 }

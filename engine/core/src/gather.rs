@@ -5,8 +5,7 @@
 //!                                                                           └─ requests(line, shape, key)
 //! ```
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use arrow::array::{ArrayRef, StringArray, UInt32Array};
@@ -15,11 +14,13 @@ use arrow::record_batch::RecordBatch;
 use datafusion::dataframe::DataFrame;
 use datafusion::datasource::MemTable;
 use datafusion::logical_expr::{JoinType, col, in_list, lit, when};
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 use ieum_model::connector::{Connector, ReadCounts, RejectSink};
 use ieum_model::dataset::Dataset;
 use ieum_model::error::{Error, Result};
+use rustc_hash::FxHashMap;
 
 use crate::reach::identifier_kind;
 use crate::scan::{ExportTable, KEY, Scan, WantedKeys};
@@ -32,17 +33,17 @@ const WANTED: &str = "__wanted";
 
 /// One document line of a request, ready to be linked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WantedLine<'a> {
+pub struct WantedLine {
     /// Line ordinal of the night.
     pub line: u32,
     /// Canonical keys by which the subject is found; several where a bridge led to several.
     pub keys: Vec<String>,
     /// Items that may be delivered, sorted.
-    pub items: Cow<'a, [String]>,
+    pub items: Arc<[String]>,
 }
 
 /// Everything one dataset's plan is made from.
-pub struct GatherSpec<'a> {
+pub struct GatherSpec {
     /// The dataset.
     pub dataset: Arc<Dataset>,
     /// Its export.
@@ -52,15 +53,39 @@ pub struct GatherSpec<'a> {
     /// Key space of that column.
     pub space: String,
     /// The lines, in line order.
-    pub lines: Vec<WantedLine<'a>>,
+    pub lines: Vec<WantedLine>,
     /// Where unreadable rows go.
     pub rejects: Arc<dyn RejectSink>,
 }
 
 /// Distinct item lists of the lines: requests that ask for the same items share a shape.
-fn shapes<'a>(lines: &'a [WantedLine<'_>]) -> BTreeMap<&'a [String], u32> {
-    let distinct: BTreeSet<&[String]> = lines.iter().map(|line| &*line.items).collect();
-    (0u32..).zip(distinct).map(|(shape, items)| (items, shape)).collect()
+struct Shapes<'a> {
+    /// The lists in order; a list's place is its shape.
+    lists: Vec<&'a [String]>,
+    /// Shape by the list's address: lines of one service line share their list.
+    by_address: FxHashMap<*const String, u32>,
+}
+
+impl<'a> Shapes<'a> {
+    fn of(lines: &'a [WantedLine]) -> Self {
+        let by_address: FxHashMap<*const String, &[String]> =
+            lines.iter().map(|line| (line.items.as_ptr(), &*line.items)).collect();
+        let distinct: BTreeSet<&[String]> = by_address.values().copied().collect();
+        let lists: Vec<&[String]> = distinct.into_iter().collect();
+        let shape =
+            |items: &[String]| (0u32..).zip(&lists).find(|(_, list)| **list == items).map_or(0, |(shape, _)| shape);
+        let by_address = by_address.into_iter().map(|(address, items)| (address, shape(items))).collect();
+        Self { lists, by_address }
+    }
+
+    /// The shapes that hold an item.
+    fn with(&self, item: &str) -> Vec<u32> {
+        (0u32..)
+            .zip(&self.lists)
+            .filter(|(_, items)| items.iter().any(|code| code == item))
+            .map(|(shape, _)| shape)
+            .collect()
+    }
 }
 
 /// A dataset's plan, with the counters its scan fills.
@@ -78,9 +103,9 @@ pub struct Gather {
 ///
 /// # Privacy
 /// The key leaves at the join; cells that a line may not have are null.
-pub fn plan(context: &SessionContext, spec: &GatherSpec<'_>) -> Result<Gather> {
-    let shapes = shapes(&spec.lines);
-    let union: BTreeSet<&str> = spec.lines.iter().flat_map(|line| line.items.iter()).map(String::as_str).collect();
+pub fn plan(context: &SessionContext, spec: &GatherSpec) -> Result<Gather> {
+    let shapes = Shapes::of(&spec.lines);
+    let union: BTreeSet<&str> = shapes.lists.iter().copied().flatten().map(String::as_str).collect();
     let fields: Vec<Field> = union.iter().map(|code| spec.dataset.column_field(code)).collect();
     let keys = spec.lines.iter().flat_map(|line| &line.keys).map(|key| Box::from(key.as_bytes()));
     let kind = identifier_kind(&spec.space);
@@ -106,11 +131,10 @@ pub fn plan(context: &SessionContext, spec: &GatherSpec<'_>) -> Result<Gather> {
 }
 
 /// The item where the line's shape may have it, null elsewhere.
-fn permit(item: &str, shapes: &BTreeMap<&[String], u32>) -> Result<datafusion::prelude::Expr> {
+fn permit(item: &str, shapes: &Shapes<'_>) -> Result<datafusion::prelude::Expr> {
     let name = || datafusion::prelude::ident(item);
-    let allowed: Vec<u32> =
-        shapes.iter().filter(|(items, _)| items.iter().any(|code| code == item)).map(|(_, shape)| *shape).collect();
-    if allowed.len() == shapes.len() {
+    let allowed = shapes.with(item);
+    if allowed.len() == shapes.lists.len() {
         return Ok(name());
     }
     let listed = in_list(col(SHAPE), allowed.into_iter().map(lit).collect(), false);
@@ -118,10 +142,10 @@ fn permit(item: &str, shapes: &BTreeMap<&[String], u32>) -> Result<datafusion::p
 }
 
 /// One row per line and key.
-fn request_table(lines: &[WantedLine<'_>], shapes: &BTreeMap<&[String], u32>) -> Result<MemTable> {
+fn request_table(lines: &[WantedLine], shapes: &Shapes<'_>) -> Result<MemTable> {
     let rows = || lines.iter().flat_map(|line| line.keys.iter().map(move |key| (line, key)));
     let line: UInt32Array = rows().map(|(line, _)| line.line).collect();
-    let shape: UInt32Array = rows().map(|(line, _)| shapes[&*line.items]).collect();
+    let shape: UInt32Array = rows().map(|(line, _)| shapes.by_address[&line.items.as_ptr()]).collect();
     let key: StringArray = rows().map(|(_, key)| Some(key.as_str())).collect();
     let schema = Arc::new(Schema::new(vec![
         Field::new(LINE, DataType::UInt32, false),
@@ -137,12 +161,17 @@ fn request_table(lines: &[WantedLine<'_>], shapes: &BTreeMap<&[String], u32>) ->
 ///
 /// # Errors
 /// Whatever a reader or an operator met; nothing of the dataset counts then.
-pub async fn execute(gather: Gather, mut take: impl FnMut(RecordBatch) -> Result<()>) -> Result<ReadCounts> {
-    let mut stream = gather.plan.execute_stream().await.map_err(from_datafusion)?;
+pub async fn execute(
+    session: &SessionContext,
+    plan: Arc<dyn ExecutionPlan>,
+    counts: &Mutex<ReadCounts>,
+    mut take: impl FnMut(RecordBatch) -> Result<()>,
+) -> Result<ReadCounts> {
+    let mut stream = execute_stream(plan, session.task_ctx()).map_err(from_datafusion)?;
     while let Some(batch) = stream.next().await {
         take(batch.map_err(from_datafusion)?)?;
     }
-    let counts = *gather.counts.lock().map_err(|_| Error::internal("a reader stopped while counting"))?;
+    let counts = *counts.lock().map_err(|_| Error::internal("a reader stopped while counting"))?;
     if counts.balances() { Ok(counts) } else { Err(unbalanced(&counts)) }
 }
 

@@ -16,25 +16,24 @@ pub const BATCH_ROWS: usize = 32_768;
 const POOL_SHARE: u64 = 2;
 const NAMED_CONSUMERS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4);
 
-/// A session with `threads` partitions whose operators share `memory_bytes / 2`.
-pub fn open(threads: usize, memory_bytes: u64) -> Result<SessionContext> {
+/// A session whose operators share `memory_bytes / 2`.
+///
+/// It plans for one partition on every machine, so that plan texts are the same everywhere: a plan runs in parallel over
+/// the files of its export, and a night over its datasets.
+///
+/// # Errors
+/// When the runtime cannot be set up.
+pub fn open(memory_bytes: u64) -> Result<SessionContext> {
     let pool = FairSpillPool::new(usize::try_from(memory_bytes / POOL_SHARE).unwrap_or(usize::MAX));
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(TrackConsumersPool::new(pool, NAMED_CONSUMERS)))
         .build_arc()
         .map_err(from_datafusion)?;
-    let mut config = SessionConfig::new().with_target_partitions(threads).with_batch_size(BATCH_ROWS);
+    let mut config = SessionConfig::new().with_target_partitions(1).with_batch_size(BATCH_ROWS);
     let optimizer = &mut config.options_mut().optimizer;
     // The requests are always the build side and are never repartitioned: one hash table, streamed past by the export.
     optimizer.hash_join_single_partition_threshold = usize::MAX;
     optimizer.hash_join_single_partition_threshold_rows = usize::MAX;
     optimizer.enable_dynamic_filter_pushdown = false;
     Ok(SessionContext::new_with_config_rt(config, runtime))
-}
-
-/// A session that only plans, for one thread: its plan texts are the same on every machine.
-pub fn planning() -> Result<SessionContext> {
-    /// Nothing runs in it.
-    const PLANNING_BYTES: u64 = 64 << 20;
-    open(1, PLANNING_BYTES)
 }

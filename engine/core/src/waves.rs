@@ -21,7 +21,7 @@ use crate::gather::{self, GatherSpec, WantedLine};
 use crate::manifest::{SourceCounts, sha256_hex};
 use crate::night::{ExportState, Night};
 use crate::stage::StageWriter;
-use crate::{explain, from_arrow, session};
+use crate::{explain, from_arrow, from_datafusion, session};
 
 /// What gathering leaves behind, apart from the stage.
 #[derive(Default)]
@@ -55,12 +55,7 @@ impl KeptRejects {
 }
 
 /// The spec of a source's plan, or `None` where its export is not ready.
-pub fn spec<'a>(
-    night: &Night,
-    source: &Source,
-    lines: Vec<WantedLine<'a>>,
-    rejects: Arc<KeptRejects>,
-) -> Option<GatherSpec<'a>> {
+pub fn spec(night: &Night, source: &Source, lines: Vec<WantedLine>, rejects: Arc<KeptRejects>) -> Option<GatherSpec> {
     let Some(ExportState::Ready(connector)) = night.exports.get(&source.dataset) else {
         return None;
     };
@@ -90,17 +85,20 @@ impl Gathered {
 
 async fn read_source(
     night: &Night,
-    sessions: &Sessions,
+    session: &SessionContext,
     source: &Source,
-    lines: Vec<WantedLine<'_>>,
+    lines: Vec<WantedLine>,
     mut take: impl FnMut(RecordBatch) -> Result<()>,
 ) -> Result<Read> {
     let rejects = Arc::new(KeptRejects::default());
     let spec =
         spec(night, source, lines, Arc::clone(&rejects)).ok_or_else(|| Error::internal("source has no export"))?;
-    let planned = gather::plan(&sessions.running, &spec)?;
-    let plan = explain::plan_text(gather::plan(&sessions.planning, &spec)?.plan).await?;
-    let counts = gather::execute(planned, &mut take).await.map_err(|error| error.at("dataset", &source.dataset))?;
+    let planned = gather::plan(session, &spec)?;
+    let physical = planned.plan.create_physical_plan().await.map_err(from_datafusion)?;
+    let plan = explain::plan_text(&physical);
+    let counts = gather::execute(session, physical, &planned.counts, &mut take)
+        .await
+        .map_err(|error| error.at("dataset", &source.dataset))?;
     let rejects = rejects.take()?;
     within_reject_ratio(&spec, &counts, &rejects)?;
     let counts = SourceCounts {
@@ -115,7 +113,7 @@ async fn read_source(
 }
 
 fn within_reject_ratio(
-    spec: &GatherSpec<'_>,
+    spec: &GatherSpec,
     counts: &ieum_model::connector::ReadCounts,
     rejects: &[Reject],
 ) -> Result<()> {
@@ -143,10 +141,7 @@ fn within_reject_ratio(
 pub async fn gather(night: &Night, courses: &mut Courses, stage: &Path) -> Result<Gathered> {
     let mut gathered = Gathered::default();
     let shards = shards(night, courses);
-    let sessions = Sessions {
-        running: session::open(night.settings.threads, night.settings.memory_bytes)?,
-        planning: session::planning()?,
-    };
+    let session = session::open(night.settings.memory_bytes)?;
     for wave in 1..=courses.waves() {
         let mut readings = courses.readings(&night.checked.requests, wave);
         // The longest first: what is read last ends the wave.
@@ -154,7 +149,7 @@ pub async fn gather(night: &Night, courses: &mut Courses, stage: &Path) -> Resul
         let known: &Courses = courses;
         let reads = readings.into_iter().map(|reading| {
             let writer = StageWriter::new(stage, &reading.name(), Arc::clone(&shards));
-            read(night, &sessions, reading, known, writer)
+            read(night, &session, reading, known, writer)
         });
         let done: Vec<_> = futures::stream::iter(reads).buffer_unordered(night.settings.threads).collect().await;
         for (reading, read) in done {
@@ -194,13 +189,6 @@ fn leave_out(night: &Night, courses: &mut Courses, dataset: &str, error: Error) 
     }
 }
 
-/// The sessions of a run: one memory limit for all that runs at a time, and one that only plans, for one thread, so that
-/// plan texts are the same on every machine.
-struct Sessions {
-    running: SessionContext,
-    planning: SessionContext,
-}
-
 fn bytes_of(night: &Night, source: &Source) -> u64 {
     match night.exports.get(&source.dataset) {
         Some(ExportState::Ready(connector)) => connector.partition_bytes().iter().sum(),
@@ -211,14 +199,15 @@ fn bytes_of(night: &Night, source: &Source) -> u64 {
 /// A key that a bridge gave: request, key space, canonical key.
 type FoundKey = (usize, Arc<str>, String);
 
-async fn read<'a>(
+async fn read(
     night: &Night,
-    sessions: &Sessions,
-    reading: Reading<'a>,
+    session: &SessionContext,
+    mut reading: Reading,
     courses: &Courses,
     mut stage: StageWriter,
-) -> (Reading<'a>, Result<(Read, Vec<FoundKey>)>) {
+) -> (Reading, Result<(Read, Vec<FoundKey>)>) {
     let mut found = Vec::new();
+    let wanted = reading.take_wanted(courses);
     let take = |batch: RecordBatch| {
         let (own, over_bridge) = split(&batch, reading.bridge_base)?;
         if own.num_rows() > 0 {
@@ -226,7 +215,7 @@ async fn read<'a>(
         }
         found_keys(&reading, &over_bridge, &mut found)
     };
-    let read = read_source(night, sessions, &reading.source, reading.wanted(courses), take).await;
+    let read = read_source(night, session, &reading.source, wanted, take).await;
     let read = match read {
         Ok(mut read) => stage.finish().map(|staged| {
             read.counts.staged = staged;
@@ -253,7 +242,7 @@ fn split(batch: &RecordBatch, bridge_base: u32) -> Result<(RecordBatch, RecordBa
     Ok((part(true)?, part(false)?))
 }
 
-fn found_keys(reading: &Reading<'_>, batch: &RecordBatch, found: &mut Vec<FoundKey>) -> Result<()> {
+fn found_keys(reading: &Reading, batch: &RecordBatch, found: &mut Vec<FoundKey>) -> Result<()> {
     let ordinals = batch.column(0).as_primitive::<UInt32Type>();
     for (bridge, _) in &reading.bridges {
         let keys =
