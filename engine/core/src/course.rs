@@ -1,6 +1,7 @@
 //! The course of every document line: answered already, or read by which plan in which wave.
 //!
 //! ```text
+//!  wave 0   registers of changed numbers ─────────► the other numbers of the same subjects
 //!  wave 1   sources whose keys the requests name ──► rows, and keys of the next space where a bridge is wanted
 //!  wave 2   sources whose keys wave 1 gave ────────► …
 //! ```
@@ -16,7 +17,7 @@ use rustc_hash::FxHashMap;
 
 use crate::gather::WantedLine;
 use crate::night::{ExportState, Night};
-use crate::reach::{self, Bridge};
+use crate::reach::{self, Bridge, BridgeKind};
 
 /// How a line is answered before anything is read, or by which plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,8 +161,24 @@ impl Finder<'_> {
             };
             self.courses.lines.push(course);
         }
+        self.rename(ordinal, &spaces);
         self.courses.subjects.push(keys.subject());
         self.courses.keys.push(keys);
+    }
+
+    /// Looks the request's own keys up in the registers of changed numbers, if anything is read for it at all.
+    fn rename(&mut self, ordinal: usize, spaces: &[Arc<str>]) {
+        let first = self.courses.first_line[ordinal] as usize;
+        if !self.courses.lines[first..].iter().any(|course| matches!(course, Course::Read(_))) {
+            return;
+        }
+        for bridge in &self.bridges {
+            let known = spaces.iter().any(|space| **space == *bridge.from_space);
+            let ready = matches!(self.night.exports.get(&bridge.dataset), Some(ExportState::Ready(_)));
+            if bridge.kind != BridgeKind::Leads && known && ready {
+                self.walked.entry((0, bridge.clone())).or_default().insert(ordinal);
+            }
+        }
     }
 
     fn enter(&mut self, spaces: &[Arc<str>], code: &str, ordinal: usize) -> Course {
@@ -259,6 +276,17 @@ fn number(ordinal: usize) -> u32 {
 }
 
 impl Courses {
+    /// Takes a key that a bridge gave; a subject whose number was changed is named by its current one.
+    pub fn found(&mut self, ordinal: usize, bridge: &Bridge, space: Arc<str>, key: String) {
+        if bridge.kind == BridgeKind::Renames {
+            let subject = &mut self.subjects[ordinal];
+            if subject.as_ref().is_some_and(|(named, _)| *named == space) {
+                *subject = Some((Arc::clone(&space), key.clone()));
+            }
+        }
+        self.keys[ordinal].insert(space, key);
+    }
+
     /// The last wave of the night.
     pub fn waves(&self) -> u32 {
         self.sources.iter().map(|source| source.wave).max().unwrap_or(0)

@@ -21,7 +21,7 @@ use crate::{from_datafusion, session};
 pub struct DatasetExplanation {
     /// Dataset code.
     pub dataset: String,
-    /// Wave: 1, or later where bridges lead to its key space.
+    /// Wave: 1, or later where bridges lead to its key space; 0 for registers of changed numbers.
     pub wave: u32,
     /// Key space.
     pub space: String,
@@ -75,7 +75,7 @@ pub fn explain(night: &Night) -> Result<Vec<DatasetExplanation>> {
     let session = session::open(night.settings.memory_bytes)?;
     let mut courses = course::courses(night);
     let mut explained = Vec::new();
-    for wave in 1..=courses.waves() {
+    for wave in 0..=courses.waves() {
         for mut reading in courses.readings(&night.checked.requests, wave) {
             explained.push(runtime.block_on(one(night, &session, &courses, &mut reading))?);
             for (bridge, needs) in &reading.bridges {

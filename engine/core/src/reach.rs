@@ -32,7 +32,19 @@ pub fn identifier_kind(space: &str) -> IdentifierKind {
     }
 }
 
-/// One step from a key space to another through a dataset that knows both.
+/// What a bridge says of the two keys of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BridgeKind {
+    /// The one leads to the other, in another key space.
+    Leads,
+    /// `to` is the current number of the subject that `from` named before (a resident number can be changed on request:
+    /// 주민등록법 규칙 2조의2).
+    Renames,
+    /// The same rows read the other way: exports may still carry the number before.
+    RenamedFrom,
+}
+
+/// One step from a key to another through a dataset that knows both.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bridge {
     /// The mapping dataset.
@@ -45,6 +57,8 @@ pub struct Bridge {
     pub to: String,
     /// Key space of `to`.
     pub to_space: String,
+    /// What it says of the two.
+    pub kind: BridgeKind,
 }
 
 /// Every bridge of the catalog, in dataset order.
@@ -58,11 +72,22 @@ pub fn bridges(catalog: &Catalog) -> Vec<Bridge> {
                 from_space: space(&map.from)?,
                 to: map.to.clone(),
                 to_space: map.space.clone(),
+                kind: BridgeKind::Leads,
             })
         };
-        dataset.maps.iter().filter_map(bridge).collect()
+        dataset.maps.iter().filter_map(bridge).flat_map(both_ways).collect()
     };
     catalog.datasets.iter().flat_map(of_dataset).collect()
+}
+
+/// A bridge inside one key space is a change of numbers, which is read both ways.
+fn both_ways(bridge: Bridge) -> Vec<Bridge> {
+    if bridge.from_space != bridge.to_space {
+        return vec![bridge];
+    }
+    let back =
+        Bridge { from: bridge.to.clone(), to: bridge.from.clone(), kind: BridgeKind::RenamedFrom, ..bridge.clone() };
+    vec![Bridge { kind: BridgeKind::Renames, ..bridge }, back]
 }
 
 /// For every key space reachable from `known`, the bridges to walk in order; empty for a known one.
@@ -96,6 +121,7 @@ mod tests {
             from_space: from.into(),
             to: to.into(),
             to_space: to.into(),
+            kind: BridgeKind::Leads,
         }
     }
 

@@ -142,7 +142,7 @@ pub async fn gather(night: &Night, courses: &mut Courses, stage: &Path) -> Resul
     let mut gathered = Gathered::default();
     let shards = shards(night, courses);
     let session = session::open(night.settings.memory_bytes)?;
-    for wave in 1..=courses.waves() {
+    for wave in 0..=courses.waves() {
         let mut readings = courses.readings(&night.checked.requests, wave);
         // The longest first: what is read last ends the wave.
         readings.sort_by_cached_key(|reading| std::cmp::Reverse(bytes_of(night, &reading.source)));
@@ -154,10 +154,12 @@ pub async fn gather(night: &Night, courses: &mut Courses, stage: &Path) -> Resul
         let done: Vec<_> = futures::stream::iter(reads).buffer_unordered(night.settings.threads).collect().await;
         for (reading, read) in done {
             match read {
-                Ok((read, keys)) => {
+                Ok((read, mut keys)) => {
                     gathered.keep(reading.name(), read);
-                    for (ordinal, space, key) in keys {
-                        courses.keys[ordinal].insert(space, key);
+                    // Rows come in any order.
+                    keys.sort_unstable();
+                    for (ordinal, bridge, space, key) in keys {
+                        courses.found(ordinal, &reading.bridges[bridge].0, space, key);
                     }
                 }
                 Err(error) => gathered.warnings.push(leave_out(night, courses, &reading.source.dataset, error)?),
@@ -196,8 +198,8 @@ fn bytes_of(night: &Night, source: &Source) -> u64 {
     }
 }
 
-/// A key that a bridge gave: request, key space, canonical key.
-type FoundKey = (usize, Arc<str>, String);
+/// A key that a bridge gave: request, bridge of the reading, key space, canonical key.
+type FoundKey = (usize, usize, Arc<str>, String);
 
 async fn read(
     night: &Night,
@@ -244,7 +246,7 @@ fn split(batch: &RecordBatch, bridge_base: u32) -> Result<(RecordBatch, RecordBa
 
 fn found_keys(reading: &Reading, batch: &RecordBatch, found: &mut Vec<FoundKey>) -> Result<()> {
     let ordinals = batch.column(0).as_primitive::<UInt32Type>();
-    for (bridge, _) in &reading.bridges {
+    for (at, (bridge, _)) in reading.bridges.iter().enumerate() {
         let keys =
             batch.column_by_name(&bridge.to).map(ArrayRef::as_ref).and_then(|column| column.as_string_opt::<i32>());
         let keys = keys.ok_or_else(|| {
@@ -256,7 +258,7 @@ fn found_keys(reading: &Reading, batch: &RecordBatch, found: &mut Vec<FoundKey>)
         let space: Arc<str> = bridge.to_space.as_str().into();
         for row in (0..batch.num_rows()).filter(|row| keys.is_valid(*row)) {
             if let Some(key) = course::canonical(&bridge.to_space, keys.value(row)) {
-                found.push(((ordinals.value(row) - reading.bridge_base) as usize, Arc::clone(&space), key));
+                found.push(((ordinals.value(row) - reading.bridge_base) as usize, at, Arc::clone(&space), key));
             }
         }
     }

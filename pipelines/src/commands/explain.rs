@@ -42,7 +42,7 @@ fn unread(code: &str, known: &[String]) -> Error {
 fn told(one: &DatasetExplanation, with_plan: bool) -> String {
     // Writing to a String cannot fail.
     let mut text = String::new();
-    if one.wave == 0 {
+    if one.key_column.is_empty() {
         let _ = writeln!(text, "{}  {}", one.dataset, one.state);
     } else {
         let _ = writeln!(text, "{}  wave {}  {}", one.dataset, one.wave, one.state);

@@ -8,6 +8,7 @@ use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use ieum_core::night::{self, BundleFormat, Layout, RunSummary};
 use ieum_core::{explain, verify};
+use ieum_model::catalog::CatalogSource;
 use ieum_model::error::ErrorKind;
 use ieum_model::request::{Request, Withdrawal};
 use ieum_tests::small_night::{self, FIRST, Making, SECOND};
@@ -224,6 +225,54 @@ fn an_export_that_is_also_a_bridge_is_read_once() {
     let sources: Vec<&String> = manifest["sources"].as_object().unwrap().keys().collect();
     assert_eq!(sources, ["income.rrno", "registration.rep_rrno", "vat.brno"]);
     assert_eq!(manifest["sources"]["registration.rep_rrno"]["read"], 2);
+}
+
+/// A register of changed numbers: the second person was called by another number before.
+const RENAMED: &str = r#"
+code = "renamed"
+name_ko = "주민등록번호 변경"
+holder = "nts"
+category = "2"
+basis = "K"
+key = { item = "old_rrno", space = "person" }
+maps = [{ from = "old_rrno", to = "new_rrno", space = "person" }]
+[items.changed_on]
+name_ko = "변경일자"
+type = "date"
+sensitivity = "Q"
+[export]
+format = "csv"
+path = "renamed/*.csv"
+"#;
+
+#[test]
+fn a_person_is_found_by_the_number_before_and_after_its_change() {
+    let (old, new) = ("980101-3000015", SECOND);
+    let folder = tempfile::tempdir().unwrap();
+    let mut exports = small_night::exports();
+    exports.insert("renamed/2026.csv", "old_rrno,new_rrno,changed_on\n9801013000015,9902284123452,2025-01-01\n".into());
+    small_night::write_exports(&folder.path().join("exports"), &exports).unwrap();
+    let mut sources = small_night::catalog_sources();
+    sources.push(CatalogSource { path: "datasets/nts/renamed.toml".into(), text: RENAMED.into() });
+    let request = |id: &str, number: &str| {
+        let fields = [("request_id", id), ("subject_ids", &person(number)), ("documents", "income(amount,year);vat")];
+        small_night::request(&fields).unwrap()
+    };
+    let asked = vec![request("before", old), request("after", new)];
+    let night = small_night::night(folder.path(), &sources, asked, &[], Making::default()).unwrap();
+    let summary = night::run(&night, false).unwrap();
+    let ran = Ran { folder, summary };
+    let (before, after) = (ran.bundle("before"), ran.bundle("after"));
+    assert_eq!(before["subject"], after["subject"], "one subject, one pseudonym");
+    assert_eq!(before["documents"], after["documents"]);
+    let amounts: Vec<i64> = after["documents"]["income"]["records"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|record| record["amount"].as_i64().unwrap())
+        .collect();
+    assert_eq!(amounts, [100, 200, 999], "records under either number");
+    assert_eq!(after["documents"]["vat"]["records"].as_array().unwrap().len(), 3);
 }
 
 #[test]
