@@ -5,6 +5,7 @@
 //!                 gz, zst   rows cut,        key cell ─► probe ─► miss: filtered
 //!                 opened    numbered           └► hit: wanted cells ─► encoding ─► convert
 //!                             └► control: manifest, trailer, sums          └► reject, complete
+//!                 whole runs of plain misses are passed over in bulk (`csv::skim`), counted and summed
 //! ```
 //!
 //! | module | knows |

@@ -240,9 +240,11 @@ mod tests {
         let mut decoder = CsvDecoder::new(shape.delimiter, shape.width, Vec::new(), probe, shape.trailer);
         let mut columns = Columns::try_new(Arc::new(Schema::empty()), Encoding::Utf8, ';').unwrap();
         let (mut at, mut ends) = (0, Vec::new());
+        // What follows decides whether the last row may be a trailer that is cut off.
+        let followed = [bytes, b"followed by a row"].concat();
         while at < bytes.len() {
-            let Cut::Row { end, next, lines: 1, quoted } = cutter.cut(&bytes[at..], false) else { break };
-            if decoder.decode(&bytes[at..at + end], quoted, &mut columns) != Verdict::Filtered {
+            let Cut::Row { end, next, lines: 1, quoted } = cutter.cut(&followed[at..], false) else { break };
+            if decoder.decode(&followed[at..at + end], quoted, &mut columns) != Verdict::Filtered {
                 break;
             }
             at += next;
@@ -284,7 +286,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #![proptest_config(ProptestConfig::with_cases(500))]
 
         #[test]
         fn what_is_passed_over_is_what_the_decoder_turns_away(

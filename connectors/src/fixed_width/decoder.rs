@@ -162,24 +162,41 @@ impl Totals {
 
 /// The amount in a field; 0 where there is none.
 fn amount(field: &[u8]) -> i64 {
-    /// Digits that always fit.
-    const DIGITS: usize = 18;
-    let (sign, digits) = match field {
-        [b'-', digits @ ..] => (-1, digits),
-        digits => (1, digits),
+    let plain = match field {
+        [b'-', digits @ ..] => plain_number(digits).map(|number| -number),
+        digits => plain_number(digits),
     };
-    if (1..=DIGITS).contains(&digits.len()) {
-        let (mut value, mut odd) = (0_i64, false);
-        for byte in digits {
-            let digit = byte.wrapping_sub(b'0');
-            odd |= digit > 9;
-            value = value * 10 + i64::from(digit & 15);
-        }
-        if !odd {
-            return sign * value;
-        }
+    plain.or_else(|| whole_number(std::str::from_utf8(field).ok()?)).unwrap_or(0)
+}
+
+/// The number that 8 to 16 digits make, which amounts are padded to; `None` for anything else.
+fn plain_number(digits: &[u8]) -> Option<i64> {
+    if digits.len() > 16 {
+        return None;
     }
-    std::str::from_utf8(field).ok().and_then(whole_number).unwrap_or(0)
+    let (first, last) = (digits.first_chunk::<8>()?, digits.last_chunk::<8>()?);
+    let (first, last) = (u64::from_le_bytes(*first) ^ ZEROS, u64::from_le_bytes(*last) ^ ZEROS);
+    // A byte is 0 to 9 if neither it nor it and 6 has a high nibble.
+    let is_odd = |digits: u64| (digits | digits.wrapping_add(0x0606_0606_0606_0606)) & 0xF0F0_F0F0_F0F0_F0F0 != 0;
+    if is_odd(first) || is_odd(last) {
+        return None;
+    }
+    // The last eight digits without those that the first eight have already.
+    const POWERS: [i64; 9] = [1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
+    let left = digits.len() - 8;
+    let rest = if left == 0 { 0 } else { last >> (8 * (8 - left)) << (8 * (8 - left)) };
+    Some(eight_digits(first) * POWERS[left] + eight_digits(rest))
+}
+
+/// Eight `0`.
+const ZEROS: u64 = 0x3030_3030_3030_3030;
+
+/// The number of eight digits 0 to 9, the first in the lowest byte: neighbours are joined to pairs, fours, eight.
+fn eight_digits(digits: u64) -> i64 {
+    let pairs = digits.wrapping_mul(10 << 8 | 1) >> 8 & 0x00FF_00FF_00FF_00FF;
+    let fours = pairs.wrapping_mul(100 << 16 | 1) >> 16 & 0x0000_FFFF_0000_FFFF;
+    let eight = fours.wrapping_mul(10_000 << 32 | 1) >> 32;
+    eight.cast_signed()
 }
 
 /// Decodes data records: the key's bytes first, the wanted fields of hits after it.
@@ -255,5 +272,31 @@ impl Decode for RecordDecoder {
 
     fn close(&self, name: &str, trailer: Option<&[u8]>, rows: u64) -> Result<()> {
         self.totals.check(name, trailer, rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn an_amount_is_the_whole_number_that_stands_there(field in "[+-]?[0-9]{0,20}[-,a ]?[0-9]{0,3}") {
+            prop_assert_eq!(amount(field.as_bytes()), whole_number(&field).unwrap_or(0));
+        }
+    }
+
+    #[test]
+    fn no_other_byte_is_a_digit() {
+        for byte in 0..=u8::MAX {
+            for at in 0..12 {
+                let mut field = *b"123456789012";
+                field[at] = byte;
+                let expected = std::str::from_utf8(&field).ok().and_then(whole_number).unwrap_or(0);
+                assert_eq!(amount(&field), expected, "{field:?}");
+            }
+        }
     }
 }

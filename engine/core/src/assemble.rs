@@ -11,8 +11,8 @@ use rayon::prelude::*;
 use crate::bundle::{self, Answer, Bundle, Document, DocumentRows, RunHead};
 use crate::bundle_files::BundleFiles;
 use crate::course::{Course, Courses, Source};
+use crate::input::Night;
 use crate::manifest::RequestCounts;
-use crate::night::Night;
 use crate::sink::Output;
 use crate::stage;
 

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use crate::bundle::parquet::{FileSchema, ROWS_AT_A_TIME, from_parquet};
 use crate::bundle::{Bundle, RunHead, json};
 use crate::from_arrow;
-use crate::night::{BundleFormat, Layout, Night};
+use crate::input::{BundleFormat, Layout, Night};
 use crate::sink::{Output, OutputWriter};
 
 /// The bundle files of a run, in the making.

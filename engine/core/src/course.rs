@@ -16,7 +16,7 @@ use ieum_privacy::normalize;
 use rustc_hash::FxHashMap;
 
 use crate::gather::WantedLine;
-use crate::night::{ExportState, Night};
+use crate::input::{ExportState, Night};
 use crate::reach::{self, Bridge, BridgeKind};
 
 /// How a line is answered before anything is read, or by which plan.

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use datafusion::physical_plan::{ExecutionPlan, displayable};
 use datafusion::prelude::SessionContext;
 use ieum_model::error::{Error, ErrorKind, Result};
 use ieum_model::outcome::Outcome;
@@ -11,7 +10,7 @@ use serde::Serialize;
 
 use crate::course::{self, Course, Courses, Reading};
 use crate::gather;
-use crate::night::{ExportState, Night};
+use crate::input::{ExportState, Night};
 use crate::reach::Bridge;
 use crate::waves::{self, KeptRejects};
 use crate::{from_datafusion, session};
@@ -56,11 +55,6 @@ impl AskedColumn {
     fn new(column: &str) -> Self {
         Self { column: column.to_owned(), lines: 0, by: BTreeMap::new() }
     }
-}
-
-/// The physical plan as text.
-pub(crate) fn plan_text(plan: &Arc<dyn ExecutionPlan>) -> String {
-    displayable(plan.as_ref()).indent(false).to_string()
 }
 
 /// Explains every plan of the night. Keys that only a bridge can give are not known before the run: such a dataset is
@@ -166,6 +160,6 @@ async fn one(
         requests,
         bridges: reading.bridges.iter().map(bridge).collect(),
         state: "ready".into(),
-        plan: plan_text(&physical),
+        plan: gather::plan_text(&physical),
     })
 }

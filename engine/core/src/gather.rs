@@ -14,7 +14,7 @@ use arrow::record_batch::RecordBatch;
 use datafusion::dataframe::DataFrame;
 use datafusion::datasource::MemTable;
 use datafusion::logical_expr::{JoinType, col, in_list, lit, when};
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
 use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 use ieum_model::connector::{Connector, ReadCounts, RejectSink};
@@ -155,6 +155,11 @@ fn request_table(lines: &[WantedLine], shapes: &Shapes<'_>) -> Result<MemTable> 
     let columns: Vec<ArrayRef> = vec![Arc::new(line), Arc::new(shape), Arc::new(key)];
     let batch = RecordBatch::try_new(Arc::clone(&schema), columns).map_err(from_arrow)?;
     MemTable::try_new(schema, vec![vec![batch]]).map_err(from_datafusion)
+}
+
+/// The physical plan as text.
+pub fn plan_text(plan: &Arc<dyn ExecutionPlan>) -> String {
+    displayable(plan.as_ref()).indent(false).to_string()
 }
 
 /// Runs a plan and hands its batches on as they come.

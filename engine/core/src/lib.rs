@@ -23,6 +23,7 @@ pub mod bundle_files;
 pub mod course;
 pub mod explain;
 pub mod gather;
+pub mod input;
 pub mod manifest;
 pub mod night;
 pub mod reach;

@@ -14,8 +14,8 @@ use parquet::arrow::ArrowWriter;
 use crate::assemble::Assembly;
 use crate::bundle::Answer;
 use crate::from_arrow;
+use crate::input::Night;
 use crate::manifest::hex;
-use crate::night::Night;
 use crate::sink::Output;
 
 /// Writes them all.

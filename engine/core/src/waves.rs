@@ -18,10 +18,10 @@ use ieum_model::outcome::Reason;
 
 use crate::course::{self, Courses, Reading, Source};
 use crate::gather::{self, GatherSpec, WantedLine};
+use crate::input::{ExportState, Night};
 use crate::manifest::{SourceCounts, sha256_hex};
-use crate::night::{ExportState, Night};
 use crate::stage::StageWriter;
-use crate::{explain, from_arrow, from_datafusion, session};
+use crate::{from_arrow, from_datafusion, session};
 
 /// What gathering leaves behind, apart from the stage.
 #[derive(Default)]
@@ -95,7 +95,7 @@ async fn read_source(
         spec(night, source, lines, Arc::clone(&rejects)).ok_or_else(|| Error::internal("source has no export"))?;
     let planned = gather::plan(session, &spec)?;
     let physical = planned.plan.create_physical_plan().await.map_err(from_datafusion)?;
-    let plan = explain::plan_text(&physical);
+    let plan = gather::plan_text(&physical);
     let counts = gather::execute(session, physical, &planned.counts, &mut take)
         .await
         .map_err(|error| error.at("dataset", &source.dataset))?;

@@ -1,0 +1,76 @@
+//! What a night is made from; every step reads it, none changes it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use chrono::NaiveDate;
+use ieum_model::catalog::Catalog;
+use ieum_model::check::CheckedNight;
+use ieum_model::connector::Connector;
+use ieum_model::outcome::Reason;
+use ieum_privacy::MasterKey;
+
+/// How bundles are laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// A file for each request.
+    PerRequest,
+    /// One file per recipient and service, one row a request, with an index.
+    Packed,
+}
+
+/// How a bundle is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BundleFormat {
+    /// JSON, one line a bundle.
+    Json,
+    /// Parquet, one row a bundle.
+    Parquet,
+}
+
+/// Settings of a run; none of them changes a byte of a bundle but `layout` and `format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Worker threads.
+    pub threads: usize,
+    /// Memory limit in bytes.
+    pub memory_bytes: u64,
+    /// Requests assembled at a time.
+    pub shard_requests: u32,
+    /// How bundles are laid out.
+    pub layout: Layout,
+    /// How a bundle is encoded.
+    pub format: BundleFormat,
+}
+
+/// A dataset's export on the night.
+#[derive(Clone)]
+pub enum ExportState {
+    /// Delivered, and its control totals agree.
+    Ready(Arc<dyn Connector>),
+    /// Not to be read; its lines are delayed for this reason.
+    Delayed(Reason),
+}
+
+/// Everything a night is made from.
+pub struct Night {
+    /// The catalog.
+    pub catalog: Arc<Catalog>,
+    /// The declared date.
+    pub as_of: NaiveDate,
+    /// The checked requests.
+    pub checked: CheckedNight,
+    /// Exports by dataset code.
+    pub exports: BTreeMap<String, ExportState>,
+    /// The master key.
+    pub master: MasterKey,
+    /// Settings.
+    pub settings: Settings,
+    /// Folder that will hold the committed output.
+    pub out: PathBuf,
+    /// SHA-256 of the catalog.
+    pub catalog_digest: String,
+    /// SHA-256 of the request files.
+    pub requests_digest: String,
+}
