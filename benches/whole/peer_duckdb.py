@@ -28,7 +28,7 @@ def typed(dataset, item):
             return f"CAST({cell} AS BIGINT)"
         if kind == "date":
             digits = f"replace({cell}, '-', '')"
-            return f"CASE WHEN {digits} IN ('00000000', '99991231') THEN NULL ELSE CAST(strptime({digits}, '%Y%m%d') AS DATE) END"
+            return f"CASE WHEN {digits} IN ('00000000', '99991231') THEN NULL ELSE CAST({'strptime' if is_list else 'try_strptime'}({digits}, '%Y%m%d') AS DATE) END"
         return cell
 
     cell = f"nullif(trim({quoted(item)}), '')"
@@ -38,14 +38,20 @@ def typed(dataset, item):
     return convert(cell)
 
 
+def unreadable(item):
+    """SQL: the cell says something that is no date. Such a row is rejected."""
+    digits = f"replace(trim({quoted(item)}), '-', '')"
+    return f"coalesce({digits} NOT IN ('', '00000000', '99991231') AND try_strptime({digits}, '%Y%m%d') IS NULL, false)"
+
+
 class Night:
     def __init__(self, night, work, scratch):
-        self.exports, self.scratch = f"{night}/exports", scratch
+        self.night, self.exports, self.scratch = night, f"{night}/exports", scratch
         self.catalog = common.datasets(f"{night}/catalog")
         self.ways, self.bridges = common.entrances(self.catalog)
         self.db = duckdb.connect(config={"threads": THREADS, "preserve_insertion_order": False})
         self.db.execute(f"CREATE TABLE lines AS FROM read_parquet('{work}/lines.parquet')")
-        self.db.execute(f"CREATE TABLE heads AS FROM read_parquet('{work}/heads.parquet')")
+        self.db.execute(f"CREATE TABLE requests AS FROM read_parquet('{work}/requests.parquet')")
         self.db.execute("CREATE TABLE docs (line INTEGER, records VARCHAR)")
 
     def decode(self, codes):
@@ -71,7 +77,8 @@ class Night:
             return f"(SELECT {columns} FROM read_parquet({path}))"
         columns = ", ".join(f"{quoted(item)}: 'VARCHAR'" for item in common.header(dataset, path[0]))
         path = [self.decoded.get(p, p) for p in path]
-        return f"read_csv({path}, auto_detect=false, header=true, delim=',', quote='\"', escape='\"', columns={{{columns}}})"
+        ragged = "ignore_errors=true"  # rows of too few or many cells are rejected
+        return f"read_csv({path}, auto_detect=false, {ragged}, header=true, delim=',', quote='\"', escape='\"', columns={{{columns}}})"
 
     def matched(self, dataset, key, wanted, items):
         """Creates `m`: line, and the items typed, of the rows whose key is wanted. Reads the export once."""
@@ -79,8 +86,8 @@ class Night:
         if dataset.export["format"] == "fixed_width":
             parts = []
             for path in dataset.files(self.exports):
-                export = common.FixedWidth(dataset, path)
-                keys = export.keys(key)
+                export = self.opened[path]
+                keys = export.keys()
                 self.db.register("keys", pa.table({"key": keys, "row": numpy.arange(len(keys))}))
                 hit = self.db.execute(f"SELECT w.line, k.row FROM keys k JOIN ({wanted}) w ON k.key = w.key").fetchnumpy()
                 cells = {item: pa.array(found, pa.string()) for item, found in export.cells(items, hit["row"]).items()}
@@ -91,11 +98,19 @@ class Night:
             source, join = f"{self.source(dataset)} e", f"JOIN ({wanted}) w ON e.{quoted(key)} = w.key"
         convert = dataset.export["format"] != "parquet"
         columns = [f"{typed(dataset, i) if convert else quoted(i)} AS {quoted(i)}" for i in items]
-        self.db.execute(f"CREATE TEMP TABLE m AS SELECT {', '.join(['line', *columns])} FROM {source} {join}")
+        dates = [i for i in items if convert and dataset.kind(i) == ("date", False)]
+        readable = "WHERE NOT (" + " OR ".join(unreadable(i) for i in dates) + ")" if dates else ""
+        self.db.execute(f"CREATE TEMP TABLE m AS SELECT {', '.join(['line', *columns])} FROM {source} {join} {readable}")
 
     def run(self, out):
         db = self.db
         codes = [c for (c,) in db.execute("SELECT DISTINCT dataset FROM lines WHERE outcome IS NULL ORDER BY 1").fetchall()]
+        self.opened, delayed = common.check_exports(self.catalog, self.ways, self.bridges, codes, self.exports, THREADS)
+        closed = {c: ("not_reachable", "E_NOT_REACHABLE") for c in codes if c not in self.ways}
+        closed |= {code: ("delayed", reason) for code, reason in delayed.items()}
+        for code, (outcome, reason) in closed.items():
+            db.execute("UPDATE lines SET outcome = ?, reason = ? WHERE dataset = ? AND outcome IS NULL", [outcome, reason, code])
+        codes = [code for code in codes if code not in closed]
         shapes = {}
         for code, items in db.execute("SELECT DISTINCT dataset, items FROM lines WHERE outcome IS NULL").fetchall():
             shapes.setdefault(code, []).append(items)
@@ -120,8 +135,9 @@ class Night:
             self.matched(dataset, key, lines, union)
             for items in shapes[code]:
                 record = ", ".join(f"{quoted(i)} := m.{quoted(i)}" for i in items.split(","))
+                order = ", ".join(f"m.{quoted(i)} NULLS FIRST" for i in dataset.order(items.split(",")))
                 db.execute(
-                    f"INSERT INTO docs SELECT line, string_agg(CAST(to_json(struct_pack({record})) AS VARCHAR), ',') "
+                    f"INSERT INTO docs SELECT line, string_agg(CAST(to_json(struct_pack({record})) AS VARCHAR), ',' ORDER BY {order}) "
                     f"FROM m JOIN lines USING (line) WHERE items = '{items}' GROUP BY line"
                 )
             if space != "person":
@@ -131,18 +147,27 @@ class Night:
                 )
         rows = db.execute("""
             WITH answered AS (
-                SELECT ord, line, dataset, coalesce(records, '') AS records,
+                SELECT ord, line, dataset, fallback_of, coalesce(records, '') AS records,
                     CASE WHEN outcome IS NOT NULL THEN outcome WHEN records IS NULL THEN 'not_found'
                          WHEN withheld THEN 'partial' ELSE 'provided' END AS outcome,
                     CASE WHEN outcome IS NOT NULL THEN reason WHEN records IS NULL THEN 'E_NOT_FOUND'
                          WHEN withheld THEN 'R03' END AS reason
                 FROM lines LEFT JOIN docs USING (line)),
+            earlier AS (  -- what fallbacks stand in for: was it in vain, or may it still come
+                SELECT ord, dataset AS fallback_of, bool_and(outcome IN ('not_found', 'not_reachable')) AS vain,
+                    max(reason) FILTER (outcome = 'delayed') AS waits
+                FROM answered WHERE dataset IN (SELECT DISTINCT fallback_of FROM lines) GROUP BY ALL),
+            needed AS (
+                SELECT a.* REPLACE (CASE WHEN waits IS NULL THEN outcome ELSE 'delayed' END AS outcome,
+                    coalesce(waits, reason) AS reason, CASE WHEN waits IS NULL THEN records ELSE '' END AS records)
+                FROM answered a LEFT JOIN earlier e USING (ord, fallback_of) WHERE vain IS NULL OR vain OR waits IS NOT NULL),
             documents AS (
                 SELECT ord, string_agg('"' || dataset || '":{"outcome":"' || outcome || '"'
                     || coalesce(',"reason":"' || reason || '"', '') || ',"records":[' || records || ']}', ',' ORDER BY line) AS text
-                FROM answered GROUP BY ord)
-            SELECT file, head || text || '}}' FROM heads JOIN documents USING (ord) ORDER BY ord""")
-        common.write_bundles(out, rows.fetchall())
+                FROM needed GROUP BY ord)
+            SELECT request_id, text FROM requests JOIN documents USING (ord) ORDER BY ord""").fetchall()
+        requests = db.execute("SELECT request_id, recipient, service, purpose, rrno FROM requests ORDER BY ord").fetchall()
+        common.write_bundles(out, common.heads(self.night, requests), rows)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ieum_model::check::CheckedRequest;
-use ieum_model::error::{Error, ErrorKind, Result};
+use ieum_model::error::Result;
 use ieum_model::outcome::{Outcome, Reason};
 use ieum_privacy::{DomainKey, KeyDomain};
 use rayon::prelude::*;
@@ -35,15 +35,11 @@ impl Assembly {
     }
 }
 
-/// Assembles and writes every bundle.
+/// Assembles and writes every bundle, in parallel on the rayon pool it is called in.
 ///
 /// # Errors
 /// When the stage cannot be read or the output not written.
 pub fn assemble(night: &Night, courses: &Courses, output: &mut Output) -> Result<Assembly> {
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(night.settings.threads)
-        .build()
-        .map_err(|error| Error::new(ErrorKind::Temporary, format!("threads cannot be started: {error}")))?;
     let domains = recipient_keys(night);
     let head = RunHead {
         as_of: night.as_of.to_string(),
@@ -54,16 +50,16 @@ pub fn assemble(night: &Night, courses: &Courses, output: &mut Output) -> Result
     let mut answers = Vec::with_capacity(night.checked.requests.len());
     let size = night.settings.shard_requests.max(1) as usize;
     for (shard, requests) in (0u32..).zip(night.checked.requests.chunks(size)) {
-        let rows = pool.install(|| read_shard(night, output, courses, shard))?;
+        let rows = read_shard(night, output, courses, shard)?;
         let first = shard as usize * size;
         let make = |(offset, request)| one(courses, &rows, &domains, first + offset, request);
-        let made: Vec<Made<'_>> = pool.install(|| requests.par_iter().enumerate().map(make).collect());
+        let made: Vec<Made<'_>> = requests.par_iter().enumerate().map(make).collect();
         let mut bundles = Vec::with_capacity(made.len());
         for (lines, bundle) in made {
             answers.push(lines);
             bundles.extend(bundle);
         }
-        pool.install(|| files.write(bundles, output))?;
+        files.write(bundles, output)?;
     }
     files.finish(output)?;
     let requests = count(&night.checked.requests, &answers);

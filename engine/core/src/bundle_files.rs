@@ -29,6 +29,26 @@ fn packed_name(request: &CheckedRequest) -> String {
     format!("bundles/packed/{}/{service}", request.recipient)
 }
 
+fn json_line(head: &RunHead, bundle: &Bundle<'_>) -> Vec<u8> {
+    /// A bundle of a few documents; longer ones grow.
+    const USUAL_BYTES: usize = 1024;
+    let mut line = Vec::with_capacity(USUAL_BYTES);
+    json::write(&mut line, head, bundle);
+    line.push(b'\n');
+    line
+}
+
+/// Bundles by the packed file they go to, in their order.
+fn by_packed_file<'b, B: std::borrow::Borrow<Bundle<'b>>>(
+    bundles: impl Iterator<Item = B>,
+) -> BTreeMap<String, Vec<B>> {
+    let mut by_file: BTreeMap<String, Vec<B>> = BTreeMap::new();
+    for bundle in bundles {
+        by_file.entry(packed_name(bundle.borrow().request)).or_default().push(bundle);
+    }
+    by_file
+}
+
 impl<'a> BundleFiles<'a> {
     /// No file yet; every bundle will carry `head`.
     pub fn new(night: &'a Night, head: RunHead) -> Self {
@@ -48,35 +68,36 @@ impl<'a> BundleFiles<'a> {
     }
 
     fn write_json(&mut self, layout: Layout, bundles: &[Bundle<'_>], output: &mut Output) -> Result<()> {
-        let head = &self.head;
-        let encode = |bundle: &Bundle<'_>| {
-            let mut line = Vec::with_capacity(1024);
-            json::write(&mut line, head, bundle);
-            line.push(b'\n');
-            line
-        };
-        let lines: Vec<Vec<u8>> = bundles.par_iter().map(encode).collect();
-        for (bundle, line) in bundles.iter().zip(lines) {
-            match layout {
-                Layout::PerRequest => output.put(&per_request_name(bundle, "json"), &line)?,
-                Layout::Packed => self.append_line(bundle.request, &line, output)?,
+        match layout {
+            Layout::PerRequest => {
+                let lines: Vec<Vec<u8>> = bundles.par_iter().map(|bundle| json_line(&self.head, bundle)).collect();
+                let mut files = bundles.iter().zip(lines);
+                files.try_for_each(|(bundle, line)| output.put(&per_request_name(bundle, "json"), &line))
             }
+            Layout::Packed => self.write_packed_json(bundles, output),
         }
-        Ok(())
     }
 
-    fn append_line(&mut self, request: &CheckedRequest, line: &[u8], output: &Output) -> Result<()> {
-        let name = packed_name(request);
-        let (writer, index) = match self.ndjson.entry(name) {
-            std::collections::btree_map::Entry::Occupied(open) => open.into_mut(),
-            std::collections::btree_map::Entry::Vacant(free) => {
-                let writer = output.create(&format!("{}.ndjson", free.key()))?;
-                free.insert((writer, b"request_id,offset,bytes\n".to_vec()))
+    fn write_packed_json(&mut self, bundles: &[Bundle<'_>], output: &Output) -> Result<()> {
+        let by_file = by_packed_file(bundles.iter());
+        for name in by_file.keys() {
+            if !self.ndjson.contains_key(name) {
+                let writer = output.create(&format!("{name}.ndjson"))?;
+                self.ndjson.insert(name.clone(), (writer, b"request_id,offset,bytes\n".to_vec()));
             }
+        }
+        let head = &self.head;
+        let append = |(name, (writer, index)): (&String, &mut (OutputWriter, Vec<u8>))| {
+            let bundles = by_file.get(name).map(Vec::as_slice).unwrap_or_default();
+            let lines: Vec<Vec<u8>> = bundles.par_iter().map(|bundle| json_line(head, bundle)).collect();
+            bundles.iter().zip(lines).try_for_each(|(bundle, line)| {
+                let offset = writer.append(&line)?;
+                let id = &bundle.request.request.request_id;
+                index.extend_from_slice(format!("{id},{offset},{}\n", line.len()).as_bytes());
+                Ok(())
+            })
         };
-        let offset = writer.append(line)?;
-        index.extend_from_slice(format!("{},{offset},{}\n", request.request.request_id, line.len()).as_bytes());
-        Ok(())
+        self.ndjson.par_iter_mut().try_for_each(append)
     }
 
     fn write_parquet_files(&self, bundles: &[Bundle<'_>], output: &mut Output) -> Result<()> {
@@ -95,10 +116,7 @@ impl<'a> BundleFiles<'a> {
     }
 
     fn write_packed_parquet(&mut self, bundles: Vec<Bundle<'_>>, output: &Output) -> Result<()> {
-        let mut by_file: BTreeMap<String, Vec<Bundle<'_>>> = BTreeMap::new();
-        for bundle in bundles {
-            by_file.entry(packed_name(bundle.request)).or_default().push(bundle);
-        }
+        let by_file = by_packed_file(bundles.into_iter());
         for name in by_file.keys() {
             if !self.parquet.contains_key(name) {
                 let file = PackedParquet::create(self.night, name, output)?;

@@ -66,9 +66,13 @@ fn make(night: &Night, output: &mut Output) -> Result<(Manifest, Vec<String>)> {
     tracing::info!(lines = courses.lines.len(), waves = courses.waves(), "planned");
     let mut gathered = runtime.block_on(waves::gather(night, &mut courses, &output.stage_folder()))?;
     tracing::info!(sources = gathered.sources.len(), "gathered");
-    let assembly = assemble::assemble(night, &courses, output)?;
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(night.settings.threads)
+        .build()
+        .map_err(|error| Error::new(ErrorKind::Temporary, format!("threads cannot be started: {error}")))?;
+    let assembly = pool.install(|| assemble::assemble(night, &courses, output))?;
     tracing::info!(requests = assembly.requests.requests, "assembled");
-    records::write(night, &assembly, &gathered.rejects, output)?;
+    pool.install(|| records::write(night, &assembly, &gathered.rejects, output))?;
     let warnings = std::mem::take(&mut gathered.warnings);
     Ok((account(manifest(night, &assembly, gathered))?, warnings))
 }

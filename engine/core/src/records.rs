@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringArray, UInt64Array};
+use arrow::datatypes::Field;
 use arrow::record_batch::RecordBatch;
 use ieum_model::check::{CheckedLine, CheckedRequest};
 use ieum_model::connector::Reject;
 use ieum_model::error::{Error, Result};
-use ieum_model::outcome::Outcome;
+use ieum_model::outcome::{Outcome, Reason};
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, compute_leaves};
+use rayon::prelude::*;
 
 use crate::assemble::Assembly;
 use crate::bundle::Answer;
@@ -46,17 +49,22 @@ fn text<'a>(values: impl Iterator<Item = Option<&'a str>>) -> ArrayRef {
     Arc::new(values.collect::<StringArray>())
 }
 
-fn outcomes(lines: &[Line<'_>]) -> Result<Vec<u8>> {
-    let records: UInt64Array = lines.iter().map(|(_, _, answer)| answer.records).collect();
-    let columns: Vec<(&str, ArrayRef, bool)> = vec![
-        ("request_id", text(lines.iter().map(|(r, ..)| Some(r.request.request_id.as_str()))), false),
-        ("recipient", text(lines.iter().map(|(r, ..)| Some(r.recipient.as_str()))), false),
-        ("service", text(lines.iter().map(|(r, ..)| r.service.as_deref())), true),
-        ("dataset", text(lines.iter().map(|(_, line, _)| Some(&*line.document))), false),
-        ("outcome", text(lines.iter().map(|(.., answer)| Some(answer.outcome.code()))), false),
-        ("reason", text(lines.iter().map(|(.., answer)| answer.reason.map(|reason| reason.code()))), true),
-        ("records", Arc::new(records), false),
+/// A column's name, whether it may be null, and its text of a line.
+type TextColumn<'a> = (&'static str, bool, fn(&Line<'a>) -> Option<&'a str>);
+
+fn outcomes<'a>(lines: &[Line<'a>]) -> Result<Vec<u8>> {
+    let texts: [TextColumn<'a>; 6] = [
+        ("request_id", false, |(request, ..)| Some(&request.request.request_id)),
+        ("recipient", false, |(request, ..)| Some(&request.recipient)),
+        ("service", true, |(request, ..)| request.service.as_deref()),
+        ("dataset", false, |(_, line, _)| Some(&line.document)),
+        ("outcome", false, |(.., answer)| Some(answer.outcome.code())),
+        ("reason", true, |(.., answer)| answer.reason.map(Reason::code)),
     ];
+    let column = |(name, nullable, value): TextColumn<'a>| (name, text(lines.iter().map(value)), nullable);
+    let mut columns: Vec<(&str, ArrayRef, bool)> = texts.into_par_iter().map(column).collect();
+    let records: UInt64Array = lines.iter().map(|(_, _, answer)| answer.records).collect();
+    columns.push(("records", Arc::new(records), false));
     parquet_bytes(&RecordBatch::try_from_iter_with_nullable(columns).map_err(from_arrow)?)
 }
 
@@ -70,13 +78,29 @@ fn carried_over(lines: &[Line<'_>]) -> Result<Vec<u8>> {
     parquet_bytes(&RecordBatch::try_from_iter_with_nullable(columns).map_err(from_arrow)?)
 }
 
+/// One row group, its columns encoded side by side.
 fn parquet_bytes(batch: &RecordBatch) -> Result<Vec<u8>> {
-    let mut out = Vec::new();
-    let failed = |error: parquet::errors::ParquetError| Error::internal(error.to_string());
-    let mut writer = ArrowWriter::try_new(&mut out, batch.schema(), None).map_err(failed)?;
-    writer.write(batch).map_err(failed)?;
-    writer.close().map_err(failed)?;
-    Ok(out)
+    encode(batch).map_err(|error| Error::internal(error.to_string()))
+}
+
+fn encode(batch: &RecordBatch) -> parquet::errors::Result<Vec<u8>> {
+    let writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None)?;
+    let (mut file, groups) = writer.into_serialized_writer()?;
+    let schema = batch.schema();
+    let columns = groups.create_column_writers(0)?.into_par_iter().zip(schema.fields().as_ref()).zip(batch.columns());
+    let column = |((mut writer, field), column): ((ArrowColumnWriter, &Arc<Field>), &ArrayRef)| {
+        for leaf in compute_leaves(field, column)? {
+            writer.write(&leaf)?;
+        }
+        writer.close()
+    };
+    let chunks = columns.map(column).collect::<parquet::errors::Result<Vec<_>>>()?;
+    let mut group = file.next_row_group()?;
+    for chunk in chunks {
+        chunk.append_to_row_group(&mut group)?;
+    }
+    group.close()?;
+    file.into_inner()
 }
 
 /// Per holder and kind of information: service, legal basis, lines provided, records (전자정부법 시행령 51조).
