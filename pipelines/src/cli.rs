@@ -241,7 +241,7 @@ pub struct GenerateArgs {
     /// Seed; the same seed and date give the same bytes
     #[arg(long, value_name = "S")]
     pub seed: u64,
-    /// Number of datasets [default: 44]
+    /// Number of datasets beside the register of changed numbers [default: 44]
     #[arg(long, value_name = "N")]
     pub datasets: Option<usize>,
     /// Date of the exports [default: today]

@@ -26,7 +26,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use people::{PEOPLE_MAX, Population, Rng, hash};
-use plan::{DEFAULT_DATASETS, Plan, plans, section};
+use plan::{DEFAULT_DATASETS, Plan, plans, register, section};
 use values::{Cell, Row};
 use write::{Dirt, Head, Writer, unwritable};
 
@@ -44,7 +44,7 @@ pub struct GenerateOptions {
     pub requests: u64,
     /// Seed; the same seed gives the same bytes.
     pub seed: u64,
-    /// Number of datasets; 44 unless told otherwise.
+    /// Number of datasets beside the register of changed numbers; 44 unless told otherwise.
     pub datasets: Option<usize>,
     /// The day the exports speak of, and of the run.
     pub as_of: NaiveDate,
@@ -93,7 +93,12 @@ pub fn generate(
     if options.people == 0 || options.people > PEOPLE_MAX {
         return Err(Error::config(format!("the number of people must be from 1 to {PEOPLE_MAX}")));
     }
-    let population = Population { people: options.people, seed: options.seed, as_of: options.as_of };
+    let population = Population {
+        people: options.people,
+        seed: options.seed,
+        as_of: options.as_of,
+        renumbered: register(catalog).is_some(),
+    };
     let plans = plans(catalog, options.datasets.unwrap_or(DEFAULT_DATASETS), options.faults);
     write_catalog(catalog, catalog_sources, &plans, &out.join("catalog"))?;
 
@@ -185,7 +190,7 @@ fn write_part(
     for serial in people {
         let person = population.person(serial);
         for nth in 0..plan.rows(population.seed, &person) {
-            let row = Row { person: &person, nth, stream: plan.stream() };
+            let row = Row { person: &person, nth, stream: plan.stream(), former: plan.former };
             cells.clear();
             cells.extend(plan.order.iter().map(|(at, _)| population.cell(&plan.columns[*at], &row)));
             writer.row(&cells, &dirt(plan, population.seed, serial, nth))?;
@@ -261,7 +266,10 @@ fn write_run(out: &Path, as_of: NaiveDate) -> Result<()> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::path::PathBuf;
+
+    use ieum_model::dataset::Format;
 
     use super::*;
 
@@ -318,7 +326,7 @@ mod tests {
             let folder = std::env::temp_dir().join(name);
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let report = pool.install(|| generate(&catalog, &sources_of_sample, &folder, &options(300))).unwrap();
-            assert_eq!(report.datasets, 44);
+            assert_eq!(report.datasets, 45);
             assert!(report.holders >= 12, "{}", report.holders);
             assert_eq!(report.formats.len(), 3);
             assert_eq!(report.faults.len(), 4, "{:?}", report.faults);
@@ -334,10 +342,77 @@ mod tests {
         let mut written = Vec::new();
         sources(&folders[0].join("catalog"), &folders[0].join("catalog"), &mut written);
         let written = Catalog::parse(&written).unwrap();
-        assert!(written.datasets.values().filter(|dataset| dataset.export.is_some()).count() >= 44);
+        assert!(written.datasets.values().filter(|dataset| dataset.export.is_some()).count() >= 45);
         for folder in folders {
             std::fs::remove_dir_all(folder).unwrap();
         }
+    }
+
+    /// The text of a CSV or fixed-width export; those of numbers are ASCII in every encoding.
+    fn text(path: &Path) -> Option<String> {
+        let bytes = std::fs::read(path).unwrap();
+        let mut plain = Vec::new();
+        match path.extension()?.to_str()? {
+            "gz" => _ = std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&bytes[..]), &mut plain).unwrap(),
+            "csv" | "dat" => plain = bytes,
+            _ => return None,
+        }
+        Some(String::from_utf8_lossy(&plain).into_owned())
+    }
+
+    #[test]
+    fn the_register_leads_from_every_former_number_to_the_present_one() {
+        let sources = sample();
+        let catalog = Catalog::parse(&sources).unwrap();
+        let folder = std::env::temp_dir().join(format!("ieum-generate-{}-register", std::process::id()));
+        let options = GenerateOptions { requests: 2000, faults: false, ..options(2000) };
+        let report = generate(&catalog, &sources, &folder, &options).unwrap();
+        assert!((15..=45).contains(&report.rows["resident_number_change"]), "{:?}", report.rows);
+
+        let register = folder.join("exports/mois/resident_number_change/part-0000.dat");
+        let register = std::fs::read_to_string(register).unwrap();
+        let rows = register.lines().filter(|line| line.starts_with("22"));
+        let leads: BTreeMap<&str, &str> = rows.map(|row| (&row[13..26], &row[26..39])).collect();
+        assert_eq!(leads.len() as u64, report.rows["resident_number_change"]);
+        let population = Population { people: 2000, seed: options.seed, as_of: options.as_of, renumbered: true };
+        for serial in 0..2000 {
+            let former = population.former(serial);
+            let lead = former.as_deref().and_then(|former| leads.get(former).copied());
+            assert_eq!(lead, former.is_some().then(|| population.rrno(serial)).as_deref());
+        }
+
+        let known: BTreeSet<String> = (0..2000).map(|serial| population.rrno(serial)).collect();
+        let (mut former, mut present) = (0, 0);
+        for plan in plans(&catalog, DEFAULT_DATASETS, false) {
+            let path = folder.join("exports").join(plan.export.path.replace('*', "part-0000"));
+            let Some(text) = text(&path).filter(|_| plan.code != "resident_number_change") else { continue };
+            let old = leads.keys().filter(|old| text.contains(**old)).count();
+            let new = leads.values().filter(|new| text.contains(**new)).count();
+            assert!(if plan.former { new == 0 } else { old == 0 }, "{}", plan.code);
+            former += usize::from(old > 0);
+            present += usize::from(new > 0);
+            let resident = |cell: &&str| cell.len() == 13 && cell.starts_with('9') && !cell.starts_with("9999");
+            let mut cells = text.split(|c: char| !c.is_ascii_digit()).filter(resident);
+            let sound = |cell| known.contains(cell) || leads.contains_key(cell);
+            assert!(plan.export.format != Format::Csv || cells.all(sound), "{}", plan.code);
+        }
+        assert!(former >= 4 && present > former, "{former} with former numbers, {present} without");
+
+        let requests = std::fs::read_to_string(folder.join("requests/requests.csv")).unwrap();
+        let asked = |number: &&str| requests.matches(*number).count();
+        let [old, new]: [usize; 2] = [leads.keys().map(asked).sum(), leads.values().map(asked).sum()];
+        assert!(old > 0 && new > old, "{old} requests name a former number, {new} the new one");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn without_a_register_no_number_changes() {
+        let mut sources = sample();
+        sources.retain(|source| !source.path.ends_with("resident_number_change.toml"));
+        let catalog = Catalog::parse(&sources).unwrap();
+        let plans = plans(&catalog, DEFAULT_DATASETS, true);
+        assert_eq!(plans.len(), DEFAULT_DATASETS);
+        assert!(register(&catalog).is_none() && plans.iter().all(|plan| !plan.former));
     }
 
     #[test]

@@ -12,8 +12,10 @@ use super::names;
 const BIRTH_DAYS: u64 = 3652;
 /// Serials (digits 8 to 12) a day has.
 const SERIALS: u64 = 100_000;
-/// Most people that have numbers of their own.
-pub const PEOPLE_MAX: u64 = BIRTH_DAYS * SERIALS;
+/// Most people that have numbers of their own; former numbers take the serials of a day from its other end.
+pub const PEOPLE_MAX: u64 = BIRTH_DAYS * SERIALS / 2;
+/// One resident of 64, 1.5 % of all people, has had another number before.
+const RENUMBERED: u64 = 64;
 /// Both steps have no factor in common with what they are reduced by, so every serial gets its own number.
 const BIRTH_STEP: u64 = 1009;
 const SERIAL_STEP: u64 = 7919;
@@ -89,6 +91,8 @@ pub struct Person {
     pub serial: u64,
     /// 주민등록번호, or 외국인등록번호 of a foreigner.
     pub rrno: String,
+    /// 주민등록번호 before its change, if it was changed.
+    pub former: Option<String>,
     /// Name.
     pub name: String,
     /// Day of birth.
@@ -114,6 +118,8 @@ pub struct Population {
     pub seed: u64,
     /// The day the exports speak of.
     pub as_of: NaiveDate,
+    /// Whether some numbers were changed: only where the catalog has a register that leads to the new ones.
+    pub renumbered: bool,
 }
 
 impl Population {
@@ -128,6 +134,7 @@ impl Population {
         Person {
             serial,
             rrno: self.rrno(serial),
+            former: self.former(serial),
             name: names::person(&mut rng),
             birth: self.birth(serial),
             female: self.female(serial),
@@ -158,19 +165,41 @@ impl Population {
         self.rng("foreigner", serial).chance(40)
     }
 
+    /// All but the last digit of the `nth` number of the person's day of birth.
+    fn body(&self, serial: u64, nth: u64) -> String {
+        let digit = u64::from(self.female(serial)) + if self.foreigner(serial) { 7 } else { 3 };
+        let number = (nth * SERIAL_STEP + mix(self.seed) % SERIALS) % SERIALS;
+        format!("{}{digit}{number:05}", self.birth(serial).format("%y%m%d"))
+    }
+
     /// The resident number, or the foreigner's: unique by its birth date and serial.
     pub fn rrno(&self, serial: u64) -> String {
-        let foreigner = self.foreigner(serial);
-        let digit = u64::from(self.female(serial)) + if foreigner { 7 } else { 3 };
-        let number = (serial / BIRTH_DAYS % SERIALS * SERIAL_STEP + mix(self.seed) % SERIALS) % SERIALS;
-        let body = format!("{}{digit}{number:05}", self.birth(serial).format("%y%m%d"));
+        let body = self.body(serial, serial / BIRTH_DAYS % SERIALS);
         let before: [u8; 12] = body.as_bytes().try_into().unwrap_or([b'0'; 12]);
-        let check =
-            if foreigner { normalize::frno::check_digit(&before) } else { normalize::rrno::check_digit(&before) };
+        let check = if self.foreigner(serial) {
+            normalize::frno::check_digit(&before)
+        } else {
+            normalize::rrno::check_digit(&before)
+        };
         // A quarter was issued after 2020-10 and has no check digit.
         let mut rng = self.rng("issued", serial);
         let last = if rng.chance(250) { (u64::from(check) + 1 + rng.below(9)) % 10 } else { u64::from(check) };
         format!("{body}{last}")
+    }
+
+    /// The resident number before its change: same birth and sex, a serial that nobody has now.
+    pub fn former(&self, serial: u64) -> Option<String> {
+        if !self.renumbered || self.foreigner(serial) || self.rng("renumbered", serial).below(RENUMBERED) > 0 {
+            return None;
+        }
+        let body = self.body(serial, SERIALS - 1 - serial / BIRTH_DAYS % SERIALS);
+        let before: [u8; 12] = body.as_bytes().try_into().unwrap_or([b'0'; 12]);
+        Some(format!("{body}{}", normalize::rrno::check_digit(&before)))
+    }
+
+    /// The number of a person in an export that still carries the former ones, or in one that does not.
+    pub fn carried(&self, serial: u64, former: bool) -> String {
+        former.then(|| self.former(serial)).flatten().unwrap_or_else(|| self.rrno(serial))
     }
 
     /// First serial and size of the household of a person.
@@ -246,7 +275,7 @@ mod tests {
     use super::*;
 
     fn population(people: u64) -> Population {
-        Population { people, seed: 7, as_of: NaiveDate::from_ymd_opt(2026, 11, 22).unwrap() }
+        Population { people, seed: 7, as_of: NaiveDate::from_ymd_opt(2026, 11, 22).unwrap(), renumbered: true }
     }
 
     #[test]
@@ -258,6 +287,31 @@ mod tests {
         let firms: Vec<String> = (0..100_000).filter_map(|serial| all.brno(serial)).collect();
         assert_eq!(firms.len(), 15_000);
         assert_eq!(firms.iter().collect::<HashSet<_>>().len(), 15_000);
+    }
+
+    #[test]
+    fn former_numbers_are_nobodys_now() {
+        // The second range has many people of each birth day; the third ends where numbers do.
+        let most = PEOPLE_MAX;
+        for range in [0..50_000, BIRTH_DAYS * 24..BIRTH_DAYS * 34, most - 50_000..most] {
+            let all = population(most);
+            let people = range.end - range.start;
+            let mut numbers: HashSet<String> = range.clone().map(|serial| all.rrno(serial)).collect();
+            let former: Vec<String> = range.filter_map(|serial| all.former(serial)).collect();
+            assert!((12..=18).contains(&(former.len() as u64 * 1000 / people)), "{} of {people}", former.len());
+            let fresh = former.into_iter().all(|number| number.len() == 13 && numbers.insert(number));
+            assert!(fresh);
+        }
+        let none = Population { renumbered: false, ..population(1000) };
+        assert!((0..1000).all(|serial| none.former(serial).is_none()));
+    }
+
+    #[test]
+    fn a_day_has_serials_for_present_and_former_numbers() {
+        let numbers: HashSet<u64> = (0..SERIALS).map(|nth| nth * SERIAL_STEP % SERIALS).collect();
+        assert_eq!(numbers.len() as u64, SERIALS);
+        let last = (PEOPLE_MAX - 1) / BIRTH_DAYS;
+        assert!(last < SERIALS - 1 - last, "the two ends never meet");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::people::{Person, Rng, hash};
 use super::values::{Column, columns};
 use super::write::file_order;
 
-/// Number of datasets unless told otherwise.
+/// Number of datasets unless told otherwise, beside the register of changed numbers.
 pub const DEFAULT_DATASETS: usize = 44;
 /// Share of unreadable rows that a holder with dirty rows may deliver.
 const DIRTY_RATIO: f64 = 0.05;
@@ -33,8 +33,13 @@ pub const SERVICES: [&str; 12] = [
     "startup_support",
 ];
 
+/// The register of changed numbers.
+const REGISTER: &str = "resident_number_change";
+/// One dataset of so many still carries former numbers.
+const FORMER: u64 = 3;
+
 /// Datasets that faults are never planted in: every night needs them.
-const NEEDED: [&str; 3] = ["business_registration_cert", "income_amount_cert", "resident_register_abstract"];
+const NEEDED: [&str; 4] = ["business_registration_cert", "income_amount_cert", "resident_register_abstract", REGISTER];
 /// Holders that are never late, for the same reason.
 const NEVER_LATE: [&str; 4] = ["nts", "nhis", "mois", "court"];
 
@@ -62,6 +67,8 @@ pub struct Plan {
     pub late: bool,
     /// Whether its trailer is wrong.
     pub wrong_trailer: bool,
+    /// Whether its people still have their numbers from before a change.
+    pub former: bool,
     who: Who,
     share: u64,
     most: u64,
@@ -75,6 +82,7 @@ enum Who {
     Foreigners,
     Owners,
     Corporations,
+    Renumbered,
 }
 
 impl Plan {
@@ -91,6 +99,7 @@ impl Plan {
             Who::Foreigners => person.foreigner,
             Who::Owners => business.is_some(),
             Who::Corporations => business.is_some_and(|business| business.crno.is_some()),
+            Who::Renumbered => person.former.is_some(),
         };
         if !has {
             return 0;
@@ -100,7 +109,12 @@ impl Plan {
     }
 }
 
-/// The datasets to generate: those of the usual services, then the others in catalog order.
+/// The register that leads from a person's former number to the present one.
+pub fn register(catalog: &Catalog) -> Option<&Dataset> {
+    catalog.datasets.get(REGISTER).filter(|dataset| dataset.maps.iter().any(|map| map.space == dataset.key.space))
+}
+
+/// The datasets to generate: those of the usual services, then the others in catalog order; always the register.
 pub fn selected(catalog: &Catalog, limit: usize) -> Vec<&Dataset> {
     let mut seen = BTreeSet::new();
     SERVICES
@@ -110,7 +124,9 @@ pub fn selected(catalog: &Catalog, limit: usize) -> Vec<&Dataset> {
         .chain(catalog.datasets.keys().map(|code| code.as_str()))
         .filter(|code| seen.insert((*code).to_owned()))
         .filter_map(|code| catalog.datasets.get(code))
+        .filter(|dataset| dataset.code != REGISTER)
         .take(limit)
+        .chain(register(catalog))
         .collect()
 }
 
@@ -122,7 +138,8 @@ fn prevalence(code: &str) -> (u64, u64) {
         | "basic_cert"
         | "family_relation_cert"
         | "business_registration_cert"
-        | "corporate_registry_cert" => (1000, 1),
+        | "corporate_registry_cert"
+        | REGISTER => (1000, 1),
         "income_amount_cert" => (600, 3),
         "nhis_eligibility_history" => (900, 4),
         "nhis_premium_payment" | "local_tax_itemized" => (700, 4),
@@ -142,6 +159,9 @@ fn prevalence(code: &str) -> (u64, u64) {
 }
 
 fn who(dataset: &Dataset) -> Who {
+    if dataset.code == REGISTER {
+        return Who::Renumbered;
+    }
     let person = dataset.keys().find(|key| key.space == "person");
     match (person.map(|key| key.item.as_str()), dataset.key.space.as_str()) {
         (Some("frno" | "report_no"), _) => Who::Foreigners,
@@ -149,6 +169,11 @@ fn who(dataset: &Dataset) -> Who {
         (_, "corporation") => Who::Corporations,
         _ => Who::People,
     }
+}
+
+/// The holder of the register has changed its own files; of the others, some have not.
+fn keeps_former(dataset: &Dataset, register: &Dataset) -> bool {
+    dataset.holder != register.holder && Rng::of(&[hash(&dataset.code), hash("former")]).below(FORMER) == 0
 }
 
 /// Bytes of a field of a fixed-width record.
@@ -221,6 +246,7 @@ fn choose(dataset: &Dataset, columns: &[Column], turn: usize, order: usize) -> E
 /// Plans every selected dataset, with the planted faults.
 pub fn plans(catalog: &Catalog, limit: usize, faults: bool) -> Vec<Plan> {
     let datasets = selected(catalog, limit);
+    let register = register(catalog);
     let mut turns: BTreeMap<&str, usize> = BTreeMap::new();
     let mut plans: Vec<Plan> = datasets
         .iter()
@@ -230,17 +256,20 @@ pub fn plans(catalog: &Catalog, limit: usize, faults: bool) -> Vec<Plan> {
             let columns = columns(dataset);
             let export = dataset.export.clone().unwrap_or_else(|| choose(dataset, &columns, turn, turn / 5 + turn));
             let (share, most) = prevalence(&dataset.code);
-            let bom = dataset.export.is_none() && turn % 5 == 1;
+            // An export section says nothing of these: a reader finds them out.
+            let text = export.format == Format::Csv && export.encoding == Encoding::Utf8 && export.header;
+            let bom = text && turn % 5 == 1;
             Plan {
                 code: dataset.code.clone(),
                 order: file_order(&columns, &export),
                 chosen: dataset.export.is_none(),
                 byte_order_mark: bom,
                 crlf: bom,
-                quoted: dataset.export.is_none() && turn % 5 == 4,
+                quoted: text && turn % 5 == 4,
                 dirty: false,
                 late: false,
                 wrong_trailer: false,
+                former: register.is_some_and(|register| keeps_former(dataset, register)),
                 who: who(dataset),
                 share,
                 most,
@@ -281,9 +310,18 @@ fn plant(catalog: &Catalog, datasets: &[&Dataset], plans: &mut [Plan]) {
         plan.dirty = true;
         plan.export.max_reject_ratio = DIRTY_RATIO;
     }
-    let wrong =
-        |plan: &&mut Plan| plan.export.format == Format::FixedWidth && !plan.late && !spared(plan) && asked(&plan.code);
-    if let Some(plan) = plans.iter_mut().filter(wrong).min_by_key(|plan| plan.share) {
+    // A wrong trailer leaves out its whole holder: one with few datasets, never the one of the register.
+    let holder = |plan: &Plan| catalog.datasets.get(plan.code.as_str()).map(|dataset| &dataset.holder);
+    let beside = |plan: &Plan| datasets.iter().filter(|dataset| Some(&dataset.holder) == holder(plan)).count();
+    let kept = register(catalog).map(|dataset| &dataset.holder);
+    let wrong = |plan: &&mut Plan| {
+        plan.export.format == Format::FixedWidth
+            && !plan.late
+            && !spared(plan)
+            && asked(&plan.code)
+            && (kept.is_none() || holder(plan) != kept)
+    };
+    if let Some(plan) = plans.iter_mut().filter(wrong).min_by_key(|plan| (beside(plan), plan.share)) {
         plan.wrong_trailer = true;
     }
 }

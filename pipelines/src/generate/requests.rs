@@ -20,6 +20,12 @@ const HEADER: &str = "request_id,regime,subject_ids,applicant,service,documents,
 const OF_BUSINESSES: [&str; 3] = ["small_merchant_fund", "credit_guarantee", "startup_support"];
 /// Shares of the services in tenths of a per cent, in the order of [`SERVICES`].
 const SHARES: [u64; 12] = [260, 150, 140, 90, 80, 80, 60, 50, 30, 25, 20, 15];
+/// Requests for somebody whose number was changed, in 1000, beside those by chance.
+const RENUMBERED_PER_MILLE: u64 = 30;
+/// Of the requests for somebody whose number was changed, how many in 1000 still name the former one.
+const FORMER_PER_MILLE: u64 = 250;
+/// People to look through for one whose number was changed.
+const SEARCHED: u64 = 2000;
 /// Requests between two planted faults of a kind, once the file is long.
 const FAULT_EVERY: u64 = 500;
 
@@ -144,6 +150,14 @@ impl Night<'_> {
         self.catalog.recipients.get(recipient).map(|found| found.recipient_type.clone()).unwrap_or_default()
     }
 
+    /// The first person from this one on whose number was changed; this one if there is none near.
+    fn renumbered(&self, subject: u64) -> u64 {
+        (subject..subject + SEARCHED)
+            .map(|serial| serial % self.population.people)
+            .find(|serial| self.population.former(*serial).is_some())
+            .unwrap_or(subject)
+    }
+
     fn draw(&self, nth: u64) -> Fields {
         let mut rng = Rng::of(&[self.population.seed, hash("request"), nth]);
         let as_of = self.population.as_of;
@@ -164,7 +178,11 @@ impl Night<'_> {
         if rng.chance(30) {
             fields.agent = "법정대리인".to_owned();
         }
+        let mut changes = Rng::of(&[self.population.seed, hash("changed number"), nth]);
         let mut subject = rng.below(self.population.people);
+        if changes.chance(RENUMBERED_PER_MILLE) {
+            subject = self.renumbered(subject);
+        }
         let service = if rng.chance(120) { None } else { self.service(&mut rng) };
         if let Some(service) = service.and_then(|code| self.catalog.services.get(code)) {
             fields.service = service.code.clone();
@@ -194,7 +212,8 @@ impl Night<'_> {
             fields.recipient = ["kcis", "lh", "kosaf"][rng.below(3) as usize].to_owned();
             fields.purpose = "소득 확인".to_owned();
         }
-        fields.subject = format!("rrno:{}", self.population.rrno(subject));
+        let former = changes.chance(FORMER_PER_MILLE);
+        fields.subject = format!("rrno:{}", self.population.carried(subject, former));
         fields.recipient_type = self.recipient_type(&fields.recipient);
         fields
     }

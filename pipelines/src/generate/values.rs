@@ -48,6 +48,8 @@ pub struct Row<'a> {
     pub nth: u64,
     /// Stream of the dataset.
     pub stream: u64,
+    /// Whether the export still carries numbers from before their change.
+    pub former: bool,
 }
 
 /// The columns of a dataset's export: keys that are no items, then the items in code order.
@@ -61,7 +63,7 @@ pub fn columns(dataset: &Dataset) -> Vec<Column> {
     for key in &keys {
         if !dataset.items.contains_key(*key) && columns.iter().all(|column| column.code != *key) {
             let item_type = match *key {
-                "rrno" | "rep_rrno" | "owner_rrno" => ItemType::Rrno,
+                "rrno" | "rep_rrno" | "owner_rrno" | "old_rrno" | "new_rrno" => ItemType::Rrno,
                 "frno" => ItemType::Frno,
                 "brno" => ItemType::Brno,
                 "crno" => ItemType::Crno,
@@ -126,8 +128,8 @@ impl Population {
         let others = (first..first + size).filter(|serial| *serial != person.serial);
         let own = column.code.starts_with("right_holder") || column.code.starts_with("officer");
         match column.item_type {
-            ItemType::Rrno if own => vec![text(person.rrno.clone())],
-            ItemType::Rrno => others.map(|serial| text(self.rrno(serial))).collect(),
+            ItemType::Rrno if own => vec![text(self.carried(person.serial, row.former))],
+            ItemType::Rrno => others.map(|serial| text(self.carried(serial, row.former))).collect(),
             ItemType::Str if own && column.code.ends_with("_nm") => vec![text(person.name.clone())],
             ItemType::Str if relative(&column.code) => others.map(|serial| text(self.name(serial))).collect(),
             ItemType::Date if column.code.ends_with("birth_date") => {
@@ -146,8 +148,11 @@ impl Population {
         match column.item_type {
             ItemType::Rrno if code.starts_with("spouse") => {
                 let (first, size) = self.household(person.serial);
-                or_null((size > 1).then(|| self.rrno(if person.serial == first { first + 1 } else { first })))
+                let other = if person.serial == first { first + 1 } else { first };
+                or_null((size > 1).then(|| self.carried(other, row.former)))
             }
+            ItemType::Rrno if code == "old_rrno" => or_null(person.former.clone()),
+            ItemType::Rrno if row.former => text(person.former.as_ref().unwrap_or(&person.rrno).clone()),
             ItemType::Rrno => text(person.rrno.clone()),
             ItemType::Frno => or_null(person.foreigner.then(|| person.rrno.clone())),
             ItemType::Brno if code == "brno" => or_null(business.map(|b| b.brno.clone())),
