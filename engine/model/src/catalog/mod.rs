@@ -227,6 +227,10 @@ mod tests {
             }
         }
         let catalog = Catalog::parse(&sources).unwrap();
-        assert_eq!(catalog.datasets.len() + catalog.services.len() + 4, sources.len());
+        assert_eq!(catalog.datasets.len() + catalog.services.len() + 5, sources.len());
+        // The 124 documents and 45 services of the field, and the register of changed numbers.
+        assert_eq!((catalog.datasets.len(), catalog.services.len()), (125, 45));
+        let documents = catalog.datasets.values().filter(|dataset| dataset.code != "resident_number_change");
+        assert_eq!(documents.map(|dataset| dataset.items.len()).sum::<usize>(), 1170);
     }
 }
