@@ -83,7 +83,9 @@ pub fn benches(criterion: &mut Criterion) {
     let mut buffer = vec![0; 256 << 10];
     for (code, shares) in [("csv_utf8", &[1][..]), ("csv_cp949", &[1]), ("fixed_width", &[1]), ("parquet", &[1, 10])] {
         let dataset = &catalog.datasets[code];
-        let Ok(Found::Export(connector)) = ieum_connectors::connect(folder.path(), dataset) else {
+        let Ok(Found::Export(connector)) =
+            ieum_connectors::connect(folder.path(), dataset, chrono::NaiveDate::default())
+        else {
             panic!("no export of {code}");
         };
         let path = folder.path().join(&connector.partitions()[0]);

@@ -63,11 +63,16 @@ def datasets(catalog):
 
 
 def entrances(catalog):
-    """Dataset -> (key column, space) with the fewest bridges from `person`; and the bridges (dataset, from, to) by space."""
-    bridges = {}
+    """Dataset -> (key column, space) with the fewest bridges from `person`; the bridges (dataset, from, to) by space; and the
+    registers of changed numbers (dataset, old, new), which lead from `person` to `person`."""
+    bridges, registers = {}, []
     for code, dataset in sorted(catalog.items()):
+        spaces = {key["item"]: key["space"] for key in dataset.keys}
         for way in dataset.maps:
-            bridges.setdefault(way["space"], (code, way["from"], way["to"]))
+            if way["space"] != spaces[way["from"]]:
+                bridges.setdefault(way["space"], (code, way["from"], way["to"]))
+            elif way["space"] == "person":
+                registers.append((code, way["from"], way["to"]))
     hops = {"person": 0} | {space: 1 for space in bridges}
     ways = {}
     for code, dataset in catalog.items():
@@ -75,7 +80,7 @@ def entrances(catalog):
         if known:
             best = min(known, key=lambda key: hops[key["space"]])
             ways[code] = (best["item"], best["space"])
-    return ways, bridges
+    return ways, bridges, registers
 
 
 # --- before the clock: the checked lines, given to the peers ------------------------------------------------------------
@@ -177,7 +182,7 @@ def header(dataset, path):
 
 
 class FixedWidth:
-    """A fixed-width export, read once as a matrix of bytes: for its sums and its key column. Other cells are read for found
+    """A fixed-width export, read once as a matrix of bytes: for its sums and its key columns. Other cells are read for found
     rows only. Plain reads, not a memory map, whose pages would count as the peer's memory."""
 
     ROWS = 16384  # records a read
@@ -196,34 +201,35 @@ class FixedWidth:
     def read(self, row, size):
         return os.pread(self.file.fileno(), size, (row + 1) * self.width)
 
-    def scan(self, key):
-        """Cuts the key column. Whether the counts and sums of header and trailer agree with the records."""
+    def scan(self, *keys):
+        """Cuts the key columns. Whether the counts and sums of header and trailer agree with the records."""
         import numpy
 
         head, trailer = self.read(-1, self.width), self.read(self.rows, self.width)
         if not (self.whole and head[:2] == b"11" and trailer[:2] == b"33"):
             return False
-        start, end = self.slices[key] if key else (0, 0)
-        self.data = numpy.empty((self.rows, end - start), numpy.uint8)
+        places = {key: self.slices[key] for key in keys}
+        self.data = {key: numpy.empty((self.rows, end - start), numpy.uint8) for key, (start, end) in places.items()}
         sums = [0] * len(self.amounts)
         for row in range(0, self.rows, self.ROWS):
             some = min(self.ROWS, self.rows - row)
             records = numpy.frombuffer(self.read(row, some * self.width), numpy.uint8).reshape(some, self.width)
-            self.data[row : row + some] = records[:, start:end]
+            for key, (start, end) in places.items():
+                self.data[key][row : row + some] = records[:, start:end]
             for at, item in enumerate(self.amounts):
                 a, b = self.slices[item]
                 sums[at] += total(records[:, a:b])
         declared = [int(trailer[at : at + 19]) for at in range(12, 12 + 19 * len(sums), 19)]
         return int(head[66:76]) == int(trailer[2:12]) == self.rows and declared == sums
 
-    def keys(self):
-        """The key column as an Arrow string array."""
+    def keys(self, key):
+        """A key column as an Arrow string array."""
         import numpy
         import pyarrow as pa
 
-        rows, size = self.data.shape
+        rows, size = self.data[key].shape
         offsets = numpy.arange(0, rows * size + 1, size, dtype=numpy.int32)
-        return pa.StringArray.from_buffers(rows, pa.py_buffer(offsets), pa.py_buffer(self.data))
+        return pa.StringArray.from_buffers(rows, pa.py_buffer(offsets), pa.py_buffer(self.data[key]))
 
     def cells(self, items, rows):
         """The cells of the found rows, by item."""
@@ -255,11 +261,16 @@ def manifest_agrees(path):
         return name.lstrip("*") == Path(path).name and hashlib.file_digest(file, "sha256").hexdigest() == expected.lower()
 
 
-def check_exports(catalog, ways, bridges, codes, exports, threads):
+def check_exports(catalog, ways, bridges, registers, codes, exports, threads):
     """Opens every fixed-width export that is needed and checks what each proves its completeness by. Returns the opened
-    exports by path and, by dataset, why it is delayed."""
+    exports by path, by dataset why it is delayed, and the changed numbers (old, new) of the registers."""
+    import pyarrow as pa
+
     over = {code: [bridges[ways[code][1]][0]] if ways[code][1] != "person" else [] for code in codes if code in ways}
-    needed = sorted(set(over) | {bridge for way in over.values() for bridge in way})
+    cut = {code: {ways[code][0]: None} for way in over.values() for code in way} | {code: {ways[code][0]: None} for code in over}
+    for code, old, new in registers:
+        cut.setdefault(code, {}).update({old: None, new: None})
+    needed = sorted(cut)
     files = {code: catalog[code].files(exports) for code in needed}
     opened = {}
 
@@ -272,7 +283,7 @@ def check_exports(catalog, ways, bridges, codes, exports, threads):
         if dataset.export["format"] != "fixed_width":
             return True
         opened[path] = FixedWidth(dataset, path)
-        return opened[path].scan(ways[code][0])
+        return opened[path].scan(*cut[code])
 
     checks = [(code, path) for code in needed if catalog[code].control for path in files[code]]
     checks.sort(key=lambda check: -os.path.getsize(check[1]))  # the longest first
@@ -288,7 +299,14 @@ def check_exports(catalog, ways, bridges, codes, exports, threads):
             delayed[code] = "E_HOLDER_MISSING"
         elif any(catalog[source].holder in broken for source in [*way, code]):
             delayed[code] = "E_CONTROL_TOTALS"
-    return opened, delayed
+    changed = [pa.table({"old": pa.array([], pa.string()), "new": pa.array([], pa.string())})]
+    for code, old, new in registers:
+        if catalog[code].export["format"] != "fixed_width":
+            raise SystemExit(f"registers in other formats are not in this benchmark: {code}")
+        if catalog[code].holder not in broken:
+            read = [opened[path] for path in files[code]]
+            changed += [pa.table({"old": export.keys(old), "new": export.keys(new)}) for export in read]
+    return opened, delayed, pa.concat_tables(changed)
 
 
 def heads(night, requests):

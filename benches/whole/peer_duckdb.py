@@ -48,7 +48,7 @@ class Night:
     def __init__(self, night, work, scratch):
         self.night, self.exports, self.scratch = night, f"{night}/exports", scratch
         self.catalog = common.datasets(f"{night}/catalog")
-        self.ways, self.bridges = common.entrances(self.catalog)
+        self.ways, self.bridges, self.registers = common.entrances(self.catalog)
         self.db = duckdb.connect(config={"threads": THREADS, "preserve_insertion_order": False})
         self.db.execute(f"CREATE TABLE lines AS FROM read_parquet('{work}/lines.parquet')")
         self.db.execute(f"CREATE TABLE requests AS FROM read_parquet('{work}/requests.parquet')")
@@ -87,7 +87,7 @@ class Night:
             parts = []
             for path in dataset.files(self.exports):
                 export = self.opened[path]
-                keys = export.keys()
+                keys = export.keys(key)
                 self.db.register("keys", pa.table({"key": keys, "row": numpy.arange(len(keys))}))
                 hit = self.db.execute(f"SELECT w.line, k.row FROM keys k JOIN ({wanted}) w ON k.key = w.key").fetchnumpy()
                 cells = {item: pa.array(found, pa.string()) for item, found in export.cells(items, hit["row"]).items()}
@@ -105,7 +105,9 @@ class Night:
     def run(self, out):
         db = self.db
         codes = [c for (c,) in db.execute("SELECT DISTINCT dataset FROM lines WHERE outcome IS NULL ORDER BY 1").fetchall()]
-        self.opened, delayed = common.check_exports(self.catalog, self.ways, self.bridges, codes, self.exports, THREADS)
+        self.opened, delayed, changed = common.check_exports(
+            self.catalog, self.ways, self.bridges, self.registers, codes, self.exports, THREADS
+        )
         closed = {c: ("not_reachable", "E_NOT_REACHABLE") for c in codes if c not in self.ways}
         closed |= {code: ("delayed", reason) for code, reason in delayed.items()}
         for code, (outcome, reason) in closed.items():
@@ -116,19 +118,30 @@ class Night:
             shapes.setdefault(code, []).append(items)
         bridges = {space: self.bridges[space] for space in sorted({self.ways[c][1] for c in codes} - {"person"})}
         self.decode(set(codes) | {bridge[0] for bridge in bridges.values()})
-        people = "SELECT DISTINCT l.rrno FROM lines l WHERE outcome IS NULL"
+        db.register("changed", changed)
+        db.execute("""
+            CREATE TEMP TABLE numbers AS  -- the subject is searched by its number and by what this was before or is now
+            WITH people AS MATERIALIZED (SELECT DISTINCT rrno FROM lines WHERE outcome IS NULL)
+            SELECT rrno, rrno AS number FROM people
+            UNION SELECT rrno, new FROM people JOIN changed ON old = rrno
+            UNION SELECT rrno, old FROM people JOIN changed ON new = rrno""")
+        # as in ieum, only for requests that an export is read for, even if its totals turn out wrong
+        db.execute("""
+            CREATE TEMP TABLE current AS SELECT ord, max(new) AS number FROM lines JOIN changed ON old = rrno
+            WHERE outcome IS NULL OR reason = 'E_CONTROL_TOTALS' GROUP BY ord""")
+        people = "SELECT DISTINCT number FROM numbers"
         for code in {bridge[0] for bridge in bridges.values()}:  # read once, for itself and as the bridge
             key = self.ways[code][0]
             columns = ", ".join(f"e.{quoted(i)}" for i in self.catalog[code].items)
-            db.execute(f"CREATE TEMP TABLE {code} AS SELECT {columns} FROM {self.source(self.catalog[code])} e SEMI JOIN ({people}) p ON e.{quoted(key)} = p.rrno")
+            db.execute(f"CREATE TEMP TABLE {code} AS SELECT {columns} FROM {self.source(self.catalog[code])} e SEMI JOIN ({people}) p ON e.{quoted(key)} = p.number")
         for space, (code, known, to) in bridges.items():
-            db.execute(f"CREATE TEMP TABLE keys_{space} AS SELECT DISTINCT {quoted(known)} AS rrno, {quoted(to)} AS key FROM {code} WHERE {quoted(to)} <> ''")
+            db.execute(f"CREATE TEMP TABLE keys_{space} AS SELECT DISTINCT n.rrno, {quoted(to)} AS key FROM {code} JOIN numbers n ON {quoted(known)} = n.number WHERE {quoted(to)} <> ''")
         kept = {bridge[0] for bridge in bridges.values()}
         read = self.source
         self.source = lambda dataset: dataset.code if dataset.code in kept else read(dataset)
         for code in codes:
             dataset, (key, space) = self.catalog[code], self.ways[code]
-            lines = f"SELECT line, rrno AS key FROM lines WHERE dataset = '{code}' AND outcome IS NULL"
+            lines = f"SELECT line, number AS key FROM lines JOIN numbers USING (rrno) WHERE dataset = '{code}' AND outcome IS NULL"
             if space != "person":
                 lines = f"SELECT l.line, b.key FROM lines l JOIN keys_{space} b USING (rrno) WHERE dataset = '{code}' AND outcome IS NULL"
             union = sorted({item for items in shapes[code] for item in items.split(",") if item})
@@ -166,7 +179,9 @@ class Night:
                     || coalesce(',"reason":"' || reason || '"', '') || ',"records":[' || records || ']}', ',' ORDER BY line) AS text
                 FROM needed GROUP BY ord)
             SELECT request_id, text FROM requests JOIN documents USING (ord) ORDER BY ord""").fetchall()
-        requests = db.execute("SELECT request_id, recipient, service, purpose, rrno FROM requests ORDER BY ord").fetchall()
+        requests = db.execute("""
+            SELECT request_id, recipient, service, purpose, coalesce(number, rrno)
+            FROM requests LEFT JOIN current USING (ord) ORDER BY ord""").fetchall()
         common.write_bundles(out, common.heads(self.night, requests), rows)
 
 

@@ -45,7 +45,7 @@ class Night:
     def __init__(self, night, work):
         self.night, self.exports = night, f"{night}/exports"
         self.catalog = common.datasets(f"{night}/catalog")
-        self.ways, self.bridges = common.entrances(self.catalog)
+        self.ways, self.bridges, self.registers = common.entrances(self.catalog)
         self.lines = pl.read_parquet(f"{work}/lines.parquet")
         self.requests = pl.read_parquet(f"{work}/requests.parquet")
 
@@ -82,7 +82,7 @@ class Night:
             parts = []
             for path in dataset.files(self.exports):
                 export = self.opened[path]
-                keys = pl.DataFrame({"key": pl.from_arrow(export.keys())}).with_row_index("row")
+                keys = pl.DataFrame({"key": pl.from_arrow(export.keys(key))}).with_row_index("row")
                 hit = keys.lazy().join(wanted.lazy(), on="key").select("line", "row").collect()
                 rows = hit["row"].to_numpy()
                 cells = [pl.Series(item, found, dtype=pl.String) for item, found in export.cells(items, rows).items()]
@@ -120,7 +120,9 @@ class Night:
         lines = self.lines
         wanted = lines.filter(pl.col("outcome").is_null())
         codes = sorted(wanted["dataset"].unique())
-        self.opened, delayed = common.check_exports(self.catalog, self.ways, self.bridges, codes, self.exports, THREADS)
+        self.opened, delayed, changed = common.check_exports(
+            self.catalog, self.ways, self.bridges, self.registers, codes, self.exports, THREADS
+        )
         lost = [code for code in codes if code not in self.ways]
         here = pl.col("outcome").is_null() & pl.col("dataset").is_in([*delayed, *lost])
         reasons = delayed | dict.fromkeys(lost, "E_NOT_REACHABLE")
@@ -158,22 +160,31 @@ class Night:
             return ready
 
         self.kept = {}
+        # the subject is searched by its number and by what this was before or is now
         people = wanted.select("rrno").unique()
+        changed = pl.from_arrow(changed)
+        now = people.join(changed, left_on="rrno", right_on="old").select("rrno", number="new")
+        before = people.join(changed, left_on="rrno", right_on="new").select("rrno", number="old")
+        numbers = pl.concat([people.select("rrno", number="rrno"), now, before]).unique()
+        people = numbers.select("number").unique()
+        # as in ieum, only for requests that an export is read for, even if its totals turn out wrong
+        read = lines.filter(pl.col("outcome").is_null() | (pl.col("reason") == "E_CONTROL_TOTALS"))
+        current = read.join(changed, left_on="rrno", right_on="old").group_by("ord").agg(number=pl.col("new").max())
         for code in sorted(bridged):  # read once, for itself and as the bridge
             frame = self.scan(self.catalog[code], decoded(code))
             key = self.ways[code][0]
-            self.kept[code] = frame.join(people.lazy(), left_on=key, right_on="rrno", how="semi").collect(engine="streaming")
+            self.kept[code] = frame.join(people.lazy(), left_on=key, right_on="number", how="semi").collect(engine="streaming")
         keys = {}
         for space, (code, known, to) in bridges.items():
-            pairs = self.kept[code].select(pl.col(known).alias("rrno"), pl.col(to).alias("key"))
-            keys[space] = pairs.filter(pl.col("key") != "").unique()
+            pairs = self.kept[code].select(pl.col(known).alias("number"), pl.col(to).alias("key"))
+            keys[space] = pairs.filter(pl.col("key") != "").join(numbers, on="number").select("rrno", "key").unique()
 
         records, reached = [], [wanted.select("line").clear()]
         for code in codes:
             dataset, (key, space) = self.catalog[code], self.ways[code]
             mine = wanted.filter(pl.col("dataset") == code)
             if space == "person":
-                by_key = mine.select("line", key="rrno")
+                by_key = mine.join(numbers, on="rrno").select("line", key="number")
             else:
                 by_key = mine.join(keys[space], on="rrno").select("line", "key")
                 reached.append(by_key.select("line"))
@@ -223,7 +234,8 @@ class Night:
         texts = answered.sort("line").select("ord", text=document).group_by("ord").agg(pl.col("text").str.join(","))
         requests = self.requests.sort("ord")
         rows = requests.join(texts, on="ord", maintain_order="left").select("request_id", "text").iter_rows()
-        given = requests.select("request_id", "recipient", "service", "purpose", "rrno").iter_rows()
+        given = requests.join(current, on="ord", how="left", maintain_order="left")
+        given = given.select("request_id", "recipient", "service", "purpose", pl.coalesce("number", "rrno")).iter_rows()
         common.write_bundles(out, common.heads(self.night, given), rows)
 
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use chrono::NaiveDate;
 use ieum_model::connector::{Connector, KeyProbe, ReadCounts, Reject, RejectSink, ScanSpec};
 use ieum_model::dataset::Dataset;
 use ieum_model::error::{ErrorKind, Result};
@@ -228,7 +229,9 @@ fn disagrees_while_reading(connector: &dyn Connector, dataset: &Dataset) {
 fn a_wrong_count_manifest_or_truncated_gz_breaks_the_contract() {
     let counted = dataset("format='csv'\npath='a.csv'\ncontrol={trailer='count'}");
     let (root, _path) = folder("a.csv", b"rrno\n1\n#TRAILER,2\n");
-    let Found::Export(export) = connect(root.path(), &counted).unwrap() else { panic!("missing") };
+    let Found::Export(export) = connect(root.path(), &counted, NaiveDate::default()).unwrap() else {
+        panic!("missing")
+    };
     assert_eq!(export.verify_control().unwrap_err().kind, ErrorKind::ControlTotals);
     disagrees_while_reading(export.as_ref(), &counted);
     let (root, _path) = folder("a.csv", b"rrno\n1\n");
@@ -245,7 +248,7 @@ fn a_wrong_count_manifest_or_truncated_gz_breaks_the_contract() {
     let connector = CsvConnector::try_new(root.path(), &manifested, 1 << 20).unwrap();
     let error = read(&connector, &manifested, &["rrno"], None).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Contract);
-    assert!(matches!(connect(root.path(), &counted).unwrap(), Found::Missing));
+    assert!(matches!(connect(root.path(), &counted, NaiveDate::default()).unwrap(), Found::Missing));
 }
 
 #[test]

@@ -11,7 +11,7 @@
 //! | module | knows |
 //! |---|---|
 //! | [`csv`], [`fixed_width`], [`parquet`] | one format each: `decoder` (bytes, no files), `reader` (files, partitions) |
-//! | [`files`] | which files an export has, and how to open them |
+//! | [`files`], [`dated`] | which files an export has, of which date, and how to open them |
 //! | [`text`] | what text formats share: the window on a file, its rows, the batch loop |
 //! | [`columns`] | which column of a file is which item |
 //! | [`encoding`], [`convert`] | a cell's bytes → text → typed column |
@@ -24,6 +24,7 @@ pub mod contract;
 pub mod control;
 pub mod convert;
 pub mod csv;
+pub mod dated;
 pub mod encoding;
 pub mod files;
 pub mod fixed_width;
@@ -32,6 +33,7 @@ pub mod text;
 
 use std::path::Path;
 
+use chrono::NaiveDate;
 use ieum_model::connector::Connector;
 use ieum_model::dataset::{Dataset, Export, Format};
 use ieum_model::error::{Error, Result};
@@ -40,15 +42,36 @@ use ieum_model::error::{Error, Result};
 pub enum Found {
     /// No file matches the export's path: the holder has not delivered.
     Missing,
+    /// The newest export is older than its dataset's `validity_days` allow on the run's date.
+    Stale {
+        /// The export's date.
+        date: NaiveDate,
+        /// Days it is valid.
+        validity_days: u32,
+    },
     /// The export, ready to be read.
     Export(Box<dyn Connector>),
 }
 
-/// Finds the export of `dataset` below `exports_root` and opens the connector of its format.
+/// Finds the export of `dataset` below `exports_root` and opens the connector of its format. Where the export's path carries
+/// a date (`{date}`), the newest one not after `on` is meant.
 ///
 /// # Errors
 /// When the dataset declares no export, or declares one that cannot be read.
-pub fn connect(exports_root: &Path, dataset: &Dataset) -> Result<Found> {
+pub fn connect(exports_root: &Path, dataset: &Dataset, on: NaiveDate) -> Result<Found> {
+    let export = export_of(dataset)?;
+    if !export.path.contains(dated::DATE) {
+        return open(exports_root, dataset);
+    }
+    let Some(date) = dated::newest(exports_root, &export.path, on)? else { return Ok(Found::Missing) };
+    if let Some(validity_days) = dataset.validity_days.filter(|days| (on - date).num_days() > i64::from(*days)) {
+        return Ok(Found::Stale { date, validity_days });
+    }
+    let path = dated::of_date(&export.path, date);
+    open(exports_root, &Dataset { export: Some(Export { path, ..export.clone() }), ..dataset.clone() })
+}
+
+fn open(exports_root: &Path, dataset: &Dataset) -> Result<Found> {
     let export = export_of(dataset)?;
     if files::find(exports_root, &export.path)?.is_empty() {
         return Ok(Found::Missing);

@@ -95,7 +95,7 @@ fn load(definition: &Definition, as_of: NaiveDate, totals: ControlTotals) -> Res
     let mut checked = check::check(&catalog, inputs.requests, &inputs.withdrawals, &inputs.carried_over, as_of, &grade);
     checked.malformed.extend(inputs.malformed.iter().map(|malformed| malformed.reason.clone()));
     let mut warnings = unknown::warnings(&catalog, &checked);
-    let exports = exports(definition, &catalog, &checked, totals, &mut warnings)?;
+    let exports = exports(definition, as_of, &catalog, &checked, totals, &mut warnings)?;
     let night = Night {
         catalog: Arc::new(catalog),
         as_of,
@@ -302,6 +302,7 @@ fn in_pool<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> Result<T
 /// An export as it was found, before its holder's other exports are known.
 enum Probe {
     Missing(String),
+    Stale(String),
     Ready(Arc<dyn Connector>),
     Broken(Error),
 }
@@ -320,13 +321,15 @@ fn wanted_datasets(catalog: &Catalog, checked: &CheckedNight) -> BTreeSet<String
 /// The state of every export that the night may read. One broken control total delays the whole holder.
 fn exports(
     definition: &Definition,
+    as_of: NaiveDate,
     catalog: &Catalog,
     checked: &CheckedNight,
     totals: ControlTotals,
     warnings: &mut Vec<String>,
 ) -> Result<BTreeMap<String, ExportState>> {
     let wanted: Vec<String> = wanted_datasets(catalog, checked).into_iter().collect();
-    let probes = wanted.par_iter().map(|code| probe(definition, catalog, code, totals)).collect::<Result<Vec<_>>>()?;
+    let probes =
+        wanted.par_iter().map(|code| probe(definition, as_of, catalog, code, totals)).collect::<Result<Vec<_>>>()?;
     let holder = |code: &str| catalog.datasets.get(code).map_or("", |dataset| dataset.holder.as_str());
     let mut broken = BTreeSet::new();
     for (code, probe) in wanted.iter().zip(&probes) {
@@ -335,12 +338,13 @@ fn exports(
                 broken.insert(holder(code));
                 warnings.push(format!("holder `{}` is left out of the night: {}", holder(code), error.told()));
             }
-            Probe::Missing(why) => warnings.push(format!("dataset `{code}` is delayed: {why}")),
+            Probe::Missing(why) | Probe::Stale(why) => warnings.push(format!("dataset `{code}` is delayed: {why}")),
             Probe::Ready(_) => {}
         }
     }
     let state = |code: &str, probe| match probe {
         Probe::Missing(_) => ExportState::Delayed(Reason::HolderMissing),
+        Probe::Stale(_) => ExportState::Delayed(Reason::Stale),
         _ if broken.contains(holder(code)) => ExportState::Delayed(Reason::ControlTotals),
         Probe::Ready(connector) => ExportState::Ready(connector),
         Probe::Broken(_) => ExportState::Delayed(Reason::ControlTotals),
@@ -348,14 +352,24 @@ fn exports(
     Ok(wanted.iter().zip(probes).map(|(code, probe)| (code.clone(), state(code, probe))).collect())
 }
 
-fn probe(definition: &Definition, catalog: &Catalog, code: &str, totals: ControlTotals) -> Result<Probe> {
+fn probe(
+    definition: &Definition,
+    as_of: NaiveDate,
+    catalog: &Catalog,
+    code: &str,
+    totals: ControlTotals,
+) -> Result<Probe> {
     let Some(dataset) = catalog.datasets.get(code) else {
         return Err(Error::internal("a checked request names a dataset that the catalog lacks").at("dataset", code));
     };
     if dataset.export.is_none() {
         return Ok(Probe::Missing("the catalog does not say how its holder writes it".to_owned()));
     }
-    let connector: Arc<dyn Connector> = match connect(&definition.exports, dataset) {
+    let connector: Arc<dyn Connector> = match connect(&definition.exports, dataset, as_of) {
+        Ok(Found::Stale { date, validity_days }) => {
+            let why = format!("the newest export is of {date} and is valid for {validity_days} days");
+            return Ok(Probe::Stale(why));
+        }
         Ok(Found::Export(connector)) => connector.into(),
         Ok(Found::Missing) => return Ok(Probe::Missing("the holder delivered no file".to_owned())),
         Err(error) => return Err(error.at("dataset", code)),

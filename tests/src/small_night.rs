@@ -229,7 +229,8 @@ pub fn night(
     let checked = check::check(&catalog, requests, withdrawals, &[], as_of, &|_, _| IdGrade::Ok);
     let mut exports = BTreeMap::new();
     for (code, dataset) in &catalog.datasets {
-        let state = match ieum_connectors::connect(&root.join("exports"), dataset)? {
+        let state = match ieum_connectors::connect(&root.join("exports"), dataset, as_of)? {
+            Found::Stale { .. } => ExportState::Delayed(Reason::Stale),
             Found::Missing => ExportState::Delayed(Reason::HolderMissing),
             Found::Export(connector) => ExportState::Ready(Arc::from(connector)),
         };

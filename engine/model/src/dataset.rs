@@ -246,7 +246,8 @@ pub struct Export {
     /// Separator of the values of a repeated item inside one cell, one ASCII character.
     #[serde(default = "pipe")]
     pub list_separator: char,
-    /// Glob below the run's exports folder; `.gz` and `.zst` are decompressed.
+    /// Glob below the run's exports folder; `.gz` and `.zst` are decompressed. `{date}` stands for the export's date,
+    /// `YYYYMMDD`: the newest one not after the run's is read.
     pub path: String,
     /// Export column → item code, for columns not named by the item's code or standard abbreviation.
     #[serde(default)]
@@ -305,7 +306,7 @@ pub struct Dataset {
     /// Items that order a person's records.
     #[serde(default)]
     pub record_order: Vec<String>,
-    /// Days an export stays fresh after its date.
+    /// Days an export stays fresh after its date, where its path carries one; an older one delays its lines (`E_STALE`).
     #[serde(default)]
     pub validity_days: Option<u32>,
     /// Whether own data may be transferred at all (court-trial information may not: 전자정부법 43조의2).

@@ -303,6 +303,31 @@ fn a_missing_export_delays_its_lines_and_nothing_else() {
 }
 
 #[test]
+fn an_export_past_its_validity_delays_its_lines() {
+    let outcome = |date: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut exports = small_night::exports();
+        let vat = exports.remove("vat/2026.csv").unwrap();
+        small_night::write_exports(&folder.path().join("exports"), &exports).unwrap();
+        fs::create_dir_all(folder.path().join("exports/vat")).unwrap();
+        fs::write(folder.path().join(format!("exports/vat/vat_{date}.csv")), vat).unwrap();
+        let mut sources = small_night::catalog_sources();
+        let vat = sources.iter_mut().find(|source| source.path.ends_with("vat.toml")).unwrap();
+        vat.text = vat
+            .text
+            .replace("vat/*.csv", "vat/vat_{date}.csv")
+            .replace("[items.period]", "validity_days = 30\n[items.period]");
+        let night = small_night::night(folder.path(), &sources, requests(), &[], Making::default()).unwrap();
+        let summary = night::run(&night, false).unwrap();
+        let vat = Ran { folder, summary }.bundle("r2")["documents"]["vat"].clone();
+        (vat["outcome"].as_str().unwrap().to_owned(), vat["reason"].as_str().map(str::to_owned))
+    };
+    assert_eq!(outcome("20261023"), ("provided".to_owned(), None));
+    assert_eq!(outcome("20261022"), ("delayed".to_owned(), Some("E_STALE".to_owned())));
+    assert_eq!(outcome("20261123"), ("delayed".to_owned(), Some("E_HOLDER_MISSING".to_owned())));
+}
+
+#[test]
 fn an_export_that_breaks_its_contract_delays_its_lines() {
     let mut exports = small_night::exports();
     exports.insert("income/2026.csv", "rrno,year\n9912313000002,2025\n".into());
