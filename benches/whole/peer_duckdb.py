@@ -125,10 +125,8 @@ class Night:
             SELECT rrno, rrno AS number FROM people
             UNION SELECT rrno, new FROM people JOIN changed ON old = rrno
             UNION SELECT rrno, old FROM people JOIN changed ON new = rrno""")
-        # as in ieum, only for requests that an export is read for, even if its totals turn out wrong
         db.execute("""
-            CREATE TEMP TABLE current AS SELECT ord, max(new) AS number FROM lines JOIN changed ON old = rrno
-            WHERE outcome IS NULL OR reason = 'E_CONTROL_TOTALS' GROUP BY ord""")
+            CREATE TEMP TABLE current AS SELECT ord, max(new) AS number FROM requests JOIN changed ON old = rrno GROUP BY ord""")
         people = "SELECT DISTINCT number FROM numbers"
         for code in {bridge[0] for bridge in bridges.values()}:  # read once, for itself and as the bridge
             key = self.ways[code][0]

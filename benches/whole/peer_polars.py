@@ -167,9 +167,7 @@ class Night:
         before = people.join(changed, left_on="rrno", right_on="new").select("rrno", number="old")
         numbers = pl.concat([people.select("rrno", number="rrno"), now, before]).unique()
         people = numbers.select("number").unique()
-        # as in ieum, only for requests that an export is read for, even if its totals turn out wrong
-        read = lines.filter(pl.col("outcome").is_null() | (pl.col("reason") == "E_CONTROL_TOTALS"))
-        current = read.join(changed, left_on="rrno", right_on="old").group_by("ord").agg(number=pl.col("new").max())
+        current = self.requests.join(changed, left_on="rrno", right_on="old").group_by("ord").agg(number=pl.col("new").max())
         for code in sorted(bridged):  # read once, for itself and as the bridge
             frame = self.scan(self.catalog[code], decoded(code))
             key = self.ways[code][0]

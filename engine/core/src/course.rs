@@ -161,15 +161,15 @@ impl Finder<'_> {
             };
             self.courses.lines.push(course);
         }
-        self.rename(ordinal, &spaces);
+        self.rename(ordinal, request, &spaces);
         self.courses.subjects.push(keys.subject());
         self.courses.keys.push(keys);
     }
 
-    /// Looks the request's own keys up in the registers of changed numbers, if anything is read for it at all.
-    fn rename(&mut self, ordinal: usize, spaces: &[Arc<str>]) {
-        let first = self.courses.first_line[ordinal] as usize;
-        if !self.courses.lines[first..].iter().any(|course| matches!(course, Course::Read(_))) {
+    /// Looks the request's own keys up in the registers of changed numbers, if it gets a bundle: even one without records
+    /// names its subject.
+    fn rename(&mut self, ordinal: usize, request: &CheckedRequest, spaces: &[Arc<str>]) {
+        if request.refusal.is_some() {
             return;
         }
         for bridge in &self.bridges {
