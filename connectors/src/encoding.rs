@@ -2,7 +2,10 @@
 //!
 //! CP949 trail bytes are `A-Z`, `a-z` and `0x81-0xFE` only: every other ASCII byte can be looked for bytewise.
 
+use std::sync::Arc;
+
 use encoding_rs::{DecoderResult, EUC_KR};
+use ieum_model::connector::KeyProbe;
 use ieum_model::dataset::Encoding;
 
 /// The text of `bytes`, or `None` where they are not `encoding`. `scratch` holds it if it had to be translated.
@@ -19,6 +22,26 @@ fn cp949<'a>(bytes: &[u8], scratch: &'a mut String) -> Option<&'a str> {
     scratch.reserve(decoder.max_utf8_buffer_length_without_replacement(bytes.len())?);
     let (result, _) = decoder.decode_to_string_without_replacement(bytes, scratch, true);
     matches!(result, DecoderResult::InputEmpty).then_some(scratch.as_str())
+}
+
+/// A probe of keys that stand in `encoding`, made of one of keys in UTF-8.
+pub fn probe(encoding: Encoding, probe: Arc<dyn KeyProbe>) -> Arc<dyn KeyProbe> {
+    match encoding {
+        Encoding::Utf8 => probe,
+        Encoding::Cp949 => Arc::new(Cp949Probe(probe)),
+    }
+}
+
+struct Cp949Probe(Arc<dyn KeyProbe>);
+
+impl KeyProbe for Cp949Probe {
+    fn may_match(&self, raw_key: &[u8]) -> bool {
+        if raw_key.is_ascii() {
+            return self.0.may_match(raw_key);
+        }
+        // What is no text is for the decoder to reject.
+        cp949(raw_key, &mut String::new()).is_none_or(|key| self.0.may_match(key.as_bytes()))
+    }
 }
 
 /// `bytes` without the half character that cutting a field by bytes can leave at its end.
@@ -54,6 +77,23 @@ mod tests {
         assert!(!failed);
         assert_eq!(decode(Encoding::Cp949, &bytes, &mut String::new()), Some("뷁똠샾 홍길동"));
         assert_eq!(decode(Encoding::Utf8, &bytes, &mut String::new()), None);
+    }
+
+    #[test]
+    fn a_key_is_found_in_the_encoding_it_stands_in() {
+        struct Plate;
+        impl KeyProbe for Plate {
+            fn may_match(&self, raw_key: &[u8]) -> bool {
+                raw_key == "12뷁3456".as_bytes() || raw_key == b"77"
+            }
+        }
+        let (plate, ..) = EUC_KR.encode("12뷁3456");
+        let (other, ..) = EUC_KR.encode("12가3456");
+        let cp949 = probe(Encoding::Cp949, Arc::new(Plate));
+        assert!(cp949.may_match(&plate) && cp949.may_match(b"77"));
+        assert!(!cp949.may_match(&other) && !cp949.may_match(b"78"));
+        assert!(cp949.may_match(&plate[..3]), "half a syllable is for the decoder to reject");
+        assert!(probe(Encoding::Utf8, Arc::new(Plate)).may_match("12뷁3456".as_bytes()));
     }
 
     #[test]

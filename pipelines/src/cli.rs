@@ -188,6 +188,9 @@ pub struct RunArgs {
 pub struct VerifyArgs {
     /// Output folder of a run
     pub dir: PathBuf,
+    /// Also hold every answer against the expected ones of a generated night
+    #[arg(long, value_name = "FILE")]
+    pub expected: Option<PathBuf>,
     /// Format of the result.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -226,24 +229,66 @@ pub enum KeysCommand {
     },
 }
 
+/// Sizes of a generated night.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Tier {
+    /// 1,000 people, 100 requests, 44 datasets.
+    Xs,
+    /// 20,000 people, 2,000 requests, 180 datasets.
+    S,
+    /// 200,000 people, 20,000 requests, 180 datasets.
+    M,
+    /// 2,000,000 people, 200,000 requests, 180 datasets.
+    L,
+}
+
+impl Tier {
+    /// People, requests and datasets.
+    pub fn size(self) -> (u64, u64, usize) {
+        match self {
+            Self::Xs => (1_000, 100, 44),
+            Self::S => (20_000, 2_000, 180),
+            Self::M => (200_000, 20_000, 180),
+            Self::L => (2_000_000, 200_000, 180),
+        }
+    }
+}
+
+/// Formats of exports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// Delimited text, plain or compressed, UTF-8 or CP949.
+    Csv,
+    /// Byte-counted records in CP949.
+    FixedWidth,
+    /// Parquet.
+    Parquet,
+}
+
 /// Arguments of `ieum generate`.
 #[derive(Debug, Args)]
 pub struct GenerateArgs {
     /// Catalog folder
     #[arg(long, value_name = "DIR")]
     pub catalog: PathBuf,
+    /// People, requests and datasets at once; a single flag overrides its part
+    #[arg(long, value_enum, required_unless_present_all = ["people", "requests"])]
+    pub tier: Option<Tier>,
     /// Number of people
     #[arg(long, value_name = "N")]
-    pub people: u64,
+    pub people: Option<u64>,
     /// Number of requests
     #[arg(long, value_name = "N")]
-    pub requests: u64,
+    pub requests: Option<u64>,
     /// Seed; the same seed and date give the same bytes
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", default_value_t = 1)]
     pub seed: u64,
-    /// Number of datasets beside the register of changed numbers [default: 44]
+    /// Number of datasets beside the register of changed numbers [default: the tier's, else 44]
     #[arg(long, value_name = "N")]
     pub datasets: Option<usize>,
+    /// Formats of the exports, such as csv,parquet [default: as the catalog says, else all in turn]
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST")]
+    pub formats: Vec<ExportFormat>,
     /// Date of the exports [default: today]
     #[arg(long)]
     pub date: Option<NaiveDate>,

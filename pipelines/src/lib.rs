@@ -12,11 +12,13 @@
 //! | [`definition`] | the TOML file of a run |
 //! | [`load`] | files → catalog, requests, keys, exports → a [`ieum_core::night::Night`] |
 //! | [`generate`] | synthetic exports and requests for a catalog |
+//! | [`judge`] | whether the answers of a run are the expected ones |
 //! | [`screen`] | the only place that prints |
 
 pub mod cli;
 pub mod commands;
 pub mod definition;
 pub mod generate;
+pub mod judge;
 pub mod load;
 pub mod screen;

@@ -139,7 +139,7 @@ impl Connector for CsvConnector {
         let wanted = columns::locate(&self.dataset, &self.export, &borrowed, &spec.schema)
             .map_err(|error| error.at("export", name))?;
         let key = columns::key(spec)?.map(|at| wanted[at]);
-        let probe = spec.probe.as_ref().map(Arc::clone).zip(key);
+        let probe = spec.probe.as_ref().map(|probe| encoding::probe(self.export.encoding, Arc::clone(probe))).zip(key);
         let trailer = self.export.control.trailer.is_some();
         let decoder = CsvDecoder::new(self.delimiter(), names.len(), wanted, probe, trailer);
         let columns = Columns::try_new(Arc::clone(&spec.schema), self.export.encoding, self.export.list_separator)?;

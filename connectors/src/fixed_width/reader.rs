@@ -50,14 +50,14 @@ impl FixedWidthConnector {
         Ok(Self { root: root.to_owned(), dataset: dataset.clone(), export, ranges, names, sizes, chunk })
     }
 
-    /// Byte ranges of the money fields that the trailer sums, in layout order.
+    /// Byte ranges of the money fields that the trailer sums, in layout order; what a repeated one holds is no amount.
     fn summed(&self) -> Vec<Range<usize>> {
         if self.export.control.trailer != Some(TrailerRule::CountAndSums) {
             return Vec::new();
         }
         let is_money = |name: &str| {
             let code = columns::code(&self.dataset, &self.export, name);
-            self.dataset.items.get(code).is_some_and(|item| item.item_type == ItemType::Amt)
+            self.dataset.items.get(code).is_some_and(|item| item.item_type == ItemType::Amt && !item.list)
         };
         let fields = self.export.layout.iter().zip(&self.ranges);
         fields.filter(|(field, _)| is_money(&field.item)).map(|(_, range)| range.clone()).collect()
@@ -121,7 +121,7 @@ impl Connector for FixedWidthConnector {
             .map_err(|error| error.at("export", name))?;
         let wanted: Vec<Range<usize>> = located.iter().map(|&at| self.ranges[at].clone()).collect();
         let key = columns::key(spec)?.map(|at| wanted[at].clone());
-        let probe = spec.probe.as_ref().map(Arc::clone).zip(key);
+        let probe = spec.probe.as_ref().map(|probe| encoding::probe(self.export.encoding, Arc::clone(probe))).zip(key);
         let totals = Totals::new(head.data_count, self.summed());
         let decoder = RecordDecoder::new(self.export.encoding, wanted, probe, cutter, totals);
         let columns = Columns::try_new(Arc::clone(&spec.schema), self.export.encoding, self.export.list_separator)?;

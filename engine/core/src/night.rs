@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::assemble::{self, Assembly};
 pub use crate::input::{BundleFormat, ExportState, Layout, Night, Settings};
 use crate::manifest::{Manifest, SourceCounts, sha256_hex};
+pub use crate::records::OUTCOMES;
 use crate::sink::Output;
 use crate::waves::{self, Gathered};
 use crate::{course, records};

@@ -21,6 +21,9 @@ use crate::input::Night;
 use crate::manifest::hex;
 use crate::sink::Output;
 
+/// File of the answers, below the output folder.
+pub const OUTCOMES: &str = "outcomes.parquet";
+
 /// Writes them all.
 ///
 /// # Errors
@@ -29,7 +32,7 @@ pub fn write(night: &Night, assembly: &Assembly, rejects: &[Reject], output: &mu
     let answered: Vec<Line<'_>> = lines(night, assembly).collect();
     let (outcomes, (carried_over, statistics)) =
         rayon::join(|| outcomes(&answered), || (carried_over(&answered), statistics(night, &answered)));
-    output.put("outcomes.parquet", &outcomes?)?;
+    output.put(OUTCOMES, &outcomes?)?;
     output.put("carried_over.parquet", &carried_over?)?;
     output.put("statistics.csv", &statistics)?;
     write_rejects(rejects, output)?;

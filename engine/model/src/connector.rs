@@ -9,8 +9,8 @@ use crate::error::Result;
 
 /// The set of wanted keys. A probe may let a wrong row pass, never lose a right one.
 pub trait KeyProbe: Send + Sync {
-    /// Whether a row whose key column holds these bytes could be wanted. The bytes are as they stand in the export
-    /// (encoded, quotes and padding removed); the probe normalizes them itself.
+    /// Whether a row whose key column holds these bytes could be wanted. The bytes are the key as the export spells it, in
+    /// UTF-8, without quotes and padding; the probe normalizes them itself.
     fn may_match(&self, raw_key: &[u8]) -> bool;
 }
 

@@ -1,10 +1,11 @@
 //! `ieum generate`: synthetic exports and requests.
 
+use ieum_model::dataset::Format;
 use ieum_model::error::Result;
 use serde_json::json;
 
 use super::{DONE, today};
-use crate::cli::GenerateArgs;
+use crate::cli::{ExportFormat, GenerateArgs};
 use crate::generate::{GenerateOptions, GenerateReport};
 use crate::load::{catalog_sources, parse_catalog};
 use crate::screen::{Screen, grouped, size, table};
@@ -16,11 +17,14 @@ use crate::screen::{Screen, grouped, size, table};
 pub fn generate(args: &GenerateArgs, screen: &Screen) -> Result<u8> {
     let sources = catalog_sources(&args.catalog)?;
     let catalog = parse_catalog(&sources).map_err(|error| error.at("catalog", args.catalog.display()))?;
+    let tier = args.tier.map(|tier| tier.size());
+    let (people, requests) = tier.map_or((0, 0), |(people, requests, _)| (people, requests));
     let options = GenerateOptions {
-        people: args.people,
-        requests: args.requests,
+        people: args.people.unwrap_or(people),
+        requests: args.requests.unwrap_or(requests),
         seed: args.seed,
-        datasets: args.datasets,
+        datasets: args.datasets.or(tier.map(|(.., datasets)| datasets)),
+        formats: args.formats.iter().copied().map(format).collect(),
         as_of: args.date.unwrap_or_else(today),
         faults: !args.no_faults,
     };
@@ -29,6 +33,14 @@ pub fn generate(args: &GenerateArgs, screen: &Screen) -> Result<u8> {
         (told(&report, args), json!({ "out": args.out, "rows": report.rows, "requests": report.requests }));
     screen.result(&text, &value);
     Ok(DONE)
+}
+
+fn format(name: ExportFormat) -> Format {
+    match name {
+        ExportFormat::Csv => Format::Csv,
+        ExportFormat::FixedWidth => Format::FixedWidth,
+        ExportFormat::Parquet => Format::Parquet,
+    }
 }
 
 fn told(report: &GenerateReport, args: &GenerateArgs) -> String {

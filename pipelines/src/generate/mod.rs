@@ -8,6 +8,7 @@
 //! A person is a pure function of the seed and a serial, a cell one of the person, the dataset and the column. So
 //! memory does not grow with the number of people, and the same seed gives the same bytes whatever the threads.
 
+mod expected;
 mod names;
 mod people;
 mod plan;
@@ -21,11 +22,12 @@ use std::path::{Component, Path};
 
 use chrono::NaiveDate;
 use ieum_model::catalog::{Catalog, CatalogSource};
+use ieum_model::dataset::Format;
 use ieum_model::error::{Error, Result};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use people::{PEOPLE_MAX, Population, Rng, hash};
+use people::{PEOPLE_MAX, Person, Population, Rng, hash};
 use plan::{DEFAULT_DATASETS, Plan, plans, register, section};
 use values::{Cell, Row};
 use write::{Dirt, Head, Writer, unwritable};
@@ -48,6 +50,8 @@ pub struct GenerateOptions {
     pub datasets: Option<usize>,
     /// The day the exports speak of, and of the run.
     pub as_of: NaiveDate,
+    /// Formats to write, instead of those of the catalog; none means the catalog's.
+    pub formats: Vec<Format>,
     /// Whether faults are planted: dirty rows, a late holder, a wrong trailer, requests to refuse.
     pub faults: bool,
 }
@@ -99,7 +103,7 @@ pub fn generate(
         as_of: options.as_of,
         renumbered: register(catalog).is_some(),
     };
-    let plans = plans(catalog, options.datasets.unwrap_or(DEFAULT_DATASETS), options.faults);
+    let plans = plans(catalog, options.datasets.unwrap_or(DEFAULT_DATASETS), options.faults, &options.formats);
     write_catalog(catalog, catalog_sources, &plans, &out.join("catalog"))?;
 
     let parts: Vec<(&Plan, u64)> = plans
@@ -118,8 +122,9 @@ pub fn generate(
         .collect::<Result<_>>()?;
 
     let requests = options.requests;
-    requests::Night { catalog, plans: &plans, population, requests, faults: options.faults }
-        .write(&out.join("requests"))?;
+    let night = requests::Night::new(catalog, &plans, population, requests, options.faults);
+    night.write(&out.join("requests"))?;
+    expected::write(&night, out)?;
     write_run(out, options.as_of)?;
     Ok(report(catalog, &plans, &written, requests))
 }
@@ -174,7 +179,7 @@ fn write_part(
     let count = if plan.export.layout.is_empty() {
         0
     } else {
-        people.clone().map(|serial| plan.rows(population.seed, &population.person(serial))).sum()
+        people.clone().map(|serial| rows(plan, population, serial).map_or(0, |(_, rows)| rows)).sum()
     };
     let institution_code =
         catalog.holders.get(dataset.holder.as_str()).map_or("9999999", |holder| holder.institution_code.as_str());
@@ -187,16 +192,25 @@ fn write_part(
     };
     let mut writer = Writer::create(plan, dataset, &path, head)?;
     let mut cells: Vec<Cell> = Vec::with_capacity(plan.order.len());
-    for serial in people {
-        let person = population.person(serial);
-        for nth in 0..plan.rows(population.seed, &person) {
+    for (person, rows) in people.filter_map(|serial| rows(plan, population, serial)) {
+        for nth in 0..rows {
             let row = Row { person: &person, nth, stream: plan.stream(), former: plan.former };
             cells.clear();
             cells.extend(plan.order.iter().map(|(at, _)| population.cell(&plan.columns[*at], &row)));
-            writer.row(&cells, &dirt(plan, population.seed, serial, nth))?;
+            writer.row(&cells, &dirt(plan, population.seed, person.serial, nth))?;
         }
     }
     writer.finish()
+}
+
+/// A person who has rows, and how many.
+fn rows(plan: &Plan, population: &Population, serial: u64) -> Option<(Person, u64)> {
+    let drawn = plan.drawn(population.seed, serial);
+    if drawn == 0 {
+        return None;
+    }
+    let person = population.person(serial);
+    plan.concerns(&person).then_some((person, drawn))
 }
 
 fn dirt(plan: &Plan, seed: u64, serial: u64, nth: u64) -> Dirt {
@@ -228,12 +242,25 @@ fn write_catalog(catalog: &Catalog, sources: &[CatalogSource], plans: &[Plan], f
                 .ok()
                 .and_then(|table| table.get("code").and_then(toml::Value::as_str).map(str::to_owned));
             if let Some(section) = code.and_then(|code| sections.get(code.as_str())) {
+                text = without_export(&text);
                 text.push_str(section);
             }
         }
         write_text(&folder.join(below), &text)?;
     }
     Ok(())
+}
+
+/// A dataset's file without its export section.
+fn without_export(text: &str) -> String {
+    let mut inside = false;
+    let is_kept = |line: &&str| {
+        if line.starts_with('[') {
+            inside = line.starts_with("[export]") || line.starts_with("[export.");
+        }
+        !inside
+    };
+    text.split_inclusive('\n').filter(is_kept).collect()
 }
 
 fn write_text(path: &Path, text: &str) -> Result<()> {
@@ -312,6 +339,7 @@ mod tests {
             requests: 60,
             seed: 11,
             datasets: None,
+            formats: Vec::new(),
             as_of: NaiveDate::from_ymd_opt(2026, 11, 22).unwrap(),
             faults: true,
         }
@@ -410,7 +438,7 @@ mod tests {
         let mut sources = sample();
         sources.retain(|source| !source.path.ends_with("resident_number_change.toml"));
         let catalog = Catalog::parse(&sources).unwrap();
-        let plans = plans(&catalog, DEFAULT_DATASETS, true);
+        let plans = plans(&catalog, DEFAULT_DATASETS, true, &[]);
         assert_eq!(plans.len(), DEFAULT_DATASETS);
         assert!(register(&catalog).is_none() && plans.iter().all(|plan| !plan.former));
     }

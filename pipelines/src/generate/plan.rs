@@ -91,21 +91,27 @@ impl Plan {
         self.stream
     }
 
-    /// Number of rows of a person: a pure function of the seed, the dataset and the person.
-    pub fn rows(&self, seed: u64, person: &Person) -> u64 {
+    /// Number of rows that a person would have, if it can have any: known without making the person.
+    pub fn drawn(&self, seed: u64, serial: u64) -> u64 {
+        let mut rng = Rng::of(&[seed, self.stream, hash("rows"), serial]);
+        if rng.chance(self.share) { 1 + rng.below(self.most) } else { 0 }
+    }
+
+    /// Whether a person can have rows.
+    pub fn concerns(&self, person: &Person) -> bool {
         let business = person.business.as_ref();
-        let has = match self.who {
+        match self.who {
             Who::People => true,
             Who::Foreigners => person.foreigner,
             Who::Owners => business.is_some(),
             Who::Corporations => business.is_some_and(|business| business.crno.is_some()),
             Who::Renumbered => person.former.is_some(),
-        };
-        if !has {
-            return 0;
         }
-        let mut rng = Rng::of(&[seed, self.stream, hash("rows"), person.serial]);
-        if rng.chance(self.share) { 1 + rng.below(self.most) } else { 0 }
+    }
+
+    /// Number of rows of a person: a pure function of the seed, the dataset and the person.
+    pub fn rows(&self, seed: u64, person: &Person) -> u64 {
+        if self.concerns(person) { self.drawn(seed, person.serial) } else { 0 }
     }
 }
 
@@ -201,16 +207,21 @@ fn width(column: &Column) -> usize {
     if column.list { 3 * one + 2 } else { one }
 }
 
-/// How the `turn`-th holder writes; the five ways come round in turn.
-fn choose(dataset: &Dataset, columns: &[Column], turn: usize, order: usize) -> Export {
+/// The ways holders write, in the order in which they come round.
+const WAYS: [(Format, Encoding, &str); 5] = [
+    (Format::Csv, Encoding::Cp949, "csv.gz"),
+    (Format::Csv, Encoding::Utf8, "csv"),
+    (Format::Parquet, Encoding::Utf8, "parquet"),
+    (Format::FixedWidth, Encoding::Cp949, "dat"),
+    (Format::Csv, Encoding::Utf8, "csv"),
+];
+
+/// How the `turn`-th holder writes, of the formats that are wanted; all of them where none is named.
+fn choose(dataset: &Dataset, columns: &[Column], turn: usize, order: usize, formats: &[Format]) -> Export {
     let (holder, code) = (&dataset.holder, &dataset.code);
-    let (format, encoding, extension) = match turn % 5 {
-        0 => (Format::Csv, Encoding::Cp949, "csv.gz"),
-        1 => (Format::Csv, Encoding::Utf8, "csv"),
-        2 => (Format::Parquet, Encoding::Utf8, "parquet"),
-        3 => (Format::FixedWidth, Encoding::Cp949, "dat"),
-        _ => (Format::Csv, Encoding::Utf8, "csv"),
-    };
+    let wanted = |(format, ..): &&(Format, Encoding, &str)| formats.is_empty() || formats.contains(format);
+    let ways: Vec<_> = WAYS.iter().filter(wanted).collect();
+    let (format, encoding, extension) = *ways[turn % ways.len()];
     let mut titles = BTreeMap::new();
     if format != Format::FixedWidth && order.is_multiple_of(2) {
         for column in columns {
@@ -244,7 +255,9 @@ fn choose(dataset: &Dataset, columns: &[Column], turn: usize, order: usize) -> E
 }
 
 /// Plans every selected dataset, with the planted faults.
-pub fn plans(catalog: &Catalog, limit: usize, faults: bool) -> Vec<Plan> {
+///
+/// Exports are written as the catalog says, or as their holder's turn has it; where `formats` are named, always the latter.
+pub fn plans(catalog: &Catalog, limit: usize, faults: bool, formats: &[Format]) -> Vec<Plan> {
     let datasets = selected(catalog, limit);
     let register = register(catalog);
     let mut turns: BTreeMap<&str, usize> = BTreeMap::new();
@@ -254,7 +267,9 @@ pub fn plans(catalog: &Catalog, limit: usize, faults: bool) -> Vec<Plan> {
             let next = turns.len();
             let turn = *turns.entry(dataset.holder.as_str()).or_insert(next);
             let columns = columns(dataset);
-            let export = dataset.export.clone().unwrap_or_else(|| choose(dataset, &columns, turn, turn / 5 + turn));
+            let declared = dataset.export.clone().filter(|_| formats.is_empty());
+            let chosen = declared.is_none();
+            let export = declared.unwrap_or_else(|| choose(dataset, &columns, turn, turn / 5 + turn, formats));
             let (share, most) = prevalence(&dataset.code);
             // An export section says nothing of these: a reader finds them out.
             let text = export.format == Format::Csv && export.encoding == Encoding::Utf8 && export.header;
@@ -262,7 +277,7 @@ pub fn plans(catalog: &Catalog, limit: usize, faults: bool) -> Vec<Plan> {
             Plan {
                 code: dataset.code.clone(),
                 order: file_order(&columns, &export),
-                chosen: dataset.export.is_none(),
+                chosen,
                 byte_order_mark: bom,
                 crlf: bom,
                 quoted: text && turn % 5 == 4,

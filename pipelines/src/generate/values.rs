@@ -52,6 +52,24 @@ pub struct Row<'a> {
     pub former: bool,
 }
 
+/// Most rows a person has in a dataset.
+pub const ROWS_MAX: u64 = 4;
+/// Parcel numbers of a region: 800 dong, 1900 main and 4000 sub lots.
+const PARCELS: u64 = 800 * 1900 * 4000;
+/// Number plates: three digits, one of ten letters, four digits. They are enough for 13.5 million people with [`ROWS_MAX`]
+/// vehicles each; of more, some share a plate.
+const VEHICLES: u64 = 600 * 10 * 9000;
+/// A prime, so that it has no factor in common with the numbers of parcels and vehicles.
+const OWN_STEP: u64 = 2_654_435_761;
+
+impl Row<'_> {
+    /// A number below `all` that belongs to this row of this person alone, while there are enough of them.
+    fn own_number(&self, all: u64) -> u64 {
+        let own = u128::from(self.person.serial * ROWS_MAX + self.nth);
+        (own * u128::from(OWN_STEP) % u128::from(all)) as u64
+    }
+}
+
 /// The columns of a dataset's export: keys that are no items, then the items in code order.
 pub fn columns(dataset: &Dataset) -> Vec<Column> {
     let keys: Vec<&str> = dataset
@@ -166,8 +184,10 @@ impl Population {
             ItemType::Pnu => {
                 let mut own = Rng::of(&[self.seed, hash("pnu"), person.serial, row.nth]);
                 let region = names::region_code(&mut own);
-                let (dong, kind) = (101 + own.below(40), 1 + u64::from(own.chance(80)));
-                text(format!("{region}{dong}00{kind}{:04}{:04}", 1 + own.below(1900), own.below(40)))
+                let kind = 1 + u64::from(own.chance(80));
+                let lot = row.own_number(PARCELS);
+                let (dong, main, sub) = (101 + lot / 7_600_000, 1 + lot % 1900, lot / 1900 % 4000);
+                text(format!("{region}{dong}00{kind}{main:04}{sub:04}"))
             }
             ItemType::Vin => {
                 const LETTERS: &[u8; 33] = b"ABCDEFGHJKLMNPRSTUVWXYZ0123456789";
@@ -175,9 +195,10 @@ impl Population {
                 text(format!("KMH{tail}"))
             }
             ItemType::Vhrno => {
-                let mut own = Rng::of(&[self.seed, hash("vhrno"), person.serial, row.nth]);
-                let kind = pick(&mut own, &["가", "나", "다", "라", "마", "거", "너", "더", "러", "허"]);
-                text(format!("{}{kind}{:04}", 100 + own.below(600), 1000 + own.below(9000)))
+                const LETTERS: [&str; 10] = ["가", "나", "다", "라", "마", "거", "너", "더", "러", "허"];
+                let number = row.own_number(VEHICLES);
+                let (letter, number) = (LETTERS[(number % 10) as usize], number / 10);
+                text(format!("{}{letter}{:04}", 100 + number / 9000, 1000 + number % 9000))
             }
             ItemType::Ci => {
                 const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

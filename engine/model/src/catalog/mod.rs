@@ -183,6 +183,8 @@ impl<'a> Load<'a> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::fixture::*;
     use super::*;
 
@@ -228,9 +230,76 @@ mod tests {
         }
         let catalog = Catalog::parse(&sources).unwrap();
         assert_eq!(catalog.datasets.len() + catalog.services.len() + 5, sources.len());
-        // The 124 documents and 45 services of the field, and the register of changed numbers.
-        assert_eq!((catalog.datasets.len(), catalog.services.len()), (125, 45));
-        let documents = catalog.datasets.values().filter(|dataset| dataset.code != "resident_number_change");
-        assert_eq!(documents.map(|dataset| dataset.items.len()).sum::<usize>(), 1170);
+        // 180 documents, and the register of changed numbers, which no service asks for.
+        assert_eq!((catalog.datasets.len(), catalog.services.len()), (181, 86));
+        let documents = || catalog.datasets.values().filter(|dataset| dataset.code != "resident_number_change");
+        assert_eq!(items_by_class(documents()), [115, 344, 528, 122, 223, 78, 393]);
+        let holders: BTreeSet<&str> = documents().map(|dataset| dataset.holder.as_str()).collect();
+        assert_eq!((holders.len(), catalog.holders.len()), (60, 60));
+        let lines = catalog.services.values().flat_map(|service| &service.documents);
+        let asked: BTreeSet<&str> = lines.map(|line| line.dataset.as_str()).collect();
+        assert_eq!(asked, documents().map(|dataset| dataset.code.as_str()).collect());
+        // Those of the field's facts are all still there, with the items that were counted there.
+        let field: Vec<&str> = FIELD_DOCUMENTS.split_whitespace().collect();
+        assert_eq!((field.len(), field.is_sorted()), (124, true));
+        let classes = items_by_class(field.iter().map(|code| &catalog.datasets[*code]));
+        assert_eq!((classes, classes.iter().sum::<usize>()), ([76, 228, 353, 95, 151, 58, 209], 1170));
+        let services: Vec<&str> = FIELD_SERVICES.split_whitespace().collect();
+        assert_eq!((services.len(), services.is_sorted()), (45, true));
+        assert!(services.iter().all(|code| catalog.services.contains_key(*code)));
     }
+
+    /// Number of items of each sensitivity class, in the order U, D, Q, S, F, T, G.
+    fn items_by_class<'a>(datasets: impl Iterator<Item = &'a Dataset>) -> [usize; 7] {
+        let mut counts = [0; 7];
+        for item in datasets.flat_map(|dataset| dataset.items.values()) {
+            counts[item.sensitivity as usize] += 1;
+        }
+        counts
+    }
+
+    /// The documents of the field's facts.
+    const FIELD_DOCUMENTS: &str = "\
+        academic_transcript adoption_relation_cert agri_business_registration animal_registration basic_cert \
+        basic_livelihood_recipient basic_pension_receipt building_register_title building_register_unit \
+        business_closure_fact business_income_withholding business_registration_cert business_registration_history \
+        business_suspension_fact cadastral_map chamber_qualification construction_machine_register \
+        corporate_registry_cert corporate_seal_cert direct_production_confirm disability_allowance_receipt \
+        disability_cert driver_licence_info driving_record_cert earned_income_withholding ei_daily_worker_history \
+        ei_insured_history electricity_usage_bill emigration_report_cert enrollment_cert entry_exit_fact \
+        factory_registration_cert family_relation_cert farmland_ledger fishery_business_registration \
+        fishing_vessel_register food_business_licence foreigner_registration_fact forest_land_register \
+        forestry_direct_payment four_insurance_completion full_adoption_relation_cert gas_usage_bill ged_pass_cert \
+        graduation_cert health_checkup_result health_personnel_licence house_price_confirm income_amount_cert \
+        individual_land_price job_seeker_registration land_register land_use_plan_confirm lease_contract_report \
+        livestock_business_registration local_licence_generic local_tax_clearance local_tax_itemized \
+        local_tax_payment_confirm ltc_recognition mail_order_business_report marriage_relation_cert \
+        medication_history military_service_cert national_prof_qualification national_tax_clearance \
+        national_tax_payment_fact national_tech_qualification near_poor_confirm nhis_eligibility_confirm \
+        nhis_eligibility_history nhis_premium_payment nps_benefit_payment nps_contribution_history \
+        nps_enrollment_cert overseas_korean_residence_report overseas_move_report_cert overseas_national_register \
+        passport_info patent_register pension_premium_deduction_confirm phr_allergy phr_condition phr_encounter \
+        phr_imaging_report phr_lab_result phr_medication_request phr_pathology_report phr_patient phr_procedure \
+        prescription public_pension_benefit real_estate_deal_report real_estate_registry_building \
+        real_estate_registry_land removed_family_register rental_business_registration resident_register_abstract \
+        resident_register_household school_record ship_register single_parent_cert small_merchant_confirm \
+        sme_confirm std_financial_statement student_loan_scholarship telecom_subscription treatment_history \
+        unemployment_benefit_receipt vaccination_record vat_exempt_revenue_cert vat_tax_base_cert \
+        vehicle_register_a vehicle_register_b vehicle_registration_card venture_confirm veteran_benefit_receipt \
+        veteran_status_confirm volunteer_activity_confirm wci_benefit_receipt wci_employment_info \
+        welfare_benefit_history work_child_incentive_receipt workplace_insured_roster";
+
+    /// The services of the field's facts.
+    const FIELD_SERVICES: &str = "\
+        basic_direct_payment_farm basic_pension_application child_support_enforcement childcare_helper_subsidy \
+        childcare_teacher_licence civil_service_exam credit_card_issuance credit_guarantee credit_loan_screening \
+        crime_victim_relief debt_adjustment disability_pension_application disabled_car_excise_exempt \
+        disabled_employment_subsidy emergency_119_safe_call emigration_report farmland_acquisition_cert \
+        food_business_report forest_welfare_voucher forestry_direct_payment_reg gangwon_worker_grant \
+        gyeonggi_youth_support lifelong_learning_voucher livelihood_benefit_application military_designated_company \
+        military_hardship_exemption military_noise_compensation move_in_report national_pension_claim \
+        national_scholarship overseas_national_register_app parental_leave_benefit passenger_transport_transfer \
+        passport_issuance public_rental_housing rental_business_registration_app senior_employer_support \
+        small_fisher_direct_payment small_merchant_fund startup_support tax_arrears_asset_check \
+        telecom_fee_reduction vehicle_new_registration veteran_loan veteran_registration";
 }
