@@ -102,7 +102,7 @@ pub fn write(night: &Night<'_>, out: &Path) -> Result<()> {
     let file = File::create(&path).map_err(|error| unwritable(&path, error))?;
     let mut writer: Option<ArrowWriter<File>> = None;
     let mut file = Some(file);
-    for block in blocks(night.requests).chain([0..0]) {
+    for block in blocks(night.requests).chain(std::iter::once(0..0)) {
         let answers: Vec<Vec<Answer>> = block.into_par_iter().map(|nth| judge.answers(nth, &whole)).collect();
         let batch = batch(answers.into_iter().flatten().collect())?;
         if let Some(file) = file.take() {

@@ -411,7 +411,7 @@ mod tests {
 
         let known: BTreeSet<String> = (0..2000).map(|serial| population.rrno(serial)).collect();
         let (mut former, mut present) = (0, 0);
-        for plan in plans(&catalog, DEFAULT_DATASETS, false) {
+        for plan in plans(&catalog, DEFAULT_DATASETS, false, &[]) {
             let path = folder.join("exports").join(plan.export.path.replace('*', "part-0000"));
             let Some(text) = text(&path).filter(|_| plan.code != "resident_number_change") else { continue };
             let old = leads.keys().filter(|old| text.contains(**old)).count();
