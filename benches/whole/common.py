@@ -1,378 +1,372 @@
-"""What both peers share: the checked lines (made before the clock starts), control totals, pseudonyms, file access, output."""
+"""common.py NIGHT REFERENCE WORK: gives the peers what they need not find out, from a finished run of ieum over the night, before
+the clock starts. The rest of the file is what all peers share inside the clock."""
 
-import base64
+import argparse
 import csv
-import ctypes
 import glob
-import gzip
-import hashlib
-import hmac
 import json
-import os
 import re
 import sys
-import tomllib
-from concurrent.futures import ThreadPoolExecutor
+import traceback
 from pathlib import Path
+from typing import NamedTuple
 
-PREFIX = 13  # bytes before the fields of a fixed-width data record: "22", ten digits, "I"
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
+from bundles import Heads, Output, Request
+from catalog import SPACES, Asked, Dataset, Plan, settings, tables
+from exports import Exports
 
-class Dataset:
-    def __init__(self, path):
-        table = tomllib.loads(Path(path).read_text())
-        self.code = table["code"]
-        self.holder = table["holder"]
-        self.items = table["items"]
-        self.keys = [table["key"], *table.get("other_keys", [])]
-        self.maps = table.get("maps", [])
-        self.export = table.get("export", {})
-        self.to_item = self.export.get("columns", {})
-        self.control = self.export.get("control", {})
-        self.record_order = table.get("record_order", [])
-
-    def kind(self, item):
-        """`int`, `date` or `text`, and whether the cell is a list."""
-        kind = self.items[item]["type"]
-        kind = {"int": "int", "amt": "int", "date": "date"}.get(kind, "text")
-        return kind, self.items[item].get("list", False)
-
-    def order(self, items):
-        """The items that records are sorted by: the declared order, then all others."""
-        declared = [item for item in self.record_order if item in items]
-        return declared + [item for item in sorted(items) if item not in declared]
-
-    def files(self, exports):
-        return sorted(glob.glob(str(Path(exports) / self.export["path"]))) if self.export else []
-
-    def text_format(self):
-        return self.export["format"], self.export.get("encoding", "utf8")
-
-    def slices(self):
-        """Item -> (start, end) in bytes of a fixed-width record."""
-        places, at = {}, PREFIX
-        for field in self.export["layout"]:
-            places[field["item"]] = (at, at + field["bytes"])
-            at += field["bytes"]
-        return places
-
-
-def datasets(catalog):
-    found = (Dataset(path) for path in sorted(glob.glob(f"{catalog}/datasets/*/*.toml")))
-    return {dataset.code: dataset for dataset in found}
-
-
-def entrances(catalog):
-    """Dataset -> (key column, space) with the fewest bridges from `person`; the bridges (dataset, from, to) by space; and the
-    registers of changed numbers (dataset, old, new), which lead from `person` to `person`."""
-    bridges, registers = {}, []
-    for code, dataset in sorted(catalog.items()):
-        spaces = {key["item"]: key["space"] for key in dataset.keys}
-        for way in dataset.maps:
-            if way["space"] != spaces[way["from"]]:
-                bridges.setdefault(way["space"], (code, way["from"], way["to"]))
-            elif way["space"] == "person":
-                registers.append((code, way["from"], way["to"]))
-    hops = {"person": 0} | {space: 1 for space in bridges}
-    ways = {}
-    for code, dataset in catalog.items():
-        known = [key for key in dataset.keys if key["space"] in hops]
-        if known:
-            best = min(known, key=lambda key: hops[key["space"]])
-            ways[code] = (best["item"], best["space"])
-    return ways, bridges, registers
-
-
-# --- before the clock: the checked lines, given to the peers ------------------------------------------------------------
-
-
-def asked(catalog, services, request, dataset):
-    """Items a line may have, in code order, and whether some were withheld (third-person items without a reason)."""
-    if request["service"]:
-        line = next(d for d in services[request["service"]]["documents"] if d["dataset"] == dataset)
-        items = line.get("items")
-        if items is None and "view" in line:
-            raise SystemExit(f"views are not in this benchmark: {dataset}")
-        excluded = set(line.get("exclude", []))
-    else:
-        listed = re.search(rf"(?:^|;|\s){dataset}\(([^)]*)\)", request["documents"])
-        items, excluded = (listed.group(1).replace(" ", "").split(",") if listed else None), set()
-    known = catalog[dataset].items
-    if items is None:
-        items = [code for code, item in known.items() if item.get("default")]
-        if not items:
-            items = list(known)
-    items = [code for code in items if code in known and code not in excluded]
-    may = lambda code: known[code]["sensitivity"] != "T" or request["third_person_reason"]
-    return sorted(code for code in items if may(code)), not all(map(may, items))
-
+# --- before the clock: the checked lines --------------------------------------------------------------------------------
 
 DECIDED = ("refused", "withdrawn", "no_consent")  # the legal checks; every other answer is the peer's own
+CITED = re.compile(r"\s*([^;(@\s]+)\s*(?:\(([^)]*)\)|@([^;]+))?\s*(?:;|$)")  # dataset, dataset(item,item) or dataset@view
+NAMES_SUBJECT = ("person", "ci", "patient", "business", "corporation")  # the first of these spaces names the subject
+
+
+class Line(NamedTuple):
+    """A document line of a request; no items where it is refused."""
+
+    dataset: str
+    items: tuple
+    withheld: bool
+    fallback_of: str | None
+
+
+def canonical(space, text):
+    if space in ("person", "business", "corporation", "parcel", "passport"):
+        text = re.sub(r"[\s-]", "", text)
+        return text.upper() if space == "passport" else text
+    return text.strip()
+
+
+def own_keys(request):
+    """The keys that a request names: sorted (space, key)."""
+    pairs = (pair.split(":", 1) for pair in request["subject_ids"].split(";") if pair.strip())
+    keys = {(SPACES.get(kind.strip(), kind.strip()), value) for kind, value in pairs}
+    return sorted({(space, canonical(space, value)) for space, value in keys if value.strip()})
+
+
+def cited(request):
+    """The documents that a request names itself, as document lines of a service."""
+    for dataset, items, view in CITED.findall(request["documents"]):
+        line = {"dataset": dataset}
+        if items:
+            line["items"] = [item.strip() for item in items.split(",")]
+        if view:
+            line["view"] = view.strip()
+        yield line
+
+
+def checked(catalog, request, line):
+    """Which items the line may have; none of them where it is refused."""
+    refused = Line(line["dataset"], (), False, line.get("fallback_of"))
+    dataset = catalog.get(line["dataset"])
+    if dataset is None or not dataset.transferable or line.get("view", "") not in {"", *dataset.views}:
+        return refused
+    third_person = lambda item: dataset.items[item]["sensitivity"] == "T"
+    names = line.get("items", dataset.views.get(line.get("view")))
+    if names is None:
+        marked = [item for item in dataset.items if dataset.items[item].get("default")]
+        names = marked or [item for item in dataset.items if not third_person(item)]
+    asked, excluded = {dataset.item(name) for name in names}, {dataset.item(name) for name in line.get("exclude", ())}
+    if None in asked | excluded:
+        return refused
+    asked -= excluded
+    reason = request["third_person_reason"] or line.get("third_person_reason", "")
+    items = {item for item in asked if reason.strip() or not third_person(item)}
+    return refused._replace(items=tuple(sorted(items)), withheld=items != asked)
+
+
+def document_lines(catalog, of_service, request):
+    """The lines of a request; a document named twice is one line with the items of both."""
+    lines = []
+    listed = of_service.get(request["service"], {}).get("documents", ())
+    applicant = request.get("applicant") or "person"
+    for line in [line for line in listed if line.get("when", applicant) == applicant] + list(cited(request)):
+        line = checked(catalog, request, line)
+        same = lambda other: (other.dataset, other.fallback_of, not other.items) == (line.dataset, line.fallback_of, not line.items)
+        at = next((at for at, other in enumerate(lines) if same(other)), None)
+        if at is None:
+            lines.append(line)
+        else:
+            items = tuple(sorted({*lines[at].items, *line.items}))
+            lines[at] = line._replace(items=items, withheld=lines[at].withheld or line.withheld)
+    return lines
+
+
+def with_answers(lines, answers):
+    """(line, what ieum answered); a fallback that ieum did not need has no answer, other lines without one were not due."""
+    answers = list(answers)
+    for line in lines:
+        if answers and answers[0][0] == line.dataset:
+            yield line, answers.pop(0)[1:]
+        elif line.fallback_of:
+            yield line, ("not_needed", None)
+    if answers:
+        raise ValueError("the answers of the reference are not those of its requests")
+
+
+def delivered(out):
+    """Request -> recipient, of the requests that got a bundle."""
+    found = {Path(path).stem: Path(path).parent.name for path in glob.glob(f"{out}/bundles/per_request/*/*")}
+    for index in glob.glob(f"{out}/bundles/packed/*/*.index.csv"):
+        with open(index, newline="") as file:
+            found |= {row["request_id"]: Path(index).parent.name for row in csv.DictReader(file)}
+    return found
+
+
+def answers_of(out):
+    """Request -> (dataset, outcome, reason) of its answered lines, in their order."""
+    table = pq.read_table(f"{out}/outcomes.parquet", columns=["request_id", "dataset", "outcome", "reason"])
+    found = {}
+    for request, *answer in zip(*(column.to_pylist() for column in table.columns)):
+        found.setdefault(request, []).append(tuple(answer))
+    return found
+
+
+def requests_of(night, recipients):
+    """The requests that get a bundle, in the order of their bundles."""
+    found = {}
+    for path in settings(night).requests:
+        with open(path, newline="") as file:
+            for row in csv.DictReader(file):
+                if row["request_id"] in recipients:
+                    found.setdefault(row["request_id"], row)
+    return [found[name] for name in sorted(found)]
+
+
+class Table:
+    """A table in the making."""
+
+    def __init__(self, path, **kinds):
+        self.path, self.schema, self.rows = path, pa.schema(list(kinds.items())), []
+
+    def write(self):
+        columns = list(zip(*self.rows)) or [()] * len(self.schema)
+        arrays = [pa.array(values, field.type) for values, field in zip(columns, self.schema)]
+        pq.write_table(pa.Table.from_arrays(arrays, schema=self.schema), self.path)
 
 
 def prepare(night, out, work):
-    """Writes `lines.parquet` and `requests.parquet`; `out` is a finished run of ieum over the same night."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    night, out = Path(night), Path(out)
-    catalog = datasets(night / "catalog")
-    tables = (tomllib.loads(Path(p).read_text()) | {"code": Path(p).stem} for p in glob.glob(f"{night}/catalog/services/*.toml"))
-    services = {table["code"]: table for table in tables}
-    fallbacks = {code: {d["dataset"]: d["fallback_of"] for d in s["documents"] if "fallback_of" in d} for code, s in services.items()}
-    delivered = {}  # request -> recipient, of requests that are not refused as a whole
-    for index in glob.glob(f"{out}/bundles/packed/*/*.index.csv"):
-        with open(index, newline="") as file:
-            delivered |= {row["request_id"]: Path(index).parent.name for row in csv.DictReader(file)}
-    requests, ordinals = {}, {}
-    given = {"ord": [], "request_id": [], "recipient": [], "service": [], "purpose": [], "rrno": []}
-    with open(night / "requests/requests.csv", newline="") as file:
-        for row in csv.DictReader(file):
-            name = row["request_id"]
-            if name not in delivered or name in ordinals:
-                continue
-            requests[name], ordinals[name] = row, len(ordinals)
-            rrno = row["subject_ids"].removeprefix("rrno:")
-            values = (ordinals[name], name, delivered[name], row["service"] or None, row["purpose"], rrno)
-            for column, value in zip(given, values):
-                given[column].append(value)
-    columns = ("line", "ord", "dataset", "items", "withheld", "outcome", "reason", "rrno", "fallback_of")
-    lines = {column: [] for column in columns}
-    answered = pq.read_table(out / "outcomes.parquet", columns=["request_id", "dataset", "outcome", "reason"]).to_pylist()
-    answered = [row for row in answered if row["request_id"] in ordinals]
-    # a fallback that ieum did not need is no answer of its: the line is given, the peers find out that nobody needs it
-    known = {(row["request_id"], row["dataset"]) for row in answered}
-    for name, row in requests.items():
-        for dataset in fallbacks.get(row["service"], ()):
-            if (name, dataset) not in known:
-                answered.append({"request_id": name, "dataset": dataset, "outcome": "not_needed", "reason": None})
-    for row in answered:
-        request = requests[row["request_id"]]
-        open_line = row["outcome"] not in DECIDED
-        items, withheld = asked(catalog, services, request, row["dataset"]) if open_line else ([], False)
-        values = (
-            len(lines["line"]), ordinals[row["request_id"]], row["dataset"], ",".join(items), withheld,
-            None if open_line else row["outcome"], None if open_line else row["reason"],
-            request["subject_ids"].removeprefix("rrno:"), fallbacks.get(request["service"], {}).get(row["dataset"]),
-        )  # fmt: skip
-        for column, value in zip(lines, values):
-            lines[column].append(value)
+    """Writes the requests that get a bundle, their keys, their document lines, the places of these in bundles, and the distinct
+    things that they ask for; and the catalog's datasets as JSON, for which Python has a fast reader."""
+    text, number = pa.string(), pa.int32()
+    requests = Table(
+        f"{work}/requests.parquet", ord=number, request_id=text, recipient=text, service=text, file=text, purpose=text,
+        space=text, key=text,
+    )  # fmt: skip
+    keys = Table(f"{work}/keys.parquet", ord=number, space=text, key=text)
+    lines = Table(
+        f"{work}/lines.parquet", line=number, ord=number, place=number, asked=number, withheld=pa.bool_(), outcome=text,
+        reason=text, fallback_of=text, depth=number,
+    )  # fmt: skip
+    places = Table(f"{work}/places.parquet", place=number, file=text, document=text, dataset=text)
+    asked = Table(f"{work}/asked.parquet", dataset=text, spaces=text, items=pa.list_(text))
+    folder = settings(night).catalog
+    datasets, of_service = tables(f"{folder}/datasets/*/*.toml"), tables(f"{folder}/services/*.toml")
+    catalog = {code: Dataset(table) for code, table in datasets.items()}
+    recipients, answers, numbers, place_of = delivered(out), answers_of(out), {}, {}
+    for ordinal, row in enumerate(requests_of(night, recipients)):
+        name, own = row["request_id"], own_keys(row)
+        recipient, service = recipients[name], row["service"] or None
+        file = f"{recipient}/{service or 'documents'}"
+        purpose = row["purpose"] or of_service[service]["purpose"]
+        subject = next((pair for space in NAMES_SUBJECT for pair in own if pair[0] == space), own[0])
+        requests.rows.append((ordinal, name, recipient, service, file, purpose, *subject))
+        keys.rows += [(ordinal, *pair) for pair in own]
+        spaces = ",".join(sorted({space for space, _ in own}))
+        named, depths = {}, {}
+        for line, (outcome, reason) in with_answers(document_lines(catalog, of_service, row), answers.get(name, ())):
+            named[line.dataset] = named.get(line.dataset, 0) + 1
+            document = line.dataset if named[line.dataset] == 1 else f"{line.dataset}#{named[line.dataset]}"
+            # 0: no fallback, or of nothing before it; 1: a fallback of such a line; 2: a fallback of a fallback
+            depth = depths.get(line.fallback_of, -1) + 1
+            depths[line.dataset] = max(depth, depths.get(line.dataset, 0))
+            is_open = outcome not in DECIDED
+            of = (line.dataset, spaces, line.items if is_open else ())
+            place = place_of.setdefault((file, document, line.dataset), len(place_of))
+            lines.rows.append((
+                len(lines.rows), ordinal, place, numbers.setdefault(of, len(numbers)), line.withheld,
+                *((None, None) if is_open else (outcome, reason)), line.fallback_of, depth,
+            ))  # fmt: skip
+    asked.rows = list(numbers)
+    places.rows = [(number, *place) for place, number in place_of.items()]
     Path(work).mkdir(parents=True, exist_ok=True)
-    lines |= {column: pa.array(lines[column], pa.string()) for column in ("outcome", "reason", "fallback_of")}  # even if all null
-    pq.write_table(pa.table(lines), f"{work}/lines.parquet")
-    pq.write_table(pa.table(given), f"{work}/requests.parquet")
-    undecided = lines["outcome"].null_count
-    print(f"lines {len(lines['line']):,}, of which {undecided:,} need an export; bundles {len(ordinals):,}")
+    for table in (requests, keys, lines, places, asked):
+        table.write()
+    Path(work, "catalog.json").write_text(json.dumps(datasets, ensure_ascii=False))
+    undecided = sum(row[6] is None for row in lines.rows)
+    read = len({dataset for dataset, _, items in numbers if items})
+    print(f"lines {len(lines.rows):,}, of which {undecided:,} need one of {read} exports; bundles {len(requests.rows):,}")
 
 
 # --- inside the clock ---------------------------------------------------------------------------------------------------
 
 
-def utf8_csv(path):
-    """The UTF-8 bytes of a CP949 export, gzip or not; neither peer reads CP949."""
-    raw = gzip.open(path).read() if path.endswith(".gz") else Path(path).read_bytes()
-    return raw.decode("cp949").encode()
+class Group(NamedTuple):
+    """Lines of a reading whose records have the same items: all that ask them, or, in Parquet, all of places with these columns."""
+
+    items: tuple
+    asked: list
+    places: list
 
 
-def header(dataset, path):
-    """Item code of every column, in file order."""
-    encoding = {"utf8": "utf-8-sig"}.get(dataset.text_format()[1], "cp949")
-    with (gzip.open if path.endswith(".gz") else open)(path, "rt", encoding=encoding, newline="") as file:
-        return [dataset.to_item.get(name, name) for name in next(csv.reader(file))]
+def options(title):
+    parser = argparse.ArgumentParser(description=title)
+    for name in ("night", "work", "out"):
+        parser.add_argument(name)
+    parser.add_argument("--layout", choices=("packed", "per_request"), default="packed")
+    parser.add_argument("--format", choices=("json", "parquet"), default="json")
+    parser.add_argument("--threads", type=int, default=2)
+    return parser.parse_args()
 
 
-class FixedWidth:
-    """A fixed-width export, read once as a matrix of bytes: for its sums and its key columns. Other cells are read for found
-    rows only. Plain reads, not a memory map, whose pages would count as the peer's memory."""
+class Peer:
+    """A night, step by step; each peer says how in its engine.
 
-    ROWS = 16384  # records a read
+    - `load()`: the tables of `prepare`;
+    - `close(closed)`: outcome and reason of open lines, by what they ask;
+    - `rename(changed)`: keys are searched by their changed numbers too; the present one names the subject;
+    - `look(of_lines, of_walks)`: the keys that a wave looks for; both tables tell which reading, in which space, looks for what is
+      asked: to answer it, or to walk a bridge for it;
+    - `read(reading, sources)`: one read of an export; `sources`: its opened CP949 files by path;
+    - `answer(over)`: outcome and reason of every line; `over`: what is asked over bridges, and the space they lead to;
+    - `weigh(depth)`: which fallbacks of this depth are needed, now that all lines of lesser depth are answered;
+    - `requests()`: for every bundle in order, what its head says of its request;
+    - `documents()`: (request id, documents as JSON) of every bundle in order;
+    - `write_parquet(file, places, heads, path)`: a packed file; `places`: document -> place, dataset and items.
+    """
 
-    def __init__(self, dataset, path):
-        self.file = open(path, "rb", buffering=0)
-        self.width = len(open(path, "rb").readline())
-        size = os.fstat(self.file.fileno()).st_size
-        self.rows = size // self.width - 2  # without header and trailer
-        self.whole = size % self.width == 0
-        self.slices = dataset.slices()
-        self.amounts = []
-        if dataset.control.get("trailer") == "count_and_sums":
-            self.amounts = [f["item"] for f in dataset.export["layout"] if dataset.items.get(f["item"], {}).get("type") == "amt"]
+    def __init__(self, options):
+        if (options.layout, options.format) == ("per_request", "parquet"):
+            raise SystemExit("a Parquet file for each request is not in this benchmark")
+        self.options, self.threads, self.work = options, options.threads, options.work
+        self.settings = settings(options.night)
+        found = json.loads(Path(self.work, "catalog.json").read_text())
+        self.catalog = {code: Dataset(table) for code, table in found.items()}
+        self.parquet = options.format == "parquet"
+        self.asked_in = {}  # place -> what its lines ask, by number
+        pa.set_cpu_count(options.threads)
 
-    def read(self, row, size):
-        return os.pread(self.file.fileno(), size, (row + 1) * self.width)
+    def run(self):
+        self.load()
+        asked = [Asked(dataset, spaces, tuple(items)) for dataset, spaces, items in self._rows("asked")]
+        self.plan = Plan(self.catalog, asked)
+        self.places = self._items_by_place() if self.parquet else {}
+        self.exports = Exports(self.plan, self.settings, self.threads)
+        self.plan.close(self.exports.delayed())
+        self.close(self.plan.closed)
+        self.rename(self.exports.changed(self.plan.registers))
+        self._read_all()
+        self.answer(self._targets(self._over_bridges()))
+        for depth in range(1, self._deepest() + 1):
+            self.weigh(depth)
+        self._write(Output(self.options.out))
 
-    def scan(self, *keys):
-        """Cuts the key columns. Whether the counts and sums of header and trailer agree with the records."""
-        import numpy
+    def _read_all(self):
+        waves = self.plan.waves()
+        readings = [reading for wave in waves for reading in wave]
+        first = {id(wave[0]): wave for wave in waves}
+        for reading, sources in self.exports.ahead(readings, self.columns):
+            if id(reading) in first:
+                self._look(first[id(reading)])
+            self.read(reading, sources)
 
-        head, trailer = self.read(-1, self.width), self.read(self.rows, self.width)
-        if not (self.whole and head[:2] == b"11" and trailer[:2] == b"33"):
-            return False
-        places = {key: self.slices[key] for key in keys}
-        self.data = {key: numpy.empty((self.rows, end - start), numpy.uint8) for key, (start, end) in places.items()}
-        sums = [0] * len(self.amounts)
-        for row in range(0, self.rows, self.ROWS):
-            some = min(self.ROWS, self.rows - row)
-            records = numpy.frombuffer(self.read(row, some * self.width), numpy.uint8).reshape(some, self.width)
-            for key, (start, end) in places.items():
-                self.data[key][row : row + some] = records[:, start:end]
-            for at, item in enumerate(self.amounts):
-                a, b = self.slices[item]
-                sums[at] += total(records[:, a:b])
-        declared = [int(trailer[at : at + 19]) for at in range(12, 12 + 19 * len(sums), 19)]
-        return int(head[66:76]) == int(trailer[2:12]) == self.rows and declared == sums
+    def _look(self, wave):
+        of_lines = ((number, reading) for reading in wave for number in reading.asked)
+        of_walks = ((number, reading) for reading in wave for number in {n for _, numbers in reading.walks for n in numbers})
+        self.look(*(self._targets((n, r.space, r.number) for n, r in pairs) for pairs in (of_lines, of_walks)))
 
-    def keys(self, key):
-        """A key column as an Arrow string array."""
-        import numpy
-        import pyarrow as pa
+    @staticmethod
+    def _targets(rows):
+        """A table of what is asked, a key space, and a reading."""
+        columns = list(zip(*rows)) or [(), (), ()]
+        kinds = {"asked": pa.int32(), "space": pa.string(), "reading": pa.int32()}
+        return pa.table({name: pa.array(values, kind) for (name, kind), values in zip(kinds.items(), columns)})
 
-        rows, size = self.data[key].shape
-        offsets = numpy.arange(0, rows * size + 1, size, dtype=numpy.int32)
-        return pa.StringArray.from_buffers(rows, pa.py_buffer(offsets), pa.py_buffer(self.data[key]))
+    def _deepest(self):
+        return pc.max(pq.read_table(f"{self.work}/lines.parquet", columns=["depth"])["depth"]).as_py() or 0
 
-    def cells(self, items, rows):
-        """The cells of the found rows, by item."""
-        found = [self.read(row, self.width) for row in rows.tolist()]
-        places = {item: self.slices[item] for item in items}
-        return {i: [r[a:b].decode("cp949").strip() or None for r in found] for i, (a, b) in places.items()}
+    def _rows(self, name):
+        return zip(*(column.to_pylist() for column in pq.read_table(f"{self.work}/{name}.parquet").columns))
+
+    def columns(self, reading):
+        """The columns a reading takes out of its export, the key first."""
+        rest = reading.columns(self.plan.asked)
+        return [reading.key, *(column for column in rest if column != reading.key)]
+
+    def _over_bridges(self):
+        for number, course in enumerate(self.plan.courses):
+            if course and course.way and number not in self.plan.closed:
+                yield number, course.space
+
+    def _items_by_place(self):
+        """Place -> the items that any of its lines may have."""
+        lines = pq.read_table(f"{self.work}/lines.parquet", columns=["place", "asked"])
+        items = {}
+        for place, number in zip(*(column.to_pylist() for column in lines.group_by(lines.column_names).aggregate([]).columns)):
+            items.setdefault(place, set()).update(self.plan.asked[number].items)
+            self.asked_in.setdefault(place, set()).add(number)
+        return {place: tuple(sorted(found)) for place, found in items.items()}
+
+    def groups(self, reading):
+        """The groups of a reading's lines."""
+        alike = {}
+        if self.parquet:
+            for place, items in self.places.items():
+                for number in self.asked_in[place].intersection(reading.asked):
+                    alike.setdefault(items, (set(), set()))[0].add(number)
+                    alike[items][1].add(place)
+        else:
+            for number in reading.asked:
+                alike.setdefault(self.plan.asked[number].items, (set(), set()))[0].add(number)
+        return [Group(items, sorted(asked), sorted(places)) for items, (asked, places) in alike.items()]
+
+    def lacking(self, numbers, item):
+        """What is asked without the item, by number."""
+        return [number for number in numbers if item not in self.plan.asked[number].items]
+
+    def _write(self, output):
+        requests = [Request(*row) for row in self.requests()]
+        heads = Heads(self.settings)
+        if self.parquet:
+            by_file, places = {}, {}
+            for request in requests:
+                by_file.setdefault(f"{request.recipient}/{request.service or 'documents'}", []).append(request)
+            for place, file, document, dataset in sorted(self._rows("places"), key=lambda row: row[2]):
+                places.setdefault(file, {})[document] = (place, dataset, self.places[place])
+            for file, of_file in by_file.items():
+                write = lambda path: self.write_parquet(file, places.get(file, {}), heads.table(of_file), path)
+                output.packed_parquet(file, [request.request_id for request in of_file], write)
+        elif self.options.layout == "packed":
+            lines = self._lines(requests, heads)
+            output.packed_json((f"{r.recipient}/{r.service or 'documents'}", r.request_id, line) for r, line in lines)
+        else:
+            lines = self._lines(requests, heads)
+            output.per_request_json((request.recipient, request.request_id, line) for request, line in lines)
+        output.commit()
+
+    def _lines(self, requests, heads):
+        for request, (name, text) in zip(requests, self.documents(), strict=True):
+            if name != request.request_id:
+                raise ValueError("bundles are not in the order of the requests")
+            yield request, f"{heads.text(request)}{text}}}}}\n".encode()
 
 
-def total(cells):
-    """Sum of a column of amounts: the sums of its places, weighted. Cells with a sign or blanks go one by one."""
-    digits = cells - 48
-    plain = (digits < 10).all(axis=1)
-    odd = 0
-    if not plain.all():
-        texts = (row.tobytes().strip() for row in cells[~plain])
-        odd = sum(int(text) for text in texts if re.fullmatch(rb"[+-]?[0-9]+", text))
-        digits = digits[plain]
-    places = digits.sum(axis=0, dtype="uint32").tolist()  # 16384 rows of 9 do not overflow
-    return odd + sum(place * 10**power for power, place in enumerate(reversed(places)))
-
-
-def manifest_agrees(path):
-    """`<name>.sha256`, as sha256sum writes it."""
+def guarded(work):
+    """Runs `work`; a failure ends the process with one line that says what and where."""
     try:
-        expected, name = Path(f"{path}.sha256").read_text().split()
-    except (OSError, ValueError):
-        return False
-    with open(path, "rb") as file:
-        return name.lstrip("*") == Path(path).name and hashlib.file_digest(file, "sha256").hexdigest() == expected.lower()
-
-
-def check_exports(catalog, ways, bridges, registers, codes, exports, threads):
-    """Opens every fixed-width export that is needed and checks what each proves its completeness by. Returns the opened
-    exports by path, by dataset why it is delayed, and the changed numbers (old, new) of the registers."""
-    import pyarrow as pa
-
-    over = {code: [bridges[ways[code][1]][0]] if ways[code][1] != "person" else [] for code in codes if code in ways}
-    cut = {code: {ways[code][0]: None} for way in over.values() for code in way} | {code: {ways[code][0]: None} for code in over}
-    for code, old, new in registers:
-        cut.setdefault(code, {}).update({old: None, new: None})
-    needed = sorted(cut)
-    files = {code: catalog[code].files(exports) for code in needed}
-    opened = {}
-
-    def agrees(code, path):
-        dataset = catalog[code]
-        if dataset.control.get("trailer") and dataset.export["format"] != "fixed_width":
-            raise SystemExit(f"CSV trailers are not in this benchmark: {code}")
-        if "manifest" in dataset.control and not manifest_agrees(path):
-            return False
-        if dataset.export["format"] != "fixed_width":
-            return True
-        opened[path] = FixedWidth(dataset, path)
-        return opened[path].scan(*cut[code])
-
-    checks = [(code, path) for code in needed if catalog[code].control for path in files[code]]
-    checks.sort(key=lambda check: -os.path.getsize(check[1]))  # the longest first
-    with ThreadPoolExecutor(threads) as pool:
-        verdicts = list(pool.map(lambda check: agrees(*check), checks))
-    broken = {catalog[code].holder for (code, _), fine in zip(checks, verdicts) if not fine}
-    for (code, path), fine in zip(checks, verdicts):
-        if not fine:
-            print(f"{path}: control totals do not agree, holder {catalog[code].holder} is left out")
-    delayed = {}
-    for code, way in over.items():
-        if not all(files[source] for source in [*way, code]):
-            delayed[code] = "E_HOLDER_MISSING"
-        elif any(catalog[source].holder in broken for source in [*way, code]):
-            delayed[code] = "E_CONTROL_TOTALS"
-    changed = [pa.table({"old": pa.array([], pa.string()), "new": pa.array([], pa.string())})]
-    for code, old, new in registers:
-        if catalog[code].export["format"] != "fixed_width":
-            raise SystemExit(f"registers in other formats are not in this benchmark: {code}")
-        if catalog[code].holder not in broken:
-            read = [opened[path] for path in files[code]]
-            changed += [pa.table({"old": export.keys(old), "new": export.keys(new)}) for export in read]
-    return opened, delayed, pa.concat_tables(changed)
-
-
-def heads(night, requests):
-    """File name and head of every bundle; `requests`: (request id, recipient, service or None, purpose, rrno)."""
-    settings = tomllib.loads(Path(night, "nightly.toml").read_text())["run"]
-    lines = (line.strip() for line in Path(night, settings["keys"]).read_text().splitlines())
-    (line,) = (line for line in lines if line and not line.startswith("#"))
-    _, key_id, epoch, secret = line.split()
-    master = hmac.digest(bytes(32), bytes.fromhex(secret), "sha256")  # HKDF-SHA-256, extract without salt
-    as_of = str(settings["date"])
-    tail = f'","key_id":"{key_id}","key_epoch":{epoch},"as_of":"{as_of}","documents":{{'
-    space = (6).to_bytes(8, "big") + b"person"
-    domains, quoted = {}, {}
-    for name, recipient, service, purpose, rrno in requests:
-        key = domains.get(recipient)
-        if key is None:
-            info = b"ieum/1 pseudonym\0recipient\0" + recipient.encode() + int(epoch).to_bytes(4, "big")
-            key = domains[recipient] = hmac.digest(master, info + b"\1", "sha256")  # HKDF-SHA-256, expand
-        text = quoted.get(purpose)
-        if text is None:
-            text = quoted[purpose] = json.dumps(purpose, ensure_ascii=False)
-        subject = hmac.digest(key, space + len(rrno).to_bytes(8, "big") + rrno.encode(), "sha256")
-        subject = base64.urlsafe_b64encode(subject)[:43].decode()
-        of = f'"service":"{service}",' if service else ""
-        head = f'{{"bundle":"ieum/1","request_id":"{name}","recipient":"{recipient}",{of}"purpose":{text},"subject":"{subject}{tail}'
-        yield f"{recipient}/{service or 'documents'}", head
-
-
-class Packed:
-    """A packed file: written, digested and indexed line by line."""
-
-    def __init__(self, path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.file = open(path, "wb", buffering=1 << 18)
-        self.digest, self.offset, self.index = hashlib.sha256(), 0, ["request_id,offset,bytes\n"]
-
-    def add(self, request, line):
-        self.file.write(line)
-        self.digest.update(line)
-        self.index.append(f"{request},{self.offset},{len(line)}\n")
-        self.offset += len(line)
-
-    def close(self):
-        self.file.close()
-        return self.digest.hexdigest()
-
-
-def write_bundles(out, heads, rows):
-    """`heads`: what `heads` gives; `rows`: (request id, documents as JSON); both in the order of the requests. Writes a file
-    and its index for every recipient and service, the digest of each, and syncs the file system once, as ieum does."""
-    files, sums = {}, []
-    for (name, head), (request, text) in zip(heads, rows, strict=True):
-        packed = files.get(name)
-        if packed is None:
-            packed = files[name] = Packed(Path(out) / f"{name}.ndjson")
-        packed.add(request, f"{head}{text}}}}}\n".encode())
-    for name, packed in files.items():
-        index = "".join(packed.index).encode()
-        Path(out, f"{name}.index.csv").write_bytes(index)
-        sums += [f"{packed.close()}  {name}.ndjson\n", f"{hashlib.sha256(index).hexdigest()}  {name}.index.csv\n"]
-    with open(Path(out) / "SHA256SUMS", "w") as file:
-        file.writelines(sorted(sums, key=lambda line: line[66:]))
-        file.flush()
-        if ctypes.CDLL(None, use_errno=True).syncfs(file.fileno()):
-            raise OSError(ctypes.get_errno(), "syncfs")
+        work()
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        told = " ".join(str(error).split())
+        sys.exit(f"{Path(sys.argv[0]).name}: {type(error).__name__}: {told[:500]} ({Path(place.filename).name}:{place.lineno})")
 
 
 if __name__ == "__main__":
-    prepare(*sys.argv[1:])
+    if len(sys.argv) != 4:
+        sys.exit("usage: common.py NIGHT REFERENCE WORK")
+    guarded(lambda: prepare(*sys.argv[1:]))

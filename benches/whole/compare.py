@@ -1,5 +1,6 @@
-"""compare.py OURS PEER: the same files with the same bundles in the same order, equal down to the order of items and records;
-indexes and digests of the peer are right; else exit code 1."""
+"""compare.py OURS PEER: the same files with the same bundles in the same order, indexes and digests of the peer right; else exit
+code 1. JSON is equal down to the order of items and records, Parquet by value: a document that a bundle does not have, a null
+and an empty list of records say the same there."""
 
 import csv
 import hashlib
@@ -7,53 +8,147 @@ import json
 import sys
 from pathlib import Path
 
+SHOWN, TOLD = 5, 1000  # differences, and characters of each
+
 
 def parsed(line):
     """Objects as lists of pairs, so that the order of items counts; lists of items and records are in order anyway."""
     return json.loads(line, object_pairs_hook=lambda pairs: ("object", pairs))
 
 
+def bundles_of(folder):
+    """The folder of the bundles, in or below the given one."""
+    for below in ("", "bundles"):
+        for layout in ("packed", "per_request"):
+            if (Path(folder) / below / layout).is_dir():
+                return Path(folder) / below / layout
+    return Path(folder)
+
+
 def files(root):
-    return {str(path.relative_to(root)): path.read_bytes() for path in Path(root).glob("*/*")}
+    return {str(path.relative_to(root)): path for path in root.glob("*/*")}
 
 
-def indexed(found, name):
-    """The lines of a packed file, as its index cuts it, by request."""
-    data = found[name]
-    index = csv.DictReader(found[name.removesuffix(".ndjson") + ".index.csv"].decode().splitlines())
-    cuts = [(row["request_id"], int(row["offset"]), int(row["bytes"])) for row in index]
-    lines = [(request, data[offset : offset + size]) for request, offset, size in cuts]
-    assert b"".join(line for _, line in lines) == data, f"{name}: the index does not cover the file"
-    return lines
+def same(value):
+    """A value of a Parquet file without what says nothing: nulls, and records of no row."""
+    if isinstance(value, dict):
+        found = ((name, same(part)) for name, part in value.items())
+        return {name: part for name, part in found if part is not None and part != []}
+    return [same(part) for part in value] if isinstance(value, list) else value
+
+
+def difference(ours, theirs):
+    """What differs of two bundles, document by document."""
+    mine, other = (bundle.get("documents", {}) for bundle in (ours, theirs))
+    heads = [{name: value for name, value in bundle.items() if name != "documents"} for bundle in (ours, theirs)]
+    told = [f"head: {heads[0]} is {heads[1]}"] if heads[0] != heads[1] else []
+    told += [f"{name}: {mine.get(name)} is {other.get(name)}" for name in {**mine, **other} if mine.get(name) != other.get(name)]
+    return "; ".join(told)[:TOLD] or "the order of documents, items or records"
+
+
+def index(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+class Comparison:
+    def __init__(self, ours, peer):
+        self.ours, self.peer = bundles_of(ours), bundles_of(peer)
+        self.left, self.right = files(self.ours), files(self.peer)
+        self.wrong = [(name, "in one output only") for name in sorted(self.left.keys() ^ self.right.keys())]
+        self.bundles = self.documents = self.records = self.same_bytes = 0
+
+    def digests(self, sums):
+        """Every file of the peer is listed with its digest."""
+        listed = dict(reversed(line.split("  ")) for line in Path(sums).read_text().splitlines())
+        for path in self.right.values():
+            with open(path, "rb") as file:
+                if listed.get(str(path.relative_to(Path(sums).parent))) != hashlib.file_digest(file, "sha256").hexdigest():
+                    self.wrong.append((str(path), "digest"))
+
+    def run(self):
+        for name in sorted(self.left.keys() & self.right.keys()):
+            left, right = self.left[name], self.right[name]
+            if name.endswith(".ndjson"):
+                self.packed_json(name, self.lines(left), self.lines(right))
+            elif name.endswith(".json"):
+                self.json(name, left.stem, left.read_bytes(), right.read_bytes())
+            elif name.endswith(".parquet"):
+                self.packed_parquet(name, left, right)
+
+    @staticmethod
+    def lines(path):
+        """The lines of a packed file, as its index cuts it, with their requests."""
+        data = path.read_bytes()
+        cuts = [(row["request_id"], int(row["offset"]), int(row["bytes"])) for row in index(path.with_suffix(".index.csv"))]
+        lines = [(request, data[offset : offset + size]) for request, offset, size in cuts]
+        if b"".join(line for _, line in lines) != data:
+            raise ValueError(f"{path}: the index does not cover the file")
+        return lines
+
+    def packed_json(self, name, left, right):
+        if [request for request, _ in left] != [request for request, _ in right]:
+            self.wrong.append((name, "requests or their order"))
+            return
+        for (request, one), (_, other) in zip(left, right):
+            self.json(name, request, one, other)
+
+    def json(self, name, request, one, other):
+        self.count(name, request, json.loads(one))
+        self.same_bytes += one == other
+        if one != other and parsed(one) != parsed(other):
+            self.wrong.append((name, request, difference(json.loads(one), json.loads(other))))
+
+    def packed_parquet(self, name, left, right):
+        import pyarrow.parquet as pq
+
+        order = [row["request_id"] for row in index(right.with_suffix(".index.csv"))]
+        one, other = pq.ParquetFile(left), pq.ParquetFile(right)
+        if order != [row["request_id"] for row in index(left.with_suffix(".index.csv"))]:
+            self.wrong.append((name, "requests or their order"))
+            return
+        if not len(order) == one.metadata.num_rows == other.metadata.num_rows:
+            self.wrong.append((name, "number of rows"))
+            return
+        rows = zip(order, *(self.rows(file) for file in (one, other)))
+        for request, mine, theirs in rows:
+            mine, theirs = same(mine), same(theirs)
+            self.count(name, request, mine)
+            if mine != theirs or theirs["request_id"] != request:
+                self.wrong.append((name, request, difference(mine, theirs)))
+
+    @staticmethod
+    def rows(file):
+        for batch in file.iter_batches(1024):
+            yield from batch.to_pylist()
+
+    def count(self, name, request, bundle):
+        if bundle["request_id"] != request:
+            raise ValueError(f"{name}: the bundle of {request} is another's")
+        documents = bundle.get("documents", {}).values()
+        self.bundles, self.documents = self.bundles + 1, self.documents + len(documents)
+        self.records += sum(len(document.get("records", ())) for document in documents)
+
+    def verdict(self):
+        told = f"DIFFERENT ({len(self.wrong):,})" if self.wrong or not self.bundles else "equal"
+        to_the_byte = f" ({self.same_bytes:,} to the byte)" if self.same_bytes else ""
+        return f"{told}: {self.bundles:,} bundles{to_the_byte}, {self.documents:,} documents, {self.records:,} records"
 
 
 def main(ours, peer):
-    left, right = files(ours), files(peer)
-    sums = dict(reversed(line.split("  ")) for line in (Path(peer) / "SHA256SUMS").read_text().splitlines())
-    wrong = [(name, "digest") for name in right if sums.get(name) != hashlib.sha256(right[name]).hexdigest()]
-    wrong += [(name, "in one output only") for name in left.keys() ^ right.keys()]
-    bundles = documents = records = same_bytes = 0
-    for name in sorted(left.keys() & right.keys()):
-        if not name.endswith(".ndjson"):
-            continue
-        one, two = indexed(left, name), indexed(right, name)
-        if [request for request, _ in one] != [request for request, _ in two]:
-            wrong.append((name, "requests or their order"))
-            continue
-        for (request, a), (_, b) in zip(one, two):
-            bundle = json.loads(a)
-            assert bundle["request_id"] == request, (name, request)
-            bundles, documents = bundles + 1, documents + len(bundle["documents"])
-            records += sum(len(document["records"]) for document in bundle["documents"].values())
-            same_bytes += a == b
-            if a != b and parsed(a) != parsed(b):
-                wrong.append((name, request, a.decode(), b.decode()))
-    for row in wrong[:5]:
+    comparison = Comparison(ours, peer)
+    comparison.digests(next(path for path in (Path(peer), *Path(peer).parents) if (path / "SHA256SUMS").exists()) / "SHA256SUMS")
+    comparison.run()
+    for row in comparison.wrong[:SHOWN]:
         print("DIFFERENT", *row, file=sys.stderr)
-    verdict = f"DIFFERENT ({len(wrong):,})" if wrong else "equal"
-    print(f"{verdict}: {bundles:,} bundles ({same_bytes:,} to the byte), {documents:,} documents, {records:,} records")
-    return bool(wrong) or not bundles
+    print(comparison.verdict())
+    return bool(comparison.wrong) or not comparison.bundles
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    if len(sys.argv) != 3:
+        sys.exit("usage: compare.py OURS PEER")
+    try:
+        sys.exit(main(*sys.argv[1:]))
+    except (OSError, ValueError, KeyError, StopIteration) as error:
+        sys.exit(f"compare.py: {type(error).__name__}: {error}")

@@ -1,189 +1,258 @@
-"""peer_duckdb.py NIGHT WORK OUT: the night as one would write it with DuckDB."""
-
-import os
-import sys
-import tempfile
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+"""peer_duckdb.py NIGHT WORK OUT [--layout packed|per_request] [--format json|parquet] [--threads N]: the night as one would write
+it with DuckDB."""
 
 import duckdb
 import numpy
 import pyarrow as pa
 
 import common
+from exports import header, titles
 
-THREADS = 2
+TYPES = {"int": "BIGINT", "date": "DATE", "text": "VARCHAR"}
+LINE = ("line", "asked", "place")  # what is known of a found row: the line it is for
 
 
 def quoted(name):
     return '"' + name.replace('"', '""') + '"'
 
 
+def text(value):
+    return "'" + value.replace("'", "''") + "'"
+
+
+def listed(numbers):
+    return "(" + ", ".join(map(str, numbers)) + ")"
+
+
+def as_date(cell):
+    """SQL of a date as holders write it; `00000000` and 9999-12-31 are none. A cast is faster here than `strptime`."""
+    iso = f"CASE WHEN length({cell}) = 8 THEN {cell}[1:4] || '-' || {cell}[5:6] || '-' || {cell}[7:8] ELSE {cell} END"
+    return f"CASE WHEN replace({cell}, '-', '') NOT IN ('00000000', '99991231') THEN TRY_CAST({iso} AS DATE) END"
+
+
 def typed(dataset, item):
-    """SQL of a text cell as its type; blank is null, `00000000` and 9999-12-31 are no date."""
+    """SQL of a text cell as its type; blank is null."""
     kind, is_list = dataset.kind(item)
 
     def convert(cell):
-        if kind == "int":
-            return f"CAST({cell} AS BIGINT)"
-        if kind == "date":
-            digits = f"replace({cell}, '-', '')"
-            return f"CASE WHEN {digits} IN ('00000000', '99991231') THEN NULL ELSE CAST({'strptime' if is_list else 'try_strptime'}({digits}, '%Y%m%d') AS DATE) END"
-        return cell
+        return {"int": f"CAST({cell} AS BIGINT)", "date": as_date(cell), "text": cell}[kind]
 
     cell = f"nullif(trim({quoted(item)}), '')"
     if is_list:
         part = convert("nullif(trim(x), '')")
-        return f"list_transform(string_split({cell}, '|'), lambda x: {part})"
+        return f"list_transform(string_split({cell}, {text(dataset.list_separator)}), lambda x: {part})"
     return convert(cell)
 
 
-def unreadable(item):
-    """SQL: the cell says something that is no date. Such a row is rejected."""
-    digits = f"replace(trim({quoted(item)}), '-', '')"
-    return f"coalesce({digits} NOT IN ('', '00000000', '99991231') AND try_strptime({digits}, '%Y%m%d') IS NULL, false)"
+def says_a_date(item):
+    """SQL: the cell is not blank and none of the ways to say that there is no date."""
+    return f"coalesce(replace(trim({quoted(item)}), '-', '') NOT IN ('', '00000000', '99991231'), false)"
 
 
-class Night:
-    def __init__(self, night, work, scratch):
-        self.night, self.exports, self.scratch = night, f"{night}/exports", scratch
-        self.catalog = common.datasets(f"{night}/catalog")
-        self.ways, self.bridges, self.registers = common.entrances(self.catalog)
-        self.db = duckdb.connect(config={"threads": THREADS, "preserve_insertion_order": False})
-        self.db.execute(f"CREATE TABLE lines AS FROM read_parquet('{work}/lines.parquet')")
-        self.db.execute(f"CREATE TABLE requests AS FROM read_parquet('{work}/requests.parquet')")
+def packed(items):
+    """SQL of a record."""
+    return "struct_pack(" + ", ".join(f"{quoted(item)} := {quoted(item)}" for item in items) + ")"
+
+
+def order(dataset, items):
+    return ", ".join(f"{quoted(item)} NULLS FIRST" for item in dataset.order(items))
+
+
+class DuckDb(common.Peer):
+    def load(self):
+        self.db = duckdb.connect(config={"threads": self.threads, "preserve_insertion_order": False})
+        for table in ("requests", "keys", "lines", "places"):
+            self.db.execute(f"CREATE TABLE {table} AS FROM read_parquet({text(f'{self.work}/{table}.parquet')})")
         self.db.execute("CREATE TABLE docs (line INTEGER, records VARCHAR)")
+        self.records = {}  # items -> table of line and records
 
-    def decode(self, codes):
-        """CP949 CSV to UTF-8 files, two at a time."""
-        self.decoded = {}
+    def close(self, closed):
+        rows = [(number, *answer) for number, answer in closed.items()] or [(-1, "", "")]
+        values = ", ".join(f"({number}, {text(outcome)}, {text(reason)})" for number, outcome, reason in rows)
+        self.db.execute(
+            f"UPDATE lines SET outcome = c.outcome, reason = c.reason FROM (VALUES {values}) c(asked, outcome, reason) "
+            "WHERE lines.outcome IS NULL AND lines.asked = c.asked"
+        )
 
-        def one(path):
-            target = os.path.join(self.scratch, path.replace("/", "_").removesuffix(".gz"))
-            Path(target).write_bytes(common.utf8_csv(path))
-            return path, target
+    def rename(self, changed):
+        self.db.register("changed", changed)
+        self.db.execute("""
+            CREATE TABLE searched AS  -- a subject is searched by its number and by what this was before or is now
+            SELECT * FROM keys
+            UNION SELECT ord, space, new FROM keys JOIN changed USING (space) WHERE old = key
+            UNION SELECT ord, space, old FROM keys JOIN changed USING (space) WHERE new = key""")
+        self.db.execute("""
+            CREATE TABLE present AS SELECT ord, max(new) AS key FROM requests JOIN changed USING (space) WHERE old = key GROUP BY ord""")
 
-        cp949 = [c for c in codes if self.catalog[c].text_format() == ("csv", "cp949")]
-        with ThreadPoolExecutor(THREADS) as pool:
-            paths = [path for code in cp949 for path in self.catalog[code].files(self.exports)]
-            self.decoded = dict(pool.map(one, paths))
+    def look(self, of_lines, of_walks):
+        # of a line that walks a bridge only, `line` is -1 - ord
+        self.db.register("of_lines", of_lines)
+        self.db.register("of_walks", of_walks)
+        self.db.execute("""
+            CREATE OR REPLACE TEMP TABLE wanted AS
+            SELECT reading, line, asked, place, key
+            FROM lines JOIN of_lines USING (asked) JOIN searched USING (ord, space) WHERE outcome IS NULL
+            UNION ALL SELECT DISTINCT reading, -1 - ord, -1, -1, key
+            FROM lines JOIN of_walks USING (asked) JOIN searched USING (ord, space) WHERE outcome IS NULL
+            ORDER BY reading""")
 
     def source(self, dataset):
         """SQL that reads an export; its columns are item codes."""
-        path = dataset.files(self.exports)
-        if dataset.export["format"] == "parquet":
-            rename = {item: name for name, item in dataset.to_item.items()}
-            columns = ", ".join(f"{quoted(rename.get(i, i))} AS {quoted(i)}" for i in dataset.items)
-            return f"(SELECT {columns} FROM read_parquet({path}))"
-        columns = ", ".join(f"{quoted(item)}: 'VARCHAR'" for item in common.header(dataset, path[0]))
-        path = [self.decoded.get(p, p) for p in path]
-        ragged = "ignore_errors=true"  # rows of too few or many cells are rejected
-        return f"read_csv({path}, auto_detect=false, {ragged}, header=true, delim=',', quote='\"', escape='\"', columns={{{columns}}})"
-
-    def matched(self, dataset, key, wanted, items):
-        """Creates `m`: line, and the items typed, of the rows whose key is wanted. Reads the export once."""
-        self.db.execute("DROP TABLE IF EXISTS m")
-        if dataset.export["format"] == "fixed_width":
-            parts = []
-            for path in dataset.files(self.exports):
-                export = self.opened[path]
-                keys = export.keys(key)
-                self.db.register("keys", pa.table({"key": keys, "row": numpy.arange(len(keys))}))
-                hit = self.db.execute(f"SELECT w.line, k.row FROM keys k JOIN ({wanted}) w ON k.key = w.key").fetchnumpy()
-                cells = {item: pa.array(found, pa.string()) for item, found in export.cells(items, hit["row"]).items()}
-                parts.append(pa.table({"line": hit["line"], **cells}))
-            self.db.register("hits", pa.concat_tables(parts))
-            source, join = "hits", ""
-        else:
-            source, join = f"{self.source(dataset)} e", f"JOIN ({wanted}) w ON e.{quoted(key)} = w.key"
-        convert = dataset.export["format"] != "parquet"
-        columns = [f"{typed(dataset, i) if convert else quoted(i)} AS {quoted(i)}" for i in items]
-        dates = [i for i in items if convert and dataset.kind(i) == ("date", False)]
-        readable = "WHERE NOT (" + " OR ".join(unreadable(i) for i in dates) + ")" if dates else ""
-        self.db.execute(f"CREATE TEMP TABLE m AS SELECT {', '.join(['line', *columns])} FROM {source} {join} {readable}")
-
-    def run(self, out):
-        db = self.db
-        codes = [c for (c,) in db.execute("SELECT DISTINCT dataset FROM lines WHERE outcome IS NULL ORDER BY 1").fetchall()]
-        self.opened, delayed, changed = common.check_exports(
-            self.catalog, self.ways, self.bridges, self.registers, codes, self.exports, THREADS
+        paths = self.exports.paths[dataset.code]
+        names = header(dataset, paths[0])
+        if dataset.format == "parquet":
+            columns = ", ".join(f"{quoted(title)} AS {quoted(name)}" for title, name in zip(titles(dataset, paths[0]), names))
+            return f"(SELECT {columns} FROM read_parquet({paths}))"
+        columns = ", ".join(f"{text(name)}: 'VARCHAR'" for name in names)
+        first = str(dataset.export.get("header", True)).lower()
+        return (
+            f"read_csv({paths}, auto_detect=false, ignore_errors=true, header={first}, delim={text(dataset.delimiter)}, "
+            f"quote='\"', escape='\"', columns={{{columns}}})"  # rows of too few or many cells are rejected
         )
-        closed = {c: ("not_reachable", "E_NOT_REACHABLE") for c in codes if c not in self.ways}
-        closed |= {code: ("delayed", reason) for code, reason in delayed.items()}
-        for code, (outcome, reason) in closed.items():
-            db.execute("UPDATE lines SET outcome = ?, reason = ? WHERE dataset = ? AND outcome IS NULL", [outcome, reason, code])
-        codes = [code for code in codes if code not in closed]
-        shapes = {}
-        for code, items in db.execute("SELECT DISTINCT dataset, items FROM lines WHERE outcome IS NULL").fetchall():
-            shapes.setdefault(code, []).append(items)
-        bridges = {space: self.bridges[space] for space in sorted({self.ways[c][1] for c in codes} - {"person"})}
-        self.decode(set(codes) | {bridge[0] for bridge in bridges.values()})
-        db.register("changed", changed)
-        db.execute("""
-            CREATE TEMP TABLE numbers AS  -- the subject is searched by its number and by what this was before or is now
-            WITH people AS MATERIALIZED (SELECT DISTINCT rrno FROM lines WHERE outcome IS NULL)
-            SELECT rrno, rrno AS number FROM people
-            UNION SELECT rrno, new FROM people JOIN changed ON old = rrno
-            UNION SELECT rrno, old FROM people JOIN changed ON new = rrno""")
-        db.execute("""
-            CREATE TEMP TABLE current AS SELECT ord, max(new) AS number FROM requests JOIN changed ON old = rrno GROUP BY ord""")
-        people = "SELECT DISTINCT number FROM numbers"
-        for code in {bridge[0] for bridge in bridges.values()}:  # read once, for itself and as the bridge
-            key = self.ways[code][0]
-            columns = ", ".join(f"e.{quoted(i)}" for i in self.catalog[code].items)
-            db.execute(f"CREATE TEMP TABLE {code} AS SELECT {columns} FROM {self.source(self.catalog[code])} e SEMI JOIN ({people}) p ON e.{quoted(key)} = p.number")
-        for space, (code, known, to) in bridges.items():
-            db.execute(f"CREATE TEMP TABLE keys_{space} AS SELECT DISTINCT n.rrno, {quoted(to)} AS key FROM {code} JOIN numbers n ON {quoted(known)} = n.number WHERE {quoted(to)} <> ''")
-        kept = {bridge[0] for bridge in bridges.values()}
-        read = self.source
-        self.source = lambda dataset: dataset.code if dataset.code in kept else read(dataset)
-        for code in codes:
-            dataset, (key, space) = self.catalog[code], self.ways[code]
-            lines = f"SELECT line, number AS key FROM lines JOIN numbers USING (rrno) WHERE dataset = '{code}' AND outcome IS NULL"
-            if space != "person":
-                lines = f"SELECT l.line, b.key FROM lines l JOIN keys_{space} b USING (rrno) WHERE dataset = '{code}' AND outcome IS NULL"
-            union = sorted({item for items in shapes[code] for item in items.split(",") if item})
-            self.matched(dataset, key, lines, union)
-            for items in shapes[code]:
-                record = ", ".join(f"{quoted(i)} := m.{quoted(i)}" for i in items.split(","))
-                order = ", ".join(f"m.{quoted(i)} NULLS FIRST" for i in dataset.order(items.split(",")))
-                db.execute(
-                    f"INSERT INTO docs SELECT line, string_agg(CAST(to_json(struct_pack({record})) AS VARCHAR), ',' ORDER BY {order}) "
-                    f"FROM m JOIN lines USING (line) WHERE items = '{items}' GROUP BY line"
-                )
-            if space != "person":
-                db.execute(
-                    f"UPDATE lines SET outcome = 'not_reachable', reason = 'E_NOT_REACHABLE' WHERE dataset = '{code}' "
-                    f"AND outcome IS NULL AND rrno NOT IN (SELECT rrno FROM keys_{space})"
-                )
-        rows = db.execute("""
-            WITH answered AS (
-                SELECT ord, line, dataset, fallback_of, coalesce(records, '') AS records,
-                    CASE WHEN outcome IS NOT NULL THEN outcome WHEN records IS NULL THEN 'not_found'
-                         WHEN withheld THEN 'partial' ELSE 'provided' END AS outcome,
-                    CASE WHEN outcome IS NOT NULL THEN reason WHEN records IS NULL THEN 'E_NOT_FOUND'
-                         WHEN withheld THEN 'R03' END AS reason
-                FROM lines LEFT JOIN docs USING (line)),
-            earlier AS (  -- what fallbacks stand in for: was it in vain, or may it still come
-                SELECT ord, dataset AS fallback_of, bool_and(outcome IN ('not_found', 'not_reachable')) AS vain,
-                    max(reason) FILTER (outcome = 'delayed') AS waits
-                FROM answered WHERE dataset IN (SELECT DISTINCT fallback_of FROM lines) GROUP BY ALL),
-            needed AS (
-                SELECT a.* REPLACE (CASE WHEN waits IS NULL THEN outcome ELSE 'delayed' END AS outcome,
-                    coalesce(waits, reason) AS reason, CASE WHEN waits IS NULL THEN records ELSE '' END AS records)
-                FROM answered a LEFT JOIN earlier e USING (ord, fallback_of) WHERE vain IS NULL OR vain OR waits IS NOT NULL),
-            documents AS (
-                SELECT ord, string_agg('"' || dataset || '":{"outcome":"' || outcome || '"'
-                    || coalesce(',"reason":"' || reason || '"', '') || ',"records":[' || records || ']}', ',' ORDER BY line) AS text
-                FROM needed GROUP BY ord)
-            SELECT request_id, text FROM requests JOIN documents USING (ord) ORDER BY ord""").fetchall()
-        requests = db.execute("""
-            SELECT request_id, recipient, service, purpose, coalesce(number, rrno)
-            FROM requests LEFT JOIN current USING (ord) ORDER BY ord""").fetchall()
-        common.write_bundles(out, common.heads(self.night, requests), rows)
+
+    def hits(self, reading, source, columns):
+        """The rows found in an opened CP949 export, columns as text."""
+        wanted = self.db.sql(f"SELECT line, asked, place, key FROM wanted WHERE reading = {reading.number}").to_arrow_table()
+        self.db.register("spelled", wanted.set_column(3, "key", source.spelled(reading.key, wanted["key"])))
+        keys = source.keys(reading.key)
+        self.db.register("keys_of", pa.table({"key": keys, "row": numpy.arange(len(keys))}))
+        hit = self.db.sql("SELECT line, asked, place, row FROM keys_of JOIN spelled USING (key)").to_arrow_table()
+        cells = source.cells(columns, hit["row"].to_numpy())
+        return pa.table({**{name: hit[name] for name in LINE}, **cells})
+
+    def joined(self, reading, dataset, columns):
+        """SQL of the rows found by DuckDB."""
+        return (
+            f"SELECT {', '.join([*LINE, *map(quoted, columns)])} FROM {self.source(dataset)} e JOIN wanted w "
+            f"ON e.{quoted(reading.key)} = w.key AND reading = {reading.number}"
+        )
+
+    def read(self, reading, sources):
+        dataset = self.catalog[reading.dataset]
+        columns, items = reading.columns(self.plan.asked), reading.items(self.plan.asked)
+        if sources:
+            self.db.register("opened", pa.concat_tables(self.hits(reading, source, columns) for source in sources.values()))
+        # materialized: else the cells of all rows would be converted, not only of the found ones
+        hits = "FROM opened" if sources else self.joined(reading, dataset, columns)
+        convert = dataset.format != "parquet"
+        cells = [f"{typed(dataset, item) if convert else quoted(item)} AS {quoted(item)}" for item in columns]
+        dates = dataset.dates(items) if convert else []
+        says = [f"{says_a_date(item)} AS {quoted('says ' + item)}" for item in dates]
+        readable = " AND ".join(f"NOT ({quoted('says ' + item)} AND {quoted(item)} IS NULL)" for item in dates)  # else rejected
+        steps = (
+            f"WITH hits AS MATERIALIZED ({hits}), "
+            f"types AS MATERIALIZED (SELECT {', '.join([*LINE, *cells, *says])} FROM hits), "
+            f"found AS (FROM types {'WHERE ' + readable if readable else ''})"
+        )
+        if reading.walks:
+            self.db.execute(f"CREATE OR REPLACE TEMP TABLE walked AS {steps} FROM found")
+            steps = "WITH found AS (FROM walked)"
+        for bridge, numbers in reading.walks:
+            self.walk(bridge, numbers)
+        groups = self.groups(reading)
+        if groups and not self.parquet:
+            self.collect(steps, dataset, reading, groups)
+        for group in groups if self.parquet else ():
+            self.collect_places(steps, dataset, group)
+
+    def walk(self, bridge, numbers):
+        self.db.execute(
+            f"INSERT INTO searched SELECT DISTINCT -1 - line, {text(bridge.to_space)}, {quoted(bridge.to)} FROM walked "
+            f"WHERE line < 0 AND {quoted(bridge.to)} <> '' AND -1 - line IN "
+            f"(SELECT ord FROM lines WHERE asked IN {listed(numbers)} AND outcome IS NULL)"
+        )
+
+    def permitted(self, numbers, items):
+        """SQL of the items, null where the line may not have them."""
+        for item in items:
+            lacking = self.lacking(numbers, item)
+            may = f"CASE WHEN asked NOT IN {listed(lacking)} THEN {quoted(item)} END" if lacking else quoted(item)
+            yield f"{may} AS {quoted(item)}"
+
+    def collect(self, steps, dataset, reading, groups):
+        """The sorted records of each line as JSON; an item that a line does not ask for does not change its order."""
+        items = reading.items(self.plan.asked)
+        cases = [f"WHEN asked IN {listed(group.asked)} THEN to_json({packed(group.items)})" for group in groups]
+        record = f"CASE {' '.join(cases)} END" if len(groups) > 1 else f"to_json({packed(items)})"
+        self.db.execute(
+            f"INSERT INTO docs {steps} SELECT line, string_agg(CAST({record} AS VARCHAR), ',' ORDER BY {order(dataset, items)}) "
+            f"FROM (SELECT line, asked, {', '.join(self.permitted(reading.asked, items))} FROM found WHERE line >= 0) GROUP BY line"
+        )
+
+    def collect_places(self, steps, dataset, group):
+        """The sorted records of each line as a list."""
+        table = self.records.setdefault((dataset.code, group.items), [])
+        table.append(f"records_{len(self.records)}_{len(table)}")
+        self.db.execute(
+            f"CREATE TEMP TABLE {table[-1]} AS {steps} SELECT line, list({packed(group.items)} ORDER BY {order(dataset, group.items)}) "
+            f"AS records FROM (SELECT line, {', '.join(self.permitted(group.asked, group.items))} FROM found "
+            f"WHERE asked IN {listed(group.asked)} AND place IN {listed(group.places)}) GROUP BY line"
+        )
+
+    def answer(self, over):
+        self.db.register("over", over)
+        self.db.execute("""
+            UPDATE lines SET outcome = 'not_reachable', reason = 'E_NOT_REACHABLE' FROM over
+            WHERE lines.asked = over.asked AND outcome IS NULL
+                AND NOT EXISTS (FROM searched WHERE searched.ord = lines.ord AND searched.space = over.space)""")
+        tables = [table for of_items in self.records.values() for table in of_items]
+        found = " UNION ALL ".join(f"SELECT line FROM {table}" for table in ["docs", *tables])
+        self.db.execute(f"""
+            CREATE TABLE answered AS
+            SELECT l.* REPLACE (
+                CASE WHEN outcome IS NOT NULL THEN outcome WHEN f.line IS NULL THEN 'not_found'
+                     WHEN withheld THEN 'partial' ELSE 'provided' END AS outcome,
+                CASE WHEN outcome IS NOT NULL THEN reason WHEN f.line IS NULL THEN 'E_NOT_FOUND'
+                     WHEN withheld THEN 'R03' END AS reason),
+                document, dataset, true AS needed, true AS given
+            FROM lines l JOIN places USING (place) LEFT JOIN ({found}) f USING (line)""")
+
+    def weigh(self, depth):
+        self.db.execute(f"""
+            UPDATE answered SET needed = vain OR waits IS NOT NULL, given = waits IS NULL, reason = coalesce(waits, reason),
+                outcome = CASE WHEN waits IS NULL THEN outcome ELSE 'delayed' END
+            FROM (  -- what fallbacks stand in for: was it in vain, or may it still come
+                SELECT ord, dataset, bool_and(needed AND outcome IN ('not_found', 'not_reachable')) AS vain,
+                    max(reason) FILTER (needed AND outcome = 'delayed') AS waits
+                FROM answered WHERE depth < {depth} AND dataset IN (SELECT DISTINCT fallback_of FROM lines) GROUP BY ALL) e
+            WHERE depth = {depth} AND answered.ord = e.ord AND fallback_of = e.dataset""")
+
+    def requests(self):
+        return self.db.execute("""
+            SELECT request_id, recipient, service, purpose, space, coalesce(p.key, r.key)
+            FROM requests r LEFT JOIN present p USING (ord) ORDER BY ord""").fetchall()
+
+    def documents(self):
+        return self.db.execute("""
+            WITH documents AS (
+                SELECT ord, string_agg('"' || document || '":{"outcome":"' || outcome || '"'
+                    || coalesce(',"reason":"' || reason || '"', '')
+                    || ',"records":[' || CASE WHEN given AND records IS NOT NULL THEN records ELSE '' END || ']}', ',' ORDER BY line) AS text
+                FROM answered LEFT JOIN docs USING (line) WHERE needed GROUP BY ord)
+            SELECT request_id, coalesce(text, '') FROM requests LEFT JOIN documents USING (ord) ORDER BY ord""").fetchall()
+
+    def write_parquet(self, file, places, heads, path):
+        self.db.register("heads", heads)
+        joins, columns = [], []
+        for at, (document, (place, dataset, items)) in enumerate(places.items()):
+            records, found = "", ""
+            if items:
+                kinds = {item: self.catalog[dataset].kind(item) for item in items}
+                fields = ", ".join(f"{quoted(i)} {TYPES[kind]}{'[]' if many else ''}" for i, (kind, many) in kinds.items())
+                records = f", records := CASE WHEN given THEN records END::STRUCT({fields})[]"
+                tables = self.records.get((dataset, items), [])
+                union = " UNION ALL ".join(f"FROM {table}" for table in tables) or "SELECT NULL AS line, NULL AS records"
+                found = f"LEFT JOIN ({union}) USING (line)"
+            joins.append(f"LEFT JOIN (SELECT ord, struct_pack(outcome := outcome, reason := reason{records}) AS document FROM answered {found} "
+                         f"WHERE needed AND place = {place}) d{at} USING (ord)")  # fmt: skip
+            columns.append(f"{quoted(document)} := d{at}.document")
+        of_documents = f", struct_pack({', '.join(columns)}) AS documents" if columns else ""
+        self.db.execute(
+            f"COPY (SELECT h.*{of_documents} FROM heads h JOIN requests USING (request_id) {' '.join(joins)} ORDER BY ord) "
+            f"TO {text(path)} (FORMAT parquet, COMPRESSION zstd)"
+        )
 
 
 if __name__ == "__main__":
-    night, work, out = sys.argv[1:]
-    with tempfile.TemporaryDirectory(dir=work) as scratch:
-        Night(night, work, scratch).run(out)
+    given = common.options(__doc__)
+    common.guarded(lambda: DuckDb(given).run())

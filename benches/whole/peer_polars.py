@@ -1,16 +1,24 @@
-"""peer_polars.py NIGHT WORK OUT: the night as one would write it with Polars."""
+"""peer_polars.py NIGHT WORK OUT [--layout packed|per_request] [--format json|parquet] [--threads N]: the night as one would write
+it with Polars."""
 
 import os
-import sys
-from concurrent.futures import ThreadPoolExecutor
 
-os.environ["POLARS_MAX_THREADS"] = "2"
+import common
+
+GIVEN = common.options(__doc__)
+os.environ["POLARS_MAX_THREADS"] = str(GIVEN.threads)  # read when Polars is imported
 
 import polars as pl  # noqa: E402
 
-import common  # noqa: E402
+from exports import header, ragged  # noqa: E402
 
-THREADS = 2
+TYPES = {"int": pl.Int64, "date": pl.Date, "text": pl.String}
+NO_DATE = ["00000000", "99991231"]
+KEY, LAST = "key of row", "last cell of row"  # no item has such a code
+
+
+def digits(cell):
+    return cell.str.strip_chars().str.replace_all("-", "", literal=True)
 
 
 def typed(dataset, item):
@@ -18,225 +26,223 @@ def typed(dataset, item):
     kind, is_list = dataset.kind(item)
 
     def convert(cell):
+        if kind == "date":
+            found = digits(cell)
+            return pl.when(~found.is_in(["", *NO_DATE])).then(found).str.to_date("%Y%m%d", strict=is_list)
         cell = cell.str.strip_chars()
         cell = pl.when(cell != "").then(cell)
-        if kind == "int":
-            return cell.cast(pl.Int64)
-        if kind == "date":
-            digits = cell.str.replace_all("-", "", literal=True)
-            digits = pl.when(~digits.is_in(["00000000", "99991231"])).then(digits)
-            return digits.str.to_date("%Y%m%d", strict=is_list).dt.to_string("%Y-%m-%d")
-        return cell
+        return cell.cast(pl.Int64) if kind == "int" else cell
 
     if is_list:
         cell = pl.col(item).str.strip_chars()
-        return pl.when(cell != "").then(cell.str.split("|").list.eval(convert(pl.element()))).alias(item)
+        parts = cell.str.split(dataset.list_separator).list.eval(convert(pl.element()))
+        return pl.when(cell != "").then(parts).alias(item)
     return convert(pl.col(item)).alias(item)
 
 
 def unreadable(item):
     """The cell says something that is no date. Such a row is rejected."""
-    digits = pl.col(item).str.strip_chars().str.replace_all("-", "", literal=True)
-    said = digits.is_not_null() & ~digits.is_in(["", "00000000", "99991231"])
-    return said & digits.str.to_date("%Y%m%d", strict=False).is_null()
+    found = digits(pl.col(item))
+    return found.is_not_null() & ~found.is_in(["", *NO_DATE]) & found.str.to_date("%Y%m%d", strict=False).is_null()
 
 
-class Night:
-    def __init__(self, night, work):
-        self.night, self.exports = night, f"{night}/exports"
-        self.catalog = common.datasets(f"{night}/catalog")
-        self.ways, self.bridges, self.registers = common.entrances(self.catalog)
-        self.lines = pl.read_parquet(f"{work}/lines.parquet")
-        self.requests = pl.read_parquet(f"{work}/requests.parquet")
+def as_json(dataset, item):
+    """Dates as text: JSON has none."""
+    kind, is_list = dataset.kind(item)
+    if kind != "date":
+        return pl.col(item)
+    return pl.col(item).list.eval(pl.element().dt.to_string("%Y-%m-%d")) if is_list else pl.col(item).dt.to_string("%Y-%m-%d")
 
-    def scan(self, dataset, decoded):
-        """A lazy frame of the export; its columns are item codes, text as text."""
-        frames = []
-        for path in dataset.files(self.exports):
-            if dataset.export["format"] == "parquet":
-                frame = pl.scan_parquet(path)
-                frames.append(frame.rename({name: i for name, i in dataset.to_item.items() if i in dataset.items}))
-                continue
-            names = common.header(dataset, path)
-            source = decoded.get(path, path)
-            schema = {name: pl.String for name in names}
-            frames.append(pl.scan_csv(source, has_header=False, skip_lines=1, schema=schema))
-        return pl.concat(frames)
 
-    def ragged(self, dataset, decoded):
-        """Rows of too few cells, as Polars reads them: it fills them up with nulls and does not say so."""
-        rows = []
-        for path in dataset.files(self.exports):
-            names, source = common.header(dataset, path), decoded.get(path, path)
-            lines = pl.scan_csv(source, has_header=False, skip_lines=1, separator="\x01", quote_char=None, schema={"line": pl.String})
-            commas = pl.col("line").str.replace_all('"[^"]*"', "").str.count_matches(",", literal=True)
-            found = lines.filter(commas < len(names) - 1).collect(engine="streaming")["line"]
-            if len(found):
-                text = "\n".join([",".join(names), *found]).encode()
-                rows.append(pl.read_csv(text, schema={name: pl.String for name in names}))
-        return pl.concat(rows) if rows else None
+class Polars(common.Peer):
+    def load(self):
+        read = lambda name: pl.read_parquet(f"{self.work}/{name}.parquet")
+        self.lines, self.keys, self.given = read("lines"), read("keys"), read("requests").sort("ord")
+        self.docs = []  # line and records as JSON
+        self.records = {}  # (file, document) -> frames of line and records
 
-    def matched(self, dataset, key, wanted, items, decoded):
-        """`line` and the items, typed, of the rows whose key is wanted. Reads the export once."""
-        if dataset.export["format"] == "fixed_width":
-            parts = []
-            for path in dataset.files(self.exports):
-                export = self.opened[path]
-                keys = pl.DataFrame({"key": pl.from_arrow(export.keys(key))}).with_row_index("row")
-                hit = keys.lazy().join(wanted.lazy(), on="key").select("line", "row").collect()
-                rows = hit["row"].to_numpy()
-                cells = [pl.Series(item, found, dtype=pl.String) for item, found in export.cells(items, rows).items()]
-                parts.append(hit.select("line").with_columns(cells))
-            frame = pl.concat(parts).lazy()
-        else:
-            key_name = "__key"
-            frame = self.kept.get(dataset.code)
-            kept = frame is not None
-            frame = frame.lazy() if kept else self.scan(dataset, decoded)
-            columns = [pl.col(key).alias(key_name), *items]
-            if dataset.export["format"] == "csv" and not kept:
-                last = common.header(dataset, dataset.files(self.exports)[0])[-1]
-                frame = frame.select(*columns, __last=last).join(wanted.lazy(), left_on=key_name, right_on="key", coalesce=False)
-                found = frame.collect(engine="streaming")
-                if found["__last"].null_count():  # blank, or a row of too few cells, which is rejected
-                    ragged = self.ragged(dataset, decoded)
-                    if ragged is not None:
-                        ragged = ragged.select(*columns, __last=last)
-                        found = found.join(ragged, on=ragged.columns, how="anti", nulls_equal=True)
-                frame = found.lazy()
-            else:
-                frame = frame.select(columns).join(wanted.lazy(), left_on=key_name, right_on="key")
-        if dataset.export["format"] == "parquet":
-            dates = [i for i in items if dataset.kind(i)[0] == "date"]
-            columns = [pl.col(i).dt.to_string("%Y-%m-%d") if i in dates else pl.col(i) for i in items]
-        else:
-            columns = [typed(dataset, i) for i in items]
-            dates = [i for i in items if dataset.kind(i) == ("date", False)]
-            if dates:
-                frame = frame.filter(~pl.any_horizontal(unreadable(i) for i in dates))
-        return frame.select("line", *columns).collect(engine="streaming")
-
-    def run(self, out):
-        lines = self.lines
-        wanted = lines.filter(pl.col("outcome").is_null())
-        codes = sorted(wanted["dataset"].unique())
-        self.opened, delayed, changed = common.check_exports(
-            self.catalog, self.ways, self.bridges, self.registers, codes, self.exports, THREADS
+    def _decide(self, here, outcome, reason):
+        self.lines = self.lines.with_columns(
+            outcome=pl.when(here).then(outcome).otherwise("outcome"), reason=pl.when(here).then(reason).otherwise("reason")
         )
-        lost = [code for code in codes if code not in self.ways]
-        here = pl.col("outcome").is_null() & pl.col("dataset").is_in([*delayed, *lost])
-        reasons = delayed | dict.fromkeys(lost, "E_NOT_REACHABLE")
-        lines = lines.with_columns(
-            outcome=pl.when(here & pl.col("dataset").is_in(lost)).then(pl.lit("not_reachable")).when(here)
-            .then(pl.lit("delayed")).otherwise("outcome"),
-            reason=pl.when(here).then(pl.col("dataset").replace_strict(reasons, default=None, return_dtype=pl.String)).otherwise("reason"),
-        )  # fmt: skip
-        wanted = lines.filter(pl.col("outcome").is_null())
-        codes = [code for code in codes if code not in reasons]
-        bridges = {space: self.bridges[space] for space in sorted({self.ways[c][1] for c in codes} - {"person"})}
-        bridged = {bridge[0] for bridge in bridges.values()}
 
-        # two exports at a time are decoded ahead; their bytes are dropped when they are read
-        pool = ThreadPoolExecutor(THREADS)
-        ordered = sorted(bridged) + [c for c in codes if c not in bridged]
-        cp949 = [p for c in ordered if self.catalog[c].text_format() == ("csv", "cp949") for p in self.catalog[c].files(self.exports)]
-        ahead = iter(cp949)
-        running = {}
+    def close(self, closed):
+        here = pl.col("outcome").is_null() & pl.col("asked").is_in(list(closed))
+        of = [pl.col("asked").replace_strict({n: answer[at] for n, answer in closed.items()}, default=None, return_dtype=pl.String)
+              for at in range(2)]  # fmt: skip
+        self._decide(here, *of)
+        self.by_asked = self.lines.filter(pl.col("outcome").is_null()).partition_by("asked", as_dict=True)
 
-        def start():
-            path = next(ahead, None)
-            if path is not None:
-                running[path] = pool.submit(common.utf8_csv, path)
+    def open_lines(self, numbers):
+        """The open lines that ask these."""
+        return pl.concat([self.lines.clear(), *(self.by_asked[number,] for number in numbers if (number,) in self.by_asked)])
 
-        for _ in range(THREADS):
-            start()
-
-        def decoded(code):
-            ready = {}
-            for path in self.catalog[code].files(self.exports):
-                if path in running:
-                    ready[path] = running.pop(path).result()
-                    start()
-            return ready
-
-        self.kept = {}
-        # the subject is searched by its number and by what this was before or is now
-        people = wanted.select("rrno").unique()
+    def rename(self, changed):
         changed = pl.from_arrow(changed)
-        now = people.join(changed, left_on="rrno", right_on="old").select("rrno", number="new")
-        before = people.join(changed, left_on="rrno", right_on="new").select("rrno", number="old")
-        numbers = pl.concat([people.select("rrno", number="rrno"), now, before]).unique()
-        people = numbers.select("number").unique()
-        current = self.requests.join(changed, left_on="rrno", right_on="old").group_by("ord").agg(number=pl.col("new").max())
-        for code in sorted(bridged):  # read once, for itself and as the bridge
-            frame = self.scan(self.catalog[code], decoded(code))
-            key = self.ways[code][0]
-            self.kept[code] = frame.join(people.lazy(), left_on=key, right_on="number", how="semi").collect(engine="streaming")
-        keys = {}
-        for space, (code, known, to) in bridges.items():
-            pairs = self.kept[code].select(pl.col(known).alias("number"), pl.col(to).alias("key"))
-            keys[space] = pairs.filter(pl.col("key") != "").join(numbers, on="number").select("rrno", "key").unique()
+        # a subject is searched by its number and by what this was before or is now
+        now = self.keys.join(changed, left_on=["space", "key"], right_on=["space", "old"]).select("ord", "space", key="new")
+        before = self.keys.join(changed, left_on=["space", "key"], right_on=["space", "new"]).select("ord", "space", key="old")
+        self.searched = pl.concat([self.keys, now, before]).unique().partition_by("space", as_dict=True)
+        present = self.given.join(changed, left_on=["space", "key"], right_on=["space", "old"])
+        self.present = present.group_by("ord").agg(present=pl.col("new").max())
 
-        records, reached = [], [wanted.select("line").clear()]
-        for code in codes:
-            dataset, (key, space) = self.catalog[code], self.ways[code]
-            mine = wanted.filter(pl.col("dataset") == code)
-            if space == "person":
-                by_key = mine.join(numbers, on="rrno").select("line", key="number")
-            else:
-                by_key = mine.join(keys[space], on="rrno").select("line", "key")
-                reached.append(by_key.select("line"))
-            shapes = [shape for shape in mine["items"].unique() if shape]
-            union = sorted({item for shape in shapes for item in shape.split(",")})
-            ready = {} if code in self.kept else decoded(code)
-            found = self.matched(dataset, key, by_key, union, ready)
-            del ready
-            found = found.join(mine.select("line", "items"), on="line").rename({"items": "__shape"})
-            for shape in shapes:
-                part = found.filter(pl.col("__shape") == shape)
-                json = pl.struct(shape.split(",")).struct.json_encode()
-                part = part.sort("line", *dataset.order(shape.split(",")), nulls_last=False)
-                records.append(part.select("line", records=json).group_by("line", maintain_order=True).agg(pl.col("records").str.join(",")))
-        docs = pl.concat(records)
-        reached = pl.concat(reached).unique().with_columns(reached=True)
-        over = [code for code in codes if self.ways[code][1] != "person"]
-        answered = lines.join(docs, on="line", how="left").join(reached, on="line", how="left")
-        missed = pl.col("records").is_null()
-        lost = pl.col("dataset").is_in(over) & pl.col("reached").is_null()
-        open_line = pl.col("outcome").is_null()
+    def known(self, space):
+        return self.searched.get((space,), self.keys.clear())
+
+    def wanted(self, reading):
+        """The keys that a reading looks for. A handle is a line, or -1 - ord where a bridge is walked."""
+        known = self.known(reading.space)
+        lines = self.open_lines(reading.asked).join(known, on="ord").select("key", handle="line")
+        needs = sorted({number for _, numbers in reading.walks for number in numbers})
+        walkers = known.join(self.open_lines(needs), on="ord", how="semi").select("key", handle=-1 - pl.col("ord"))
+        return pl.concat([lines, walkers])
+
+    def hits(self, reading, source, columns, wanted):
+        """The rows found in an opened CP949 export: handle and the columns as text."""
+        spelled = wanted.select("handle", key=pl.from_arrow(source.spelled(reading.key, wanted["key"].to_arrow().cast("string"))))
+        keys = pl.DataFrame({"key": pl.from_arrow(source.keys(reading.key))}).with_row_index("row")
+        hit = keys.lazy().join(spelled.lazy(), on="key").select("handle", "row").collect()
+        cells = source.cells(columns, hit["row"].to_numpy())
+        return hit.select("handle").with_columns(pl.Series(item, pl.from_arrow(found)) for item, found in cells.items())
+
+    def scan(self, dataset, path):
+        """A lazy frame of an export file; its columns are item codes, of a CSV all text."""
+        if dataset.format == "parquet":
+            frame = pl.scan_parquet(path)
+            return frame.rename({title: dataset.column(title) for title in frame.collect_schema().names()})
+        skip = 1 if dataset.export.get("header", True) else 0
+        schema = {name: pl.String for name in header(dataset, path)}
+        return pl.scan_csv(path, has_header=False, skip_lines=skip, separator=dataset.delimiter, schema=schema)
+
+    def joined(self, reading, path, columns, wanted):
+        """The rows found by Polars: handle and the columns. Each export is read once."""
+        dataset = self.catalog[reading.dataset]
+        frame = self.scan(dataset, path)
+        columns = [pl.col(reading.key).alias(KEY), *columns]
+        if dataset.format == "csv":
+            columns.append(pl.col(header(dataset, path)[-1]).alias(LAST))
+        found = frame.select(columns).join(wanted.lazy(), left_on=KEY, right_on="key", coalesce=False)
+        found = found.collect(engine="streaming")
+        if dataset.format == "csv" and found[LAST].null_count():  # blank, or of a row of too few cells, which is rejected
+            short = pl.from_arrow(ragged(dataset, path, header(dataset, path)))
+            if len(short):
+                short = short.select(pl.when(pl.all() != "").then(pl.all())).select(columns)
+                found = found.join(short, on=short.columns, how="anti", nulls_equal=True)
+        return found
+
+    def read(self, reading, sources):
+        dataset = self.catalog[reading.dataset]
+        columns, items = reading.columns(self.plan.asked), reading.items(self.plan.asked)
+        wanted = self.wanted(reading)
+        if sources:
+            found = pl.concat(self.hits(reading, source, columns, wanted) for source in sources.values())
+        else:
+            found = pl.concat(self.joined(reading, path, columns, wanted) for path in self.exports.paths[reading.dataset])
+        if dataset.format != "parquet":
+            dates = dataset.dates(items)
+            if dates:
+                found = found.filter(~pl.any_horizontal(unreadable(item) for item in dates))
+            found = found.select("handle", *(typed(dataset, item) for item in columns))
+        for bridge, numbers in reading.walks:
+            self.walk(bridge, numbers, found)
+        groups = self.groups(reading)
+        if groups:
+            found = found.join(self.open_lines(reading.asked), left_on="handle", right_on="line").rename({"handle": "line"})
+        for group in groups:
+            self.collect(dataset, group, found)
+
+    def walk(self, bridge, numbers, found):
+        pairs = found.filter(pl.col("handle") < 0, pl.col(bridge.to) != "")
+        pairs = pairs.select(ord=-1 - pl.col("handle"), space=pl.lit(bridge.to_space), key=bridge.to)
+        pairs = pairs.join(self.open_lines(numbers), on="ord", how="semi").unique()
+        self.searched[bridge.to_space,] = pl.concat([self.known(bridge.to_space), pairs]).unique()
+
+    def collect(self, dataset, group, found):
+        """The sorted records of each line."""
+        rows = found.filter(pl.col("asked").is_in(group.asked))
+        if group.file:
+            rows = rows.filter(file=group.file, document=group.document)
+        lacking = {item: self.lacking(group, item) for item in group.items}
+        may = [pl.when(~pl.col("asked").is_in(numbers)).then(item).alias(item) for item, numbers in lacking.items() if numbers]
+        rows = rows.with_columns(may).sort("line", *dataset.order(group.items), nulls_last=False)
+        if group.file:
+            rows = rows.select("line", records=pl.struct(group.items))
+            self.records.setdefault((group.file, group.document), []).append(rows.group_by("line", maintain_order=True).agg("records"))
+            return
+        rows = rows.select("line", records=pl.struct(as_json(dataset, item) for item in group.items).struct.json_encode())
+        self.docs.append(rows.group_by("line", maintain_order=True).agg(pl.col("records").str.join(",")))
+
+    def answer(self, over):
         say = pl.lit
-        answered = answered.with_columns(
-            outcome=pl.when(~open_line).then("outcome").when(lost).then(say("not_reachable")).when(missed)
-            .then(say("not_found")).when("withheld").then(say("partial")).otherwise(say("provided")),
-            reason=pl.when(~open_line).then("reason").when(lost).then(say("E_NOT_REACHABLE")).when(missed)
-            .then(say("E_NOT_FOUND")).when("withheld").then(say("R03")),
+        for space, numbers in over.items():
+            known = self.known(space)["ord"].unique().implode()
+            lost = pl.col("outcome").is_null() & pl.col("asked").is_in(numbers) & ~pl.col("ord").is_in(known)
+            self._decide(lost, say("not_reachable"), say("E_NOT_REACHABLE"))
+        frames = [*self.docs, *(frame for frames in self.records.values() for frame in frames)]
+        found = pl.concat([self.lines.select("line").clear(), *(frame.select("line") for frame in frames)])
+        answered = self.lines.with_columns(dataset=pl.col("document").str.split("#").list.first())
+        is_open, missed = pl.col("outcome").is_null(), ~pl.col("line").is_in(found["line"].implode())
+        self.answered = answered.with_columns(
+            outcome=pl.when(~is_open).then("outcome").when(missed).then(say("not_found"))
+            .when("withheld").then(say("partial")).otherwise(say("provided")),
+            reason=pl.when(~is_open).then("reason").when(missed).then(say("E_NOT_FOUND")).when("withheld").then(say("R03")),
+            needed=True, given=True,
         )  # fmt: skip
+
+    def weigh(self, depth):
         # what fallbacks stand in for: was it in vain, or may it still come
-        named = answered["fallback_of"].drop_nulls().unique()
-        earlier = answered.filter(pl.col("dataset").is_in(named.implode())).group_by("ord", fallback_of="dataset").agg(
-            vain=pl.col("outcome").is_in(["not_found", "not_reachable"]).all(),
-            waits=pl.col("reason").filter(pl.col("outcome") == "delayed").max(),
-        )  # fmt: skip
-        waits = pl.col("waits").is_not_null()
-        answered = answered.join(earlier, on=["ord", "fallback_of"], how="left")
-        answered = answered.filter(pl.col("vain").is_null() | pl.col("vain") | waits).with_columns(
-            outcome=pl.when(waits).then(say("delayed")).otherwise("outcome"),
-            reason=pl.coalesce("waits", "reason"),
-            records=pl.when(~waits).then("records"),
+        here, named = pl.col("depth") == depth, self.answered["fallback_of"].drop_nulls().unique()
+        stands = self.answered.filter(pl.col("depth") < depth, pl.col("dataset").is_in(named.implode()))
+        earlier = stands.group_by("ord", fallback_of="dataset").agg(
+            vain=(pl.col("needed") & pl.col("outcome").is_in(["not_found", "not_reachable"])).all(),
+            waits=pl.col("reason").filter("needed", pl.col("outcome") == "delayed").max(),
         )
+        waits = here & pl.col("waits").is_not_null()
+        self.answered = self.answered.join(earlier, on=["ord", "fallback_of"], how="left").with_columns(
+            needed=pl.when(here & ~pl.col("vain")).then(waits).otherwise("needed"),
+            given=pl.col("given") & ~waits,
+            outcome=pl.when(waits).then(pl.lit("delayed")).otherwise("outcome"),
+            reason=pl.when(waits).then("waits").otherwise("reason"),
+        ).drop("vain", "waits")  # fmt: skip
+
+    def requests(self):
+        given = self.given.join(self.present, on="ord", how="left", maintain_order="left")
+        return given.select("request_id", "recipient", "service", "purpose", "space", pl.coalesce("present", "key")).iter_rows()
+
+    def documents(self):
+        say = pl.lit
+        docs = pl.concat([pl.DataFrame(schema={"line": pl.Int32, "records": pl.String}), *self.docs])
         reason = pl.when(pl.col("reason").is_not_null()).then(pl.format(',"reason":"{}"', "reason")).otherwise(say(""))
         document = pl.concat_str(
-            say('"'), "dataset", say('":{"outcome":"'), "outcome", say('"'), reason, say(',"records":['),
-            pl.col("records").fill_null(""), say("]}"),
+            say('"'), "document", say('":{"outcome":"'), "outcome", say('"'), reason, say(',"records":['),
+            pl.when("given").then("records").fill_null(""), say("]}"),
         )  # fmt: skip
-        texts = answered.sort("line").select("ord", text=document).group_by("ord").agg(pl.col("text").str.join(","))
-        requests = self.requests.sort("ord")
-        rows = requests.join(texts, on="ord", maintain_order="left").select("request_id", "text").iter_rows()
-        given = requests.join(current, on="ord", how="left", maintain_order="left")
-        given = given.select("request_id", "recipient", "service", "purpose", pl.coalesce("number", "rrno")).iter_rows()
-        common.write_bundles(out, common.heads(self.night, given), rows)
+        lines = self.answered.filter("needed").join(docs, on="line", how="left").sort("line")
+        texts = lines.select("ord", text=document).group_by("ord").agg(pl.col("text").str.join(","))
+        rows = self.given.join(texts, on="ord", how="left", maintain_order="left")
+        return rows.select("request_id", pl.col("text").fill_null("")).iter_rows()
+
+    def write_parquet(self, file, documents, heads, path):
+        heads = pl.from_arrow(heads)
+        lines = self.answered.filter("needed", file=file).partition_by("document", as_dict=True)
+        frame = self.given.filter(file=file).select("ord")
+        columns = []
+        for document, (dataset, items) in documents.items():
+            mine = lines.get((document,), self.answered.clear()).select("ord", "line", "given", "outcome", "reason")
+            fields = ["outcome", "reason"]
+            if items:
+                kinds = {item: self.catalog[dataset].kind(item) for item in items}
+                types = {item: pl.List(TYPES[kind]) if is_list else TYPES[kind] for item, (kind, is_list) in kinds.items()}
+                empty = pl.DataFrame(schema={"line": pl.Int32, "records": pl.List(pl.Struct(types))})
+                found = pl.concat([empty, *self.records.get((file, document), [])])
+                mine = mine.join(found, on="line", how="left").with_columns(records=pl.when("given").then("records").fill_null([]))
+                fields.append("records")
+            column = frame.join(mine.select("ord", pl.struct(fields).alias(document)), on="ord", how="left", maintain_order="left")
+            columns.append(column[document])
+        if columns:
+            heads = heads.with_columns(pl.DataFrame(columns).to_struct("documents"))
+        heads.write_parquet(path, compression="zstd", compression_level=1)
 
 
 if __name__ == "__main__":
-    night, work, out = sys.argv[1:]
-    Night(night, work).run(out)
+    common.guarded(lambda: Polars(GIVEN).run())

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
 
 fn metadata() -> Metadata {
-    MetadataCommand::new().other_options(vec!["--locked".into(), "--offline".into()]).exec().expect("cargo metadata")
+    // Only this platform's packages: a build has fetched these, and no others.
+    let options = ["--locked", "--offline", "--filter-platform", "host-tuple"];
+    MetadataCommand::new().other_options(options.map(String::from)).exec().expect("cargo metadata")
 }
 
 /// Names of everything `package` reaches over normal dependencies.
