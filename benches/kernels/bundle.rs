@@ -55,7 +55,7 @@ fn requests(catalog: &Catalog) -> Vec<CheckedRequest> {
 
 /// The bundle of a request, `line` of every dataset; its documents stand in the order of [`DOCUMENTS`].
 fn bundle<'a>(request: &'a CheckedRequest, line: u32, rows: &'a [DocumentRows]) -> Bundle<'a> {
-    let answer = Answer { outcome: Outcome::Provided, reason: None, records: u64::from(RECORDS) };
+    let answer = Answer { outcome: Outcome::Provided, reason: None, records: RECORDS };
     let document = |(asked, rows): (&'a CheckedLine, &'a DocumentRows)| Document {
         name: (&*asked.document).into(),
         items: &asked.items,

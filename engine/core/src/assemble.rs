@@ -14,12 +14,12 @@ use crate::course::{Course, Courses, Source};
 use crate::input::Night;
 use crate::manifest::RequestCounts;
 use crate::sink::Output;
-use crate::stage;
+use crate::stage::Stage;
 
 /// The answers of a night.
 pub struct Assembly {
-    /// Answers by request and line; `None` for a fallback line that was not needed.
-    pub answers: Vec<Vec<Option<Answer>>>,
+    /// Answers by line ordinal; `None` for a fallback line that was not needed.
+    pub answers: Vec<Option<Answer>>,
     /// Counts of requests.
     pub requests: RequestCounts,
 }
@@ -28,7 +28,7 @@ impl Assembly {
     /// Document lines by outcome.
     pub fn outcomes(&self) -> BTreeMap<String, u64> {
         let mut counts = BTreeMap::new();
-        for answer in self.answers.iter().flatten().flatten() {
+        for answer in self.answers.iter().flatten() {
             *counts.entry(answer.outcome.code().to_owned()).or_default() += 1;
         }
         counts
@@ -39,7 +39,7 @@ impl Assembly {
 ///
 /// # Errors
 /// When the stage cannot be read or the output not written.
-pub fn assemble(night: &Night, courses: &Courses, output: &mut Output) -> Result<Assembly> {
+pub fn assemble(night: &Night, courses: &Courses, stage: &Stage, output: &mut Output) -> Result<Assembly> {
     let domains = recipient_keys(night);
     let head = RunHead {
         as_of: night.as_of.to_string(),
@@ -47,23 +47,24 @@ pub fn assemble(night: &Night, courses: &Courses, output: &mut Output) -> Result
         key_epoch: night.master.epoch(),
     };
     let mut files = BundleFiles::new(night, head);
-    let mut answers = Vec::with_capacity(night.checked.requests.len());
+    let mut answers = Vec::with_capacity(courses.lines.len());
+    let mut counts = RequestCounts::default();
     let size = night.settings.shard_requests.max(1) as usize;
     for (shard, requests) in (0u32..).zip(night.checked.requests.chunks(size)) {
-        let rows = read_shard(night, output, courses, shard)?;
+        let rows = read_shard(night, stage, courses, shard)?;
         let first = shard as usize * size;
         let make = |(offset, request)| one(courses, &rows, &domains, first + offset, request);
         let made: Vec<Made<'_>> = requests.par_iter().enumerate().map(make).collect();
         let mut bundles = Vec::with_capacity(made.len());
-        for (lines, bundle) in made {
-            answers.push(lines);
+        for (request, (lines, bundle)) in requests.iter().zip(made) {
+            count(&mut counts, request, &lines);
+            answers.extend(lines);
             bundles.extend(bundle);
         }
         files.write(bundles, output)?;
     }
     files.finish(output)?;
-    let requests = count(&night.checked.requests, &answers);
-    Ok(Assembly { answers, requests })
+    Ok(Assembly { answers, requests: counts })
 }
 
 fn recipient_keys(night: &Night) -> BTreeMap<&str, DomainKey> {
@@ -76,12 +77,11 @@ fn recipient_keys(night: &Night) -> BTreeMap<&str, DomainKey> {
 }
 
 /// The rows of every source in one shard, by source.
-fn read_shard(night: &Night, output: &Output, courses: &Courses, shard: u32) -> Result<Vec<Option<DocumentRows>>> {
-    let folder = output.stage_folder();
+fn read_shard(night: &Night, stage: &Stage, courses: &Courses, shard: u32) -> Result<Vec<Option<DocumentRows>>> {
     let read = |source: &Source| {
         let dataset = night.catalog.datasets.get(&source.dataset);
         let order = dataset.map(|dataset| dataset.record_order.as_slice()).unwrap_or_default();
-        let batch = stage::read_shard(&folder, &source.name(), shard, order)?;
+        let batch = stage.take_shard(&source.name(), shard, order)?;
         Ok(batch.map(DocumentRows::new))
     };
     courses.sources.par_iter().map(read).collect()
@@ -163,29 +163,26 @@ fn answer(records: usize, withheld: bool) -> Answer {
         (_, true) => (Outcome::Partial, Some(Reason::R03)),
         (_, false) => (Outcome::Provided, None),
     };
-    Answer { outcome, reason, records: records as u64 }
+    Answer { outcome, reason, records: u32::try_from(records).unwrap_or(u32::MAX) }
 }
 
 /// The recipient's name for the subject, made once per request.
 fn subject(domains: &BTreeMap<&str, DomainKey>, recipient: &str, courses: &Courses, ordinal: usize) -> Option<String> {
-    let (space, key) = courses.subjects[ordinal].as_ref()?;
+    let (space, key) = courses.subject(u32::try_from(ordinal).ok()?)?;
     let pseudonym = domains.get(recipient)?.pseudonym(space, key.as_bytes());
     String::from_utf8(ieum_privacy::encode(&pseudonym).to_vec()).ok()
 }
 
-fn count(requests: &[CheckedRequest], answers: &[Vec<Option<Answer>>]) -> RequestCounts {
-    let mut counts = RequestCounts { requests: requests.len() as u64, ..RequestCounts::default() };
-    for (request, answers) in requests.iter().zip(answers) {
-        let outcomes: Vec<Outcome> = answers.iter().flatten().map(|answer| answer.outcome).collect();
-        let slot = match standing(request, &outcomes) {
-            Standing::Delivered => &mut counts.delivered,
-            Standing::Partial => &mut counts.partial,
-            Standing::Refused => &mut counts.refused,
-            Standing::Delayed => &mut counts.delayed,
-        };
-        *slot += 1;
-    }
-    counts
+fn count(counts: &mut RequestCounts, request: &CheckedRequest, answers: &[Option<Answer>]) {
+    let outcomes: Vec<Outcome> = answers.iter().flatten().map(|answer| answer.outcome).collect();
+    let slot = match standing(request, &outcomes) {
+        Standing::Delivered => &mut counts.delivered,
+        Standing::Partial => &mut counts.partial,
+        Standing::Refused => &mut counts.refused,
+        Standing::Delayed => &mut counts.delayed,
+    };
+    *slot += 1;
+    counts.requests += 1;
 }
 
 enum Standing {

@@ -6,17 +6,15 @@
 //!  wave 2   sources whose keys wave 1 gave ────────► …
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ieum_model::check::CheckedRequest;
+use ieum_model::check::{CheckedLine, CheckedRequest};
 use ieum_model::outcome::{Outcome, Reason};
-use ieum_model::request::Request;
-use ieum_privacy::normalize;
 use rustc_hash::FxHashMap;
 
-use crate::gather::WantedLine;
 use crate::input::{ExportState, Night};
+use crate::keys::{Keys, Space};
 use crate::reach::{self, Bridge, BridgeKind};
 
 /// How a line is answered before anything is read, or by which plan.
@@ -49,30 +47,14 @@ impl Source {
     }
 }
 
-/// Canonical keys of a request: key space and key, sorted.
-#[derive(Debug, Clone, Default)]
-pub struct Keys(Vec<(Arc<str>, String)>);
-
-impl Keys {
-    /// Adds a key.
-    pub fn insert(&mut self, space: Arc<str>, key: String) {
-        let entry = (space, key);
-        if let Err(at) = self.0.binary_search(&entry) {
-            self.0.insert(at, entry);
-        }
-    }
-
-    /// The keys of a space.
-    pub fn of(&self, space: &str) -> Vec<String> {
-        self.0.iter().filter(|(of, _)| **of == *space).map(|(_, key)| key.clone()).collect()
-    }
-
-    /// The identifier that names the subject to a recipient: a person's before any other.
-    fn subject(&self) -> Option<(Arc<str>, String)> {
-        let preferred = ["person", "ci", "patient", "business", "corporation"];
-        let named = preferred.iter().find_map(|space| self.0.iter().find(|(of, _)| **of == **space));
-        named.or_else(|| self.0.first()).cloned()
-    }
+/// A bridge that somebody needs.
+pub struct Walk {
+    /// The wave that walks it; 0 for registers of changed numbers.
+    pub wave: u32,
+    /// The bridge.
+    pub bridge: Bridge,
+    /// Requests that need it, ascending.
+    pub needs: Vec<u32>,
 }
 
 /// The course of every line, and the bridges to walk first.
@@ -84,31 +66,12 @@ pub struct Courses {
     pub lines: Vec<Course>,
     /// First line ordinal of each request.
     pub first_line: Vec<u32>,
-    /// Bridges with the wave that walks them and the requests that need them, in walking order.
-    pub bridges: Vec<(u32, Bridge, BTreeSet<usize>)>,
+    /// Bridges in walking order.
+    pub walks: Vec<Walk>,
     /// Canonical keys of each request, its own and those that bridges gave.
-    pub keys: Vec<Keys>,
-    /// The identifier of its own that names each request's subject: key space and canonical key.
-    pub subjects: Vec<Option<(Arc<str>, String)>>,
-}
-
-/// Canonical keys that a request itself names.
-fn own_keys(request: &Request) -> Keys {
-    let mut keys = Keys::default();
-    for id in &request.subject_ids {
-        let space = reach::space_of(&id.kind);
-        if let Some(key) = canonical(space, &id.value) {
-            keys.insert(space.into(), key);
-        }
-    }
-    keys
-}
-
-/// The canonical form of an identifier of `space`; `None` where nothing is left of it.
-pub fn canonical(space: &str, raw: &str) -> Option<String> {
-    let mut out = Vec::new();
-    normalize::spell(reach::identifier_kind(space), raw.as_bytes(), &mut out);
-    String::from_utf8(out).ok().filter(|key| !key.is_empty())
+    pub keys: Keys,
+    /// Present key of a request's subject where a register says that its number was changed.
+    renamed: FxHashMap<u32, (Arc<str>, String)>,
 }
 
 /// Finds the course of every line.
@@ -116,20 +79,18 @@ pub fn courses(night: &Night) -> Courses {
     let mut finder = Finder {
         night,
         bridges: reach::bridges(&night.catalog),
-        ways: FxHashMap::default(),
         sources: FxHashMap::default(),
         walked: BTreeMap::new(),
+        ways: FxHashMap::default(),
+        ways_by_lines: FxHashMap::default(),
         courses: Courses::default(),
     };
-    for (ordinal, request) in night.checked.requests.iter().enumerate() {
+    for (ordinal, request) in (0u32..).zip(&night.checked.requests) {
         finder.find(ordinal, request);
     }
-    let walked = finder.walked.into_iter().map(|((depth, bridge), needs)| (depth, bridge, needs)).collect();
-    Courses { bridges: walked, ..finder.courses }
+    let walk = |((wave, bridge), needs)| Walk { wave, bridge, needs };
+    Courses { walks: finder.walked.into_iter().map(walk).collect(), ..finder.courses }
 }
-
-/// Where the requests that name the same key spaces enter each dataset.
-type Entrances = FxHashMap<String, Entrance>;
 
 /// Where a dataset is entered: not at all or not yet, or as a source after walking bridges.
 #[derive(Clone)]
@@ -138,73 +99,95 @@ enum Entrance {
     Open(u32, Arc<[Bridge]>),
 }
 
+/// The way of requests that name the same key spaces and ask the same: courses of their lines, and the bridges to walk.
+struct Way {
+    courses: Vec<Course>,
+    bridges: Vec<(u32, Bridge)>,
+}
+
 struct Finder<'a> {
     night: &'a Night,
     bridges: Vec<Bridge>,
-    /// By the key spaces that a request names.
-    ways: FxHashMap<Vec<Arc<str>>, Entrances>,
     sources: FxHashMap<(String, String), u32>,
-    walked: BTreeMap<(u32, Bridge), BTreeSet<usize>>,
+    walked: BTreeMap<(u32, Bridge), Vec<u32>>,
+    /// By the key spaces that a request names, and the dataset.
+    ways: FxHashMap<Vec<Space>, FxHashMap<String, Entrance>>,
+    /// By the key spaces that a request names, where its lines are kept, and whether it gets a bundle.
+    ways_by_lines: FxHashMap<(Vec<Space>, *const CheckedLine, usize, bool), Arc<Way>>,
     courses: Courses,
 }
 
 impl Finder<'_> {
-    fn find(&mut self, ordinal: usize, request: &CheckedRequest) {
-        self.courses.first_line.push(number(self.courses.lines.len()));
-        let keys = own_keys(&request.request);
-        let mut spaces: Vec<Arc<str>> = keys.0.iter().map(|(space, _)| Arc::clone(space)).collect();
-        spaces.dedup();
-        for line in &request.lines {
-            let course = match line.decided {
+    fn find(&mut self, ordinal: u32, request: &CheckedRequest) {
+        let first = number(self.courses.lines.len());
+        self.courses.first_line.push(first);
+        let spaces = self.courses.keys.add(&request.request.subject_ids);
+        let delivered = request.refusal.is_none();
+        let same = (spaces, request.lines.as_ptr(), request.lines.len(), delivered);
+        let way = match self.ways_by_lines.get(&same) {
+            Some(way) => Arc::clone(way),
+            None => {
+                let way = Arc::new(self.way(&same.0, &request.lines, delivered));
+                self.ways_by_lines.insert(same, Arc::clone(&way));
+                way
+            }
+        };
+        self.courses.lines.extend_from_slice(&way.courses);
+        for step in &way.bridges {
+            match self.walked.get_mut(step) {
+                Some(needs) => needs.push(ordinal),
+                None => drop(self.walked.insert(step.clone(), vec![ordinal])),
+            }
+        }
+    }
+
+    fn way(&mut self, spaces: &[Space], lines: &[CheckedLine], delivered: bool) -> Way {
+        let mut way = Way { courses: Vec::with_capacity(lines.len()), bridges: Vec::new() };
+        for line in lines {
+            way.courses.push(match line.decided {
                 Some((outcome, reason)) => Course::Decided(outcome, reason),
-                None => self.enter(&spaces, &line.document, ordinal),
-            };
-            self.courses.lines.push(course);
+                None => match self.enter(spaces, &line.document) {
+                    Entrance::Closed(course) => course,
+                    Entrance::Open(source, bridges) => {
+                        way.bridges.extend((1u32..).zip(bridges.iter().cloned()));
+                        Course::Read(source)
+                    }
+                },
+            });
         }
-        self.rename(ordinal, request, &spaces);
-        self.courses.subjects.push(keys.subject());
-        self.courses.keys.push(keys);
+        if delivered {
+            way.bridges.extend(self.renames(spaces));
+        }
+        way.bridges.sort_unstable();
+        way.bridges.dedup();
+        way
     }
 
-    /// Looks the request's own keys up in the registers of changed numbers, if it gets a bundle: even one without records
-    /// names its subject.
-    fn rename(&mut self, ordinal: usize, request: &CheckedRequest, spaces: &[Arc<str>]) {
-        if request.refusal.is_some() {
-            return;
-        }
-        for bridge in &self.bridges {
-            let known = spaces.iter().any(|space| **space == *bridge.from_space);
-            let ready = matches!(self.night.exports.get(&bridge.dataset), Some(ExportState::Ready(_)));
-            if bridge.kind != BridgeKind::Leads && known && ready {
-                self.walked.entry((0, bridge.clone())).or_default().insert(ordinal);
-            }
-        }
+    /// The registers of changed numbers, in which the own keys of a request that gets a bundle are looked up: even a bundle
+    /// without records names its subject.
+    fn renames(&self, spaces: &[Space]) -> Vec<(u32, Bridge)> {
+        let known = |bridge: &&Bridge| spaces.iter().any(|space| self.courses.keys.space(*space) == bridge.from_space);
+        let ready = |bridge: &&Bridge| matches!(self.night.exports.get(&bridge.dataset), Some(ExportState::Ready(_)));
+        let renames = self.bridges.iter().filter(|bridge| bridge.kind != BridgeKind::Leads);
+        renames.filter(known).filter(ready).map(|bridge| (0, bridge.clone())).collect()
     }
 
-    fn enter(&mut self, spaces: &[Arc<str>], code: &str, ordinal: usize) -> Course {
-        let known = self.ways.get(spaces).and_then(|entrances| entrances.get(code)).cloned();
-        let entrance = known.unwrap_or_else(|| {
-            let entrance = self.entrance(spaces, code);
-            self.ways.entry(spaces.to_vec()).or_default().insert(code.to_owned(), entrance.clone());
-            entrance
-        });
-        match entrance {
-            Entrance::Closed(course) => course,
-            Entrance::Open(source, way) => {
-                for (depth, bridge) in (1u32..).zip(way.iter()) {
-                    self.walked.entry((depth, bridge.clone())).or_default().insert(ordinal);
-                }
-                Course::Read(source)
-            }
+    fn enter(&mut self, spaces: &[Space], code: &str) -> Entrance {
+        if let Some(entrance) = self.ways.get(spaces).and_then(|entrances| entrances.get(code)) {
+            return entrance.clone();
         }
+        let entrance = self.entrance(spaces, code);
+        self.ways.entry(spaces.to_vec()).or_default().insert(code.to_owned(), entrance.clone());
+        entrance
     }
 
-    fn entrance(&mut self, spaces: &[Arc<str>], code: &str) -> Entrance {
+    fn entrance(&mut self, spaces: &[Space], code: &str) -> Entrance {
         let closed = |outcome, reason| Entrance::Closed(Course::Decided(outcome, Some(reason)));
         let Some(dataset) = self.night.catalog.datasets.get(code) else {
             return closed(Outcome::Refused, Reason::R05);
         };
-        let ways = reach::ways(&spaces.iter().map(|space| space.to_string()).collect(), &self.bridges);
+        let named = spaces.iter().map(|space| self.courses.keys.space(*space).to_owned()).collect();
+        let ways = reach::ways(&named, &self.bridges);
         let Some((key_column, space, way)) = reach::entrance(dataset, &ways) else {
             return closed(Outcome::NotReachable, Reason::NotReachable);
         };
@@ -231,42 +214,38 @@ impl Finder<'_> {
 pub struct Reading {
     /// Dataset, key column and wave.
     pub source: Source,
-    /// The lines it answers, until they are taken.
-    pub lines: Vec<WantedLine>,
-    /// Whether it answers lines, not only bridges.
-    pub answers_lines: bool,
-    /// Bridges from the same key column, with the requests that need them.
-    pub bridges: Vec<(Bridge, BTreeSet<usize>)>,
+    /// The lines it answers, ascending.
+    pub lines: Vec<AskedLine>,
+    /// Bridges from the same key column.
+    pub bridges: Vec<Bridge>,
+    /// Requests that need a bridge, ascending, with the bridge's place in `bridges`.
+    pub needs: Vec<(u32, u16)>,
     /// Line ordinals from here on stand for requests that want a bridge: `bridge_base + request`.
     pub bridge_base: u32,
+}
+
+/// A line and its request, by their ordinals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AskedLine {
+    /// Line ordinal of the night.
+    pub line: u32,
+    /// Ordinal of the request.
+    pub request: u32,
 }
 
 impl Reading {
     /// Name in stage, manifest and plans.
     pub fn name(&self) -> String {
-        if self.answers_lines {
-            self.source.name()
-        } else {
+        if self.lines.is_empty() {
             format!("{}.bridge{}", self.source.name(), self.source.wave)
+        } else {
+            self.source.name()
         }
     }
 
-    /// Takes the lines, and one for every request that wants a bridge.
-    pub fn take_wanted(&mut self, courses: &Courses) -> Vec<WantedLine> {
-        let mut columns: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
-        for (bridge, needs) in &self.bridges {
-            for ordinal in needs {
-                columns.entry(*ordinal).or_default().insert(bridge.to.clone());
-            }
-        }
-        let over_bridge = |(ordinal, items): (usize, BTreeSet<String>)| WantedLine {
-            line: self.bridge_base + number(ordinal),
-            keys: courses.keys[ordinal].of(&self.source.space),
-            items: items.into_iter().collect(),
-        };
-        let mut wanted = std::mem::take(&mut self.lines);
-        wanted.extend(columns.into_iter().map(over_bridge));
-        wanted
+    /// How many requests need the bridge at `place`.
+    pub fn needs_of(&self, place: usize) -> usize {
+        self.needs.iter().filter(|(_, bridge)| *bridge as usize == place).count()
     }
 }
 
@@ -276,15 +255,27 @@ fn number(ordinal: usize) -> u32 {
 }
 
 impl Courses {
-    /// Takes a key that a bridge gave; a subject whose number was changed is named by its current one.
-    pub fn found(&mut self, ordinal: usize, bridge: &Bridge, space: Arc<str>, key: String) {
-        if bridge.kind == BridgeKind::Renames {
-            let subject = &mut self.subjects[ordinal];
-            if subject.as_ref().is_some_and(|(named, _)| *named == space) {
-                *subject = Some((Arc::clone(&space), key.clone()));
+    /// The identifier that names a request's subject to a recipient: its own, a person's before any other; the present one
+    /// where a register says that it was changed. Key space and canonical key.
+    pub fn subject(&self, request: u32) -> Option<(&str, &str)> {
+        match self.renamed.get(&request) {
+            Some((space, key)) => Some((space, key)),
+            None => self.keys.subject(request),
+        }
+    }
+
+    /// Takes the keys that a reading's bridges gave, in any order.
+    pub fn found(&mut self, reading: &Reading, mut found: Vec<FoundKey>) {
+        found.sort_unstable();
+        for FoundKey { request, bridge, key } in &found {
+            let bridge = &reading.bridges[*bridge as usize];
+            let own = (bridge.kind == BridgeKind::Renames).then(|| self.subject(*request)).flatten();
+            if own.is_some_and(|(space, _)| space == bridge.to_space) {
+                self.renamed.insert(*request, (bridge.to_space.as_str().into(), key.clone()));
             }
         }
-        self.keys[ordinal].insert(space, key);
+        let space_of = |found: &FoundKey| reading.bridges[found.bridge as usize].to_space.as_str();
+        self.keys.extend(found.iter().map(|found| (found.request, space_of(found), found.key.as_str())));
     }
 
     /// The last wave of the night.
@@ -292,64 +283,81 @@ impl Courses {
         self.sources.iter().map(|source| source.wave).max().unwrap_or(0)
     }
 
-    /// The readings of one wave, with the keys known by now; a line without a key is not reachable. A bridge is walked by
-    /// the plan that reads its dataset by the same key in the same wave anyway, if there is one.
-    pub fn readings(&mut self, requests: &[CheckedRequest], wave: u32) -> Vec<Reading> {
+    /// The readings of one wave, in the order of their names, with the keys known by now; a line without a key is not
+    /// reachable. A bridge is walked by the plan that reads its dataset by the same key in the same wave anyway, if there
+    /// is one.
+    pub fn readings(&mut self, wave: u32) -> Vec<Reading> {
         let bridge_base = number(self.lines.len());
-        let mut lines: BTreeMap<u32, Vec<WantedLine>> = BTreeMap::new();
-        for (ordinal, request) in requests.iter().enumerate() {
-            for (offset, line) in request.lines.iter().enumerate() {
-                let at = self.first_line[ordinal] as usize + offset;
-                let Course::Read(source) = self.lines[at] else { continue };
+        let mut asked: Vec<Vec<AskedLine>> = vec![Vec::new(); self.sources.len()];
+        let (first_line, all) = (&self.first_line, number(self.lines.len()));
+        for (request, first) in (0u32..).zip(first_line) {
+            let end = first_line.get(request as usize + 1).copied().unwrap_or(all);
+            for line in *first..end {
+                let Course::Read(source) = self.lines[line as usize] else { continue };
                 let of = &self.sources[source as usize];
                 if of.wave != wave {
                     continue;
                 }
-                let keys = self.keys[ordinal].of(&of.space);
-                if keys.is_empty() {
-                    self.lines[at] = Course::Decided(Outcome::NotReachable, Some(Reason::NotReachable));
-                    continue;
+                if self.keys.of(request, &of.space).next().is_some() {
+                    asked[source as usize].push(AskedLine { line, request });
+                } else {
+                    self.lines[line as usize] = Course::Decided(Outcome::NotReachable, Some(Reason::NotReachable));
                 }
-                let wanted = WantedLine { line: number(at), keys, items: Arc::clone(&line.items) };
-                lines.entry(source).or_default().push(wanted);
             }
         }
-        let reading = |(source, lines): (u32, Vec<WantedLine>)| {
-            let source = self.sources[source as usize].clone();
-            (source.name(), Reading { source, lines, answers_lines: true, bridges: Vec::new(), bridge_base })
+        let reading = |(source, lines): (&Source, Vec<AskedLine>)| {
+            let source = source.clone();
+            (source.name(), Reading { source, lines, bridges: Vec::new(), needs: Vec::new(), bridge_base })
         };
-        let mut readings: BTreeMap<String, Reading> = lines.into_iter().map(reading).collect();
-        for (_, bridge, needs) in self.bridges.iter().filter(|(depth, ..)| *depth == wave) {
+        let asked = self.sources.iter().zip(asked).filter(|(_, lines)| !lines.is_empty());
+        let mut readings: BTreeMap<String, Reading> = asked.map(reading).collect();
+        for Walk { bridge, needs, .. } in self.walks.iter().filter(|walk| walk.wave == wave) {
             let source = Source {
                 dataset: bridge.dataset.clone(),
                 key_column: bridge.from.clone(),
                 space: bridge.from_space.clone(),
                 wave,
             };
-            let name = source.name();
-            let reading =
-                || Reading { source, lines: Vec::new(), answers_lines: false, bridges: Vec::new(), bridge_base };
-            readings.entry(name).or_insert_with(reading).bridges.push((bridge.clone(), needs.clone()));
+            let entry = readings.entry(source.name()).or_insert_with(|| reading((&source, Vec::new())).1);
+            let place = u16::try_from(entry.bridges.len()).unwrap_or(u16::MAX);
+            entry.bridges.push(bridge.clone());
+            entry.needs.extend(needs.iter().map(|request| (*request, place)));
         }
-        readings.into_values().collect()
+        let mut readings: Vec<Reading> = readings.into_values().collect();
+        for reading in &mut readings {
+            reading.needs.sort_unstable();
+        }
+        readings
     }
 
     /// Every line that waits for `dataset`, itself or as a bridge, is delayed for `reason`.
     pub fn delay(&mut self, dataset: &str, reason: Reason) {
-        let mut waits: BTreeSet<usize> = BTreeSet::new();
-        for (at, course) in self.lines.iter().enumerate() {
-            let Course::Read(source) = course else { continue };
-            let source = &self.sources[*source as usize];
-            let ordinal = self.first_line.partition_point(|first| *first as usize <= at) - 1;
-            let over = |(_, bridge, needs): &(u32, Bridge, BTreeSet<usize>)| {
-                bridge.dataset == dataset && bridge.to_space == source.space && needs.contains(&ordinal)
-            };
-            if source.dataset == dataset || (source.wave > 1 && self.bridges.iter().any(over)) {
-                waits.insert(at);
+        let all = number(self.lines.len());
+        for (request, first) in (0u32..).zip(&self.first_line) {
+            let end = self.first_line.get(request as usize + 1).copied().unwrap_or(all);
+            for line in *first..end {
+                let Course::Read(source) = self.lines[line as usize] else { continue };
+                let source = &self.sources[source as usize];
+                let over = |walk: &Walk| {
+                    walk.bridge.dataset == dataset
+                        && walk.bridge.to_space == source.space
+                        && walk.needs.binary_search(&request).is_ok()
+                };
+                if source.dataset == dataset || (source.wave > 1 && self.walks.iter().any(over)) {
+                    self.lines[line as usize] = Course::Decided(Outcome::Delayed, Some(reason));
+                }
             }
         }
-        for at in waits {
-            self.lines[at] = Course::Decided(Outcome::Delayed, Some(reason));
-        }
     }
+}
+
+/// A key that a bridge gave.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FoundKey {
+    /// Ordinal of the request.
+    pub request: u32,
+    /// The bridge's place in its reading.
+    pub bridge: u16,
+    /// Canonical key.
+    pub key: String,
 }

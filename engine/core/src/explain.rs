@@ -1,6 +1,6 @@
 //! explain: which files and columns a night would read, for whose sake, and by which plan.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::prelude::SessionContext;
@@ -70,13 +70,10 @@ pub fn explain(night: &Night) -> Result<Vec<DatasetExplanation>> {
     let mut courses = course::courses(night);
     let mut explained = Vec::new();
     for wave in 0..=courses.waves() {
-        for mut reading in courses.readings(&night.checked.requests, wave) {
-            explained.push(runtime.block_on(one(night, &session, &courses, &mut reading))?);
-            for (bridge, needs) in &reading.bridges {
-                for ordinal in needs {
-                    courses.keys[*ordinal].insert(bridge.to_space.as_str().into(), String::new());
-                }
-            }
+        for reading in courses.readings(wave) {
+            explained.push(runtime.block_on(one(night, &session, &courses, &reading))?);
+            let to = |bridge: u16| reading.bridges[bridge as usize].to_space.as_str();
+            courses.keys.extend(reading.needs.iter().map(|(request, bridge)| (*request, to(*bridge), "")));
         }
     }
     explained.extend(not_read(night, &courses));
@@ -95,15 +92,16 @@ fn asked_columns(night: &Night, courses: &Courses, reading: &Reading) -> Vec<Ask
     let key = reading.source.key_column.as_str();
     let mut asked: BTreeMap<&str, AskedColumn> = BTreeMap::new();
     for line in &reading.lines {
-        let ordinal = courses.first_line.partition_point(|first| *first <= line.line) - 1;
-        let service = night.checked.requests[ordinal].service.as_deref().unwrap_or("single documents");
-        for item in line.items.iter() {
+        let request = &night.checked.requests[line.request as usize];
+        let service = request.service.as_deref().unwrap_or("single documents");
+        let place = (line.line - courses.first_line[line.request as usize]) as usize;
+        for item in request.lines[place].items.iter() {
             let column = asked.entry(item).or_insert_with(|| AskedColumn::new(item));
             column.lines += 1;
             *column.by.entry(service.to_owned()).or_default() += 1;
         }
     }
-    for (bridge, _) in &reading.bridges {
+    for bridge in &reading.bridges {
         asked.entry(&bridge.to).or_insert_with(|| AskedColumn::new(&bridge.to));
     }
     let key_column = asked.remove(key).unwrap_or_else(|| AskedColumn::new(key));
@@ -138,16 +136,16 @@ async fn one(
     night: &Night,
     session: &SessionContext,
     courses: &Courses,
-    reading: &mut Reading,
+    reading: &Reading,
 ) -> Result<DatasetExplanation> {
-    let bridge =
-        |(bridge, needs): &(Bridge, BTreeSet<usize>)| (bridge.to.clone(), bridge.to_space.clone(), needs.len() as u64);
-    let requests = reading.lines.len() as u64;
+    let bridge = |(place, bridge): (usize, &Bridge)| {
+        (bridge.to.clone(), bridge.to_space.clone(), reading.needs_of(place) as u64)
+    };
     let columns = asked_columns(night, courses, reading);
-    let lines = reading.take_wanted(courses);
+    let wanted = waves::wanted(night, courses, reading)?;
     let source = &reading.source;
     let files = files(night, &source.dataset);
-    let spec = waves::spec(night, source, lines, Arc::new(KeptRejects::default()))
+    let spec = waves::spec(night, source, wanted, Arc::new(KeptRejects::default()))
         .ok_or_else(|| Error::internal("source has no export"))?;
     let physical = gather::plan(session, &spec)?.plan.create_physical_plan().await.map_err(from_datafusion)?;
     Ok(DatasetExplanation {
@@ -157,8 +155,8 @@ async fn one(
         key_column: source.key_column.clone(),
         files,
         columns,
-        requests,
-        bridges: reading.bridges.iter().map(bridge).collect(),
+        requests: reading.lines.len() as u64,
+        bridges: reading.bridges.iter().enumerate().map(bridge).collect(),
         state: "ready".into(),
         plan: gather::plan_text(&physical),
     })

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use arrow::array::{ArrayRef, StringArray, UInt32Array};
+use arrow::array::{ArrayRef, AsArray, StringArray, StringBuilder, UInt32Array};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::record_batch::RecordBatch;
 use datafusion::dataframe::DataFrame;
@@ -31,15 +31,12 @@ pub const LINE: &str = "__line";
 const SHAPE: &str = "__shape";
 const WANTED: &str = "__wanted";
 
-/// One document line of a request, ready to be linked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WantedLine {
-    /// Line ordinal of the night.
-    pub line: u32,
-    /// Canonical keys by which the subject is found; several where a bridge led to several.
-    pub keys: Vec<String>,
-    /// Items that may be delivered, sorted.
-    pub items: Arc<[String]>,
+/// The requests of one reading: who wants what by which key.
+pub struct Wanted {
+    /// One row per line and key: line ordinal, shape, canonical key.
+    rows: RecordBatch,
+    /// Distinct item lists, in their order; a list's place is its shape.
+    shapes: Vec<Arc<[String]>>,
 }
 
 /// Everything one dataset's plan is made from.
@@ -52,39 +49,68 @@ pub struct GatherSpec {
     pub key_column: String,
     /// Key space of that column.
     pub space: String,
-    /// The lines, in line order.
-    pub lines: Vec<WantedLine>,
+    /// The requests.
+    pub wanted: Wanted,
     /// Where unreadable rows go.
     pub rejects: Arc<dyn RejectSink>,
 }
 
-/// Distinct item lists of the lines: requests that ask for the same items share a shape.
-struct Shapes<'a> {
-    /// The lists in order; a list's place is its shape.
-    lists: Vec<&'a [String]>,
-    /// Shape by the list's address: lines of one service line share their list.
+/// Collects the rows of [`Wanted`].
+#[derive(Default)]
+pub struct WantedBuilder {
+    lines: Vec<u32>,
+    shapes: Vec<u32>,
+    keys: StringBuilder,
+    lists: Vec<Arc<[String]>>,
+    /// Place in `lists` by the list's address: lines that ask the same share their list.
     by_address: FxHashMap<*const String, u32>,
 }
 
-impl<'a> Shapes<'a> {
-    fn of(lines: &'a [WantedLine]) -> Self {
-        let by_address: FxHashMap<*const String, &[String]> =
-            lines.iter().map(|line| (line.items.as_ptr(), &*line.items)).collect();
-        let distinct: BTreeSet<&[String]> = by_address.values().copied().collect();
-        let lists: Vec<&[String]> = distinct.into_iter().collect();
-        let shape =
-            |items: &[String]| (0u32..).zip(&lists).find(|(_, list)| **list == items).map_or(0, |(shape, _)| shape);
-        let by_address = by_address.into_iter().map(|(address, items)| (address, shape(items))).collect();
-        Self { lists, by_address }
+impl WantedBuilder {
+    /// Adds a line that may have `items`, sorted, wherever one of `keys` is found.
+    pub fn add<'k>(&mut self, line: u32, items: &Arc<[String]>, keys: impl Iterator<Item = &'k str>) {
+        let lists = &mut self.lists;
+        let shape = *self.by_address.entry(items.as_ptr()).or_insert_with(|| {
+            lists.push(Arc::clone(items));
+            u32::try_from(lists.len() - 1).unwrap_or(u32::MAX)
+        });
+        for key in keys {
+            self.lines.push(line);
+            self.shapes.push(shape);
+            self.keys.append_value(key);
+        }
+    }
+
+    /// The rows, and their shapes in an order that depends on the item lists only.
+    ///
+    /// # Errors
+    /// Only for a bug: the columns are of one length.
+    pub fn finish(mut self) -> Result<Wanted> {
+        let distinct: BTreeSet<&Arc<[String]>> = self.lists.iter().collect();
+        let shapes: Vec<Arc<[String]>> = distinct.into_iter().cloned().collect();
+        let place = |list| shapes.binary_search(list).ok().and_then(|place| u32::try_from(place).ok()).unwrap_or(0);
+        let places: Vec<u32> = self.lists.iter().map(place).collect();
+        let shape: UInt32Array = self.shapes.iter().map(|list| places[*list as usize]).collect();
+        let schema = Schema::new(vec![
+            Field::new(LINE, DataType::UInt32, false),
+            Field::new(SHAPE, DataType::UInt32, false),
+            Field::new(WANTED, DataType::Utf8, false),
+        ]);
+        let columns: Vec<ArrayRef> =
+            vec![Arc::new(UInt32Array::from(self.lines)), Arc::new(shape), Arc::new(self.keys.finish())];
+        Ok(Wanted { rows: RecordBatch::try_new(Arc::new(schema), columns).map_err(from_arrow)?, shapes })
+    }
+}
+
+impl Wanted {
+    fn keys(&self) -> &StringArray {
+        self.rows.column(2).as_string::<i32>()
     }
 
     /// The shapes that hold an item.
     fn with(&self, item: &str) -> Vec<u32> {
-        (0u32..)
-            .zip(&self.lists)
-            .filter(|(_, items)| items.iter().any(|code| code == item))
-            .map(|(shape, _)| shape)
-            .collect()
+        let holds = |(_, items): &(u32, &Arc<[String]>)| items.iter().any(|code| code == item);
+        (0u32..).zip(&self.shapes).filter(holds).map(|(shape, _)| shape).collect()
     }
 }
 
@@ -104,10 +130,10 @@ pub struct Gather {
 /// # Privacy
 /// The key leaves at the join; cells that a line may not have are null.
 pub fn plan(context: &SessionContext, spec: &GatherSpec) -> Result<Gather> {
-    let shapes = Shapes::of(&spec.lines);
-    let union: BTreeSet<&str> = shapes.lists.iter().copied().flatten().map(String::as_str).collect();
+    let wanted = &spec.wanted;
+    let union: BTreeSet<&str> = wanted.shapes.iter().flat_map(|items| items.iter()).map(String::as_str).collect();
     let fields: Vec<Field> = union.iter().map(|code| spec.dataset.column_field(code)).collect();
-    let keys = spec.lines.iter().flat_map(|line| &line.keys).map(|key| Box::from(key.as_bytes()));
+    let keys = wanted.keys().iter().flatten().map(str::as_bytes);
     let kind = identifier_kind(&spec.space);
     let counts = Arc::new(Mutex::new(ReadCounts::default()));
     let scan = Scan {
@@ -121,40 +147,26 @@ pub fn plan(context: &SessionContext, spec: &GatherSpec) -> Result<Gather> {
         counts: Arc::clone(&counts),
     };
     let export = context.read_table(Arc::new(ExportTable(Arc::new(scan)))).map_err(from_datafusion)?;
-    let requests = context.read_table(Arc::new(request_table(&spec.lines, &shapes)?)).map_err(from_datafusion)?;
+    let rows = vec![vec![wanted.rows.clone()]];
+    let requests = MemTable::try_new(wanted.rows.schema(), rows).map_err(from_datafusion)?;
+    let requests = context.read_table(Arc::new(requests)).map_err(from_datafusion)?;
     let linked = requests.join(export, JoinType::Inner, &[WANTED], &[KEY], None).map_err(from_datafusion)?;
     let mut columns = vec![col(LINE)];
     for item in &union {
-        columns.push(permit(item, &shapes)?);
+        columns.push(permit(item, wanted)?);
     }
     Ok(Gather { plan: linked.select(columns).map_err(from_datafusion)?, counts })
 }
 
 /// The item where the line's shape may have it, null elsewhere.
-fn permit(item: &str, shapes: &Shapes<'_>) -> Result<datafusion::prelude::Expr> {
+fn permit(item: &str, wanted: &Wanted) -> Result<datafusion::prelude::Expr> {
     let name = || datafusion::prelude::ident(item);
-    let allowed = shapes.with(item);
-    if allowed.len() == shapes.lists.len() {
+    let allowed = wanted.with(item);
+    if allowed.len() == wanted.shapes.len() {
         return Ok(name());
     }
     let listed = in_list(col(SHAPE), allowed.into_iter().map(lit).collect(), false);
     Ok(when(listed, name()).end().map_err(from_datafusion)?.alias(item))
-}
-
-/// One row per line and key.
-fn request_table(lines: &[WantedLine], shapes: &Shapes<'_>) -> Result<MemTable> {
-    let rows = || lines.iter().flat_map(|line| line.keys.iter().map(move |key| (line, key)));
-    let line: UInt32Array = rows().map(|(line, _)| line.line).collect();
-    let shape: UInt32Array = rows().map(|(line, _)| shapes.by_address[&line.items.as_ptr()]).collect();
-    let key: StringArray = rows().map(|(_, key)| Some(key.as_str())).collect();
-    let schema = Arc::new(Schema::new(vec![
-        Field::new(LINE, DataType::UInt32, false),
-        Field::new(SHAPE, DataType::UInt32, false),
-        Field::new(WANTED, DataType::Utf8, false),
-    ]));
-    let columns: Vec<ArrayRef> = vec![Arc::new(line), Arc::new(shape), Arc::new(key)];
-    let batch = RecordBatch::try_new(Arc::clone(&schema), columns).map_err(from_arrow)?;
-    MemTable::try_new(schema, vec![vec![batch]]).map_err(from_datafusion)
 }
 
 /// The physical plan as text.

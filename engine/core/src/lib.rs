@@ -9,7 +9,7 @@
 //!
 //! | module | step |
 //! |---|---|
-//! | [`reach`], [`course`] | which key column and wave reads which dataset, and why one is not reachable |
+//! | [`reach`], [`course`], [`keys`] | which key column and wave reads which dataset by which keys, and why one is not reachable |
 //! | [`scan`] | a connector as a DataFusion source; keys are made canonical and probed here |
 //! | [`gather`], [`waves`] | link and permit as one plan per dataset, wave by wave |
 //! | [`stage`] | matched, permitted rows on disk, by shard of requests |
@@ -24,6 +24,7 @@ pub mod course;
 pub mod explain;
 pub mod gather;
 pub mod input;
+pub mod keys;
 pub mod manifest;
 pub mod night;
 pub mod reach;

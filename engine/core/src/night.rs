@@ -9,6 +9,7 @@ pub use crate::input::{BundleFormat, ExportState, Layout, Night, Settings};
 use crate::manifest::{Manifest, SourceCounts, sha256_hex};
 pub use crate::records::OUTCOMES;
 use crate::sink::Output;
+use crate::stage::Stage;
 use crate::waves::{self, Gathered};
 use crate::{course, records};
 
@@ -36,20 +37,62 @@ pub struct RunSummary {
     pub warnings: Vec<String>,
 }
 
+/// A step of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Step {
+    /// Which plan reads which line.
+    Plan,
+    /// Scan, link, permit, stage.
+    Gather,
+    /// Nested rows into bundles.
+    Assemble,
+    /// Outcomes, statistics, rejects.
+    Records,
+    /// Made durable and published.
+    Commit,
+}
+
+impl Step {
+    /// Its name in summaries.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plan => "plan",
+            Self::Gather => "gather",
+            Self::Assemble => "assemble",
+            Self::Records => "records",
+            Self::Commit => "commit",
+        }
+    }
+}
+
+/// The share of the memory limit that staged rows may take before they go to disk.
+const STAGE_SHARE: u64 = 8;
+
 /// Runs the night and commits its output; with `dry_run`, does everything but commit.
 ///
 /// # Errors
 /// When the output cannot be written, memory does not suffice, or an accounting identity fails. Nothing is committed
 /// then. An export that breaks its contract is no error of the run: its lines are delayed.
 pub fn run(night: &Night, dry_run: bool) -> Result<RunSummary> {
+    run_observed(night, dry_run, &mut |_| ())
+}
+
+/// As [`run`]; `begins` is told of each step as it begins.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_observed(night: &Night, dry_run: bool, begins: &mut dyn FnMut(Step)) -> Result<RunSummary> {
     tracing::info!(requests = night.checked.requests.len(), "night begins");
     let mut output = Output::begin(&night.out)?;
-    match make(night, &mut output) {
+    match make(night, &mut output, begins) {
         Ok((manifest, warnings)) if dry_run => {
             output.abandon();
             Ok(summary(night, &manifest, warnings, false))
         }
-        Ok((manifest, warnings)) => Ok(summary(night, &output.commit(manifest)?, warnings, true)),
+        Ok((manifest, warnings)) => {
+            begins(Step::Commit);
+            Ok(summary(night, &output.commit(manifest)?, warnings, true))
+        }
         Err(error) => {
             output.abandon();
             Err(error)
@@ -58,21 +101,28 @@ pub fn run(night: &Night, dry_run: bool) -> Result<RunSummary> {
 }
 
 /// The manifest to commit, and what was left out of the night.
-fn make(night: &Night, output: &mut Output) -> Result<(Manifest, Vec<String>)> {
+fn make(night: &Night, output: &mut Output, begins: &mut dyn FnMut(Step)) -> Result<(Manifest, Vec<String>)> {
+    begins(Step::Plan);
+    // Exports of one file are read on the gathering threads; this one reads those of several.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(night.settings.threads)
         .build()
         .map_err(|error| Error::new(ErrorKind::Temporary, format!("threads cannot be started: {error}")))?;
     let mut courses = course::courses(night);
     tracing::info!(lines = courses.lines.len(), waves = courses.waves(), "planned");
-    let mut gathered = runtime.block_on(waves::gather(night, &mut courses, &output.stage_folder()))?;
+    begins(Step::Gather);
+    let held = usize::try_from(night.settings.memory_bytes / STAGE_SHARE).unwrap_or(usize::MAX);
+    let stage = Stage::new(output.stage_folder().join("rows"), held);
+    let mut gathered = waves::gather(night, &mut courses, &stage, &runtime)?;
     tracing::info!(sources = gathered.sources.len(), "gathered");
+    begins(Step::Assemble);
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(night.settings.threads)
         .build()
         .map_err(|error| Error::new(ErrorKind::Temporary, format!("threads cannot be started: {error}")))?;
-    let assembly = pool.install(|| assemble::assemble(night, &courses, output))?;
+    let assembly = pool.install(|| assemble::assemble(night, &courses, &stage, output))?;
     tracing::info!(requests = assembly.requests.requests, "assembled");
+    begins(Step::Records);
     pool.install(|| records::write(night, &assembly, &gathered.rejects, output))?;
     let warnings = std::mem::take(&mut gathered.warnings);
     Ok((account(manifest(night, &assembly, gathered))?, warnings))

@@ -4,37 +4,38 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringArray, UInt64Array};
-use arrow::datatypes::Field;
-use arrow::record_batch::RecordBatch;
+use arrow::datatypes::{Field, Schema};
 use ieum_model::check::{CheckedLine, CheckedRequest};
 use ieum_model::connector::Reject;
-use ieum_model::error::{Error, Result};
+use ieum_model::error::Result;
 use ieum_model::outcome::{Outcome, Reason};
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::{ArrowColumnWriter, compute_leaves};
+use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, compute_leaves};
+use parquet::file::writer::SerializedFileWriter;
 use rayon::prelude::*;
 
 use crate::assemble::Assembly;
 use crate::bundle::Answer;
-use crate::from_arrow;
+use crate::bundle::parquet::from_parquet;
 use crate::input::Night;
 use crate::manifest::hex;
-use crate::sink::Output;
+use crate::sink::{Output, OutputWriter};
 
 /// File of the answers, below the output folder.
 pub const OUTCOMES: &str = "outcomes.parquet";
+
+/// Answers that are encoded at a time: one row group, whatever the threads and shards.
+const LINES_AT_A_TIME: usize = 131_072;
 
 /// Writes them all.
 ///
 /// # Errors
 /// When the output cannot be written.
 pub fn write(night: &Night, assembly: &Assembly, rejects: &[Reject], output: &mut Output) -> Result<()> {
-    let answered: Vec<Line<'_>> = lines(night, assembly).collect();
-    let (outcomes, (carried_over, statistics)) =
-        rayon::join(|| outcomes(&answered), || (carried_over(&answered), statistics(night, &answered)));
-    output.put(OUTCOMES, &outcomes?)?;
-    output.put("carried_over.parquet", &carried_over?)?;
-    output.put("statistics.csv", &statistics)?;
+    write_table(OUTCOMES, outcomes, lines(night, assembly), output)?;
+    let delayed = lines(night, assembly).filter(|(.., answer)| answer.outcome == Outcome::Delayed);
+    write_table("carried_over.parquet", carried_over, delayed, output)?;
+    output.put("statistics.csv", &statistics(night, lines(night, assembly)))?;
     write_rejects(rejects, output)?;
     write_malformed(night, output)
 }
@@ -42,20 +43,22 @@ pub fn write(night: &Night, assembly: &Assembly, rejects: &[Reject], output: &mu
 type Line<'a> = (&'a CheckedRequest, &'a CheckedLine, &'a Answer);
 
 fn lines<'a>(night: &'a Night, assembly: &'a Assembly) -> impl Iterator<Item = Line<'a>> {
-    night.checked.requests.iter().zip(&assembly.answers).flat_map(|(request, answers)| {
-        let answered = request.lines.iter().zip(answers);
-        answered.filter_map(move |(line, answer)| answer.as_ref().map(|answer| (request, line, answer)))
-    })
+    let lines = night.checked.requests.iter().flat_map(|request| request.lines.iter().map(move |line| (request, line)));
+    let answered = lines.zip(&assembly.answers);
+    answered.filter_map(|((request, line), answer)| answer.as_ref().map(|answer| (request, line, answer)))
 }
 
-fn text<'a>(values: impl Iterator<Item = Option<&'a str>>) -> ArrayRef {
-    Arc::new(values.collect::<StringArray>())
-}
+/// A column's name, whether it may be null, and its values.
+type Column = (&'static str, bool, ArrayRef);
 
 /// A column's name, whether it may be null, and its text of a line.
 type TextColumn<'a> = (&'static str, bool, fn(&Line<'a>) -> Option<&'a str>);
 
-fn outcomes<'a>(lines: &[Line<'a>]) -> Result<Vec<u8>> {
+fn text<'a>(lines: &[Line<'a>], (name, nullable, value): TextColumn<'a>) -> Column {
+    (name, nullable, Arc::new(lines.iter().map(value).collect::<StringArray>()))
+}
+
+fn outcomes<'a>(lines: &[Line<'a>]) -> Vec<Column> {
     let texts: [TextColumn<'a>; 6] = [
         ("request_id", false, |(request, ..)| Some(&request.request.request_id)),
         ("recipient", false, |(request, ..)| Some(&request.recipient)),
@@ -64,56 +67,71 @@ fn outcomes<'a>(lines: &[Line<'a>]) -> Result<Vec<u8>> {
         ("outcome", false, |(.., answer)| Some(answer.outcome.code())),
         ("reason", true, |(.., answer)| answer.reason.map(Reason::code)),
     ];
-    let column = |(name, nullable, value): TextColumn<'a>| (name, text(lines.iter().map(value)), nullable);
-    let mut columns: Vec<(&str, ArrayRef, bool)> = texts.into_par_iter().map(column).collect();
-    let records: UInt64Array = lines.iter().map(|(_, _, answer)| answer.records).collect();
-    columns.push(("records", Arc::new(records), false));
-    parquet_bytes(&RecordBatch::try_from_iter_with_nullable(columns).map_err(from_arrow)?)
+    let mut columns: Vec<Column> = texts.into_par_iter().map(|column| text(lines, column)).collect();
+    let records: UInt64Array = lines.iter().map(|(_, _, answer)| u64::from(answer.records)).collect();
+    columns.push(("records", false, Arc::new(records)));
+    columns
 }
 
-fn carried_over(lines: &[Line<'_>]) -> Result<Vec<u8>> {
-    let delayed = || lines.iter().filter(|(.., answer)| answer.outcome == Outcome::Delayed);
-    let columns: Vec<(&str, ArrayRef, bool)> = vec![
-        ("request_id", text(delayed().map(|(r, ..)| Some(r.request.request_id.as_str()))), false),
-        ("dataset", text(delayed().map(|(_, line, _)| Some(&*line.document))), false),
-        ("reason", text(delayed().map(|(.., answer)| answer.reason.map(|reason| reason.code()))), true),
+fn carried_over<'a>(lines: &[Line<'a>]) -> Vec<Column> {
+    let texts: [TextColumn<'a>; 3] = [
+        ("request_id", false, |(request, ..)| Some(&request.request.request_id)),
+        ("dataset", false, |(_, line, _)| Some(&line.document)),
+        ("reason", true, |(.., answer)| answer.reason.map(Reason::code)),
     ];
-    parquet_bytes(&RecordBatch::try_from_iter_with_nullable(columns).map_err(from_arrow)?)
+    texts.map(|column| text(lines, column)).into()
 }
 
-/// One row group, its columns encoded side by side.
-fn parquet_bytes(batch: &RecordBatch) -> Result<Vec<u8>> {
-    encode(batch).map_err(|error| Error::internal(error.to_string()))
-}
-
-fn encode(batch: &RecordBatch) -> parquet::errors::Result<Vec<u8>> {
-    let writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None)?;
-    let (mut file, groups) = writer.into_serialized_writer()?;
-    let schema = batch.schema();
-    let columns = groups.create_column_writers(0)?.into_par_iter().zip(schema.fields().as_ref()).zip(batch.columns());
-    let column = |((mut writer, field), column): ((ArrowColumnWriter, &Arc<Field>), &ArrayRef)| {
-        for leaf in compute_leaves(field, column)? {
-            writer.write(&leaf)?;
+/// A Parquet file of [`LINES_AT_A_TIME`] lines a row group, its columns encoded side by side.
+fn write_table<'a>(
+    name: &str,
+    columns: fn(&[Line<'a>]) -> Vec<Column>,
+    mut lines: impl Iterator<Item = Line<'a>>,
+    output: &mut Output,
+) -> Result<()> {
+    let fields =
+        columns(&[]).into_iter().map(|(name, nullable, empty)| Field::new(name, empty.data_type().clone(), nullable));
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let writer = ArrowWriter::try_new(output.create(name)?, Arc::clone(&schema), None).map_err(from_parquet)?;
+    let (mut file, groups) = writer.into_serialized_writer().map_err(from_parquet)?;
+    for group in 0.. {
+        let block: Vec<Line<'a>> = lines.by_ref().take(LINES_AT_A_TIME).collect();
+        if block.is_empty() {
+            break;
         }
-        writer.close()
-    };
-    let chunks = columns.map(column).collect::<parquet::errors::Result<Vec<_>>>()?;
+        let encoders = groups.create_column_writers(group).map_err(from_parquet)?;
+        let encoders = encoders.into_par_iter().zip(schema.fields().as_ref()).zip(columns(&block));
+        let encode = |((mut encoder, field), (.., values)): ((ArrowColumnWriter, &Arc<Field>), Column)| {
+            for leaf in compute_leaves(field, &values)? {
+                encoder.write(&leaf)?;
+            }
+            encoder.close()
+        };
+        let chunks = encoders.map(encode).collect::<parquet::errors::Result<Vec<_>>>().map_err(from_parquet)?;
+        append_group(&mut file, chunks).map_err(from_parquet)?;
+    }
+    output.keep(file.into_inner().map_err(from_parquet)?)
+}
+
+fn append_group(
+    file: &mut SerializedFileWriter<OutputWriter>,
+    chunks: Vec<ArrowColumnChunk>,
+) -> parquet::errors::Result<()> {
     let mut group = file.next_row_group()?;
     for chunk in chunks {
         chunk.append_to_row_group(&mut group)?;
     }
-    group.close()?;
-    file.into_inner()
+    group.close().map(drop)
 }
 
 /// Per holder and kind of information: service, legal basis, lines provided, records (전자정부법 시행령 51조).
-fn statistics(night: &Night, lines: &[Line<'_>]) -> Vec<u8> {
+fn statistics<'a>(night: &'a Night, lines: impl Iterator<Item = Line<'a>>) -> Vec<u8> {
     let mut counts: BTreeMap<[&str; 4], (u64, u64)> = BTreeMap::new();
-    for (request, line, answer) in lines.iter().filter(|(.., answer)| answer.records > 0) {
+    for (request, line, answer) in lines.filter(|(.., answer)| answer.records > 0) {
         let holder = night.catalog.datasets.get(&*line.document).map_or("", |dataset| dataset.holder.as_str());
         let service = request.service.as_deref().unwrap_or("");
         let slot = counts.entry([holder, &line.document, service, &request.legal_basis]).or_default();
-        *slot = (slot.0 + 1, slot.1 + answer.records);
+        *slot = (slot.0 + 1, slot.1 + u64::from(answer.records));
     }
     let mut out = b"holder,dataset,service,legal_basis,lines,records\n".to_vec();
     for ([holder, dataset, service, basis], (lines, records)) in counts {

@@ -15,11 +15,11 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
-use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
+use datafusion::physical_plan::stream::{RecordBatchReceiverStreamBuilder, RecordBatchStreamAdapter};
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, ReplaceChildrenOptions,
 };
-use ieum_model::connector::{Connector, KeyProbe, ReadCounts, RejectSink, ScanSpec};
+use ieum_model::connector::{BatchReader, Connector, KeyProbe, ReadCounts, RejectSink, ScanSpec};
 use ieum_model::error::Error;
 use ieum_privacy::normalize::{self, IdentifierKind};
 use rustc_hash::FxHashSet;
@@ -54,12 +54,13 @@ fn number(digits: &[u8]) -> Option<u64> {
 
 impl WantedKeys {
     /// The set of `keys`, already canonical.
-    pub fn new(kind: IdentifierKind, keys: impl IntoIterator<Item = Box<[u8]>>) -> Self {
+    pub fn new(kind: IdentifierKind, keys: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
         let mut wanted = Self { kind, numbers: FxHashSet::default(), texts: FxHashSet::default() };
         for key in keys {
-            match number(&key) {
+            let key = key.as_ref();
+            match number(key) {
                 Some(number) => wanted.numbers.insert(number),
-                None => wanted.texts.insert(key),
+                None => wanted.texts.insert(key.into()),
             };
         }
         wanted
@@ -143,18 +144,6 @@ impl Scan {
             columns.push(Arc::clone(batch.column_by_name(field.name()).ok_or_else(missing)?));
         }
         RecordBatch::try_new(self.schema(), columns).map_err(crate::from_arrow)
-    }
-
-    fn read(&self, partition: usize, mut emit: impl FnMut(RecordBatch) -> bool) -> Result<(), Error> {
-        let mut reader = self.connector.open(partition, &self.spec())?;
-        while let Some(batch) = reader.next_batch()? {
-            if !emit(self.arrange(&batch)?) {
-                return Ok(());
-            }
-        }
-        let mut counts = self.counts.lock().map_err(|_| Error::internal("a reader stopped while counting"))?;
-        *counts += reader.counts();
-        Ok(())
     }
 }
 
@@ -269,23 +258,72 @@ impl ExecutionPlan for ExportScanExec {
         Ok(self)
     }
 
+    /// The only partition of an export is read where the stream is polled, on the thread that gathers it; several are read
+    /// side by side on threads that may block.
     fn execute(&self, partition: usize, _context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
-        /// Batches that may wait between the blocking reader and the join.
+        /// Batches that may wait between a blocking reader and the join.
         const WAITING_BATCHES: usize = 2;
+        let (scan, projection) = (Arc::clone(&self.scan), self.projection.clone());
+        let projected = move |batch: RecordBatch| match &projection {
+            Some(indices) => batch.project(indices).map_err(DataFusionError::from),
+            None => Ok(batch),
+        };
+        if self.scan.connector.partitions().len() == 1 {
+            let batches = Batches { scan, partition, reader: None, ended: false };
+            let stream = futures::stream::iter(batches.map(move |batch| batch.map_err(external).and_then(&projected)));
+            return Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream)));
+        }
         let mut builder = RecordBatchReceiverStreamBuilder::new(self.schema(), WAITING_BATCHES);
         let sender = builder.tx();
-        let (scan, projection) = (Arc::clone(&self.scan), self.projection.clone());
         builder.spawn_blocking(move || {
-            let emit = |batch: RecordBatch| {
-                let projected = match &projection {
-                    Some(indices) => batch.project(indices).map_err(DataFusionError::from),
-                    None => Ok(batch),
-                };
-                sender.blocking_send(projected).is_ok()
-            };
-            scan.read(partition, emit).map_err(|error| DataFusionError::External(Box::new(error)))
+            for batch in (Batches { scan, partition, reader: None, ended: false }) {
+                if sender.blocking_send(projected(batch.map_err(external)?)).is_err() {
+                    break;
+                }
+            }
+            Ok(())
         });
         Ok(builder.build())
+    }
+}
+
+fn external(error: Error) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}
+
+/// The batches of one partition; counts are added when it has been read to its end.
+struct Batches {
+    scan: Arc<Scan>,
+    partition: usize,
+    reader: Option<Box<dyn BatchReader>>,
+    ended: bool,
+}
+
+impl Batches {
+    fn read(&mut self) -> Result<Option<RecordBatch>, Error> {
+        if self.reader.is_none() {
+            self.reader = Some(self.scan.connector.open(self.partition, &self.scan.spec())?);
+        }
+        let Some(reader) = &mut self.reader else { return Ok(None) };
+        if let Some(batch) = reader.next_batch()? {
+            return self.scan.arrange(&batch).map(Some);
+        }
+        let mut counts = self.scan.counts.lock().map_err(|_| Error::internal("a reader stopped while counting"))?;
+        *counts += reader.counts();
+        Ok(None)
+    }
+}
+
+impl Iterator for Batches {
+    type Item = Result<RecordBatch, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let next = self.read().transpose();
+        self.ended = !matches!(next, Some(Ok(_)));
+        next
     }
 }
 
@@ -295,7 +333,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn check(wanted: &str, raw: &str, expected: bool) {
-        let keys = WantedKeys::new(IdentifierKind::Rrno, [Box::from(wanted.as_bytes())]);
+        let keys = WantedKeys::new(IdentifierKind::Rrno, [wanted]);
         assert_eq!(keys.may_match(raw.as_bytes()), expected, "{wanted} {raw}");
     }
 
@@ -313,7 +351,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_wanted_key_is_never_lost(key in "[0-9A-Z]{1,24}", dash in 0usize..24) {
-            let keys = WantedKeys::new(IdentifierKind::Brno, [Box::from(key.as_bytes())]);
+            let keys = WantedKeys::new(IdentifierKind::Brno, [&key]);
             let mut raw = key.clone();
             raw.insert(dash.min(key.len()), '-');
             prop_assert!(keys.may_match(key.as_bytes()));

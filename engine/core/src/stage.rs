@@ -1,16 +1,25 @@
-//! stage: matched, permitted rows on disk, one Arrow IPC file per dataset and shard of requests.
+//! stage: matched, permitted rows between gather and assemble, by source and shard of requests: in memory while they are
+//! few, beyond that in one file that only grows.
+//!
+//! ```text
+//!  gather ─► StageWriter (one a reading) ─┬─► held batches ───────────────┐
+//!                                         └─► segments of one spill file ─┴─► read_shard ─► assemble
+//! ```
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::fs::{File, OpenOptions};
+use std::io::Cursor;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use arrow::array::{ArrayRef, AsArray, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
-use arrow::datatypes::{SchemaRef, UInt32Type};
+use arrow::datatypes::UInt32Type;
 use arrow::ipc::CompressionType;
-use arrow::ipc::reader::FileReader;
-use arrow::ipc::writer::{FileWriter, IpcWriteOptions};
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use arrow::record_batch::RecordBatch;
 use arrow::row::{RowConverter, Rows, SortField};
 use ieum_model::error::{Error, Result};
@@ -18,99 +27,203 @@ use ieum_model::error::{Error, Result};
 use crate::gather::LINE;
 use crate::{from_arrow, from_io};
 
-/// Writes the rows of one dataset, each into the shard of its line.
-pub struct StageWriter {
-    folder: PathBuf,
-    dataset: String,
+/// What a writer may gather beyond the common limit before it spills: small segments would be slow to read.
+const WAITING_BYTES: usize = 4 << 20;
+
+/// Rows of one source in one shard.
+enum Part {
+    Held(RecordBatch),
+    /// An Arrow IPC stream in the spill file.
+    Spilled {
+        offset: u64,
+        bytes: usize,
+    },
+}
+
+/// Parts by shard.
+type Parts = BTreeMap<u32, Vec<Part>>;
+
+/// The stage of a night. Its spill file appears when it is first needed.
+pub struct Stage {
+    path: PathBuf,
+    limit: usize,
+    held: AtomicUsize,
+    spill: OnceLock<std::result::Result<File, Error>>,
+    spilled: AtomicU64,
+    parts: Mutex<BTreeMap<String, Parts>>,
+}
+
+impl Stage {
+    /// A stage that holds up to `limit` bytes in memory and writes the rest to a file at `path`.
+    pub fn new(path: PathBuf, limit: usize) -> Self {
+        let (held, spilled) = (AtomicUsize::new(0), AtomicU64::new(0));
+        Self { path, limit, held, spill: OnceLock::new(), spilled, parts: Mutex::default() }
+    }
+
+    /// Bytes of the spill file so far.
+    pub fn spilled_bytes(&self) -> u64 {
+        self.spilled.load(Ordering::Relaxed)
+    }
+
+    /// A writer of one source's rows; `shard_of_line[line]` is the shard of a line ordinal.
+    pub fn writer(&self, source: String, shard_of_line: Arc<[u32]>) -> StageWriter<'_> {
+        StageWriter { stage: self, source, shard_of_line, parts: Parts::new(), held: 0, beyond: 0, rows: 0 }
+    }
+
+    /// Takes the rows of one source and shard, sorted by line, the declared record order, then everything else; so the
+    /// order of rows in an export changes nothing. `None` when nothing was staged.
+    ///
+    /// # Errors
+    /// When the spill file cannot be read.
+    pub fn take_shard(&self, source: &str, shard: u32, record_order: &[String]) -> Result<Option<RecordBatch>> {
+        let parts = self.locked()?.get_mut(source).and_then(|parts| parts.remove(&shard));
+        let Some(parts) = parts else { return Ok(None) };
+        let mut batches = Vec::with_capacity(parts.len());
+        for part in parts {
+            match part {
+                Part::Held(batch) => batches.push(batch),
+                Part::Spilled { offset, bytes } => self.read(offset, bytes, &mut batches)?,
+            }
+        }
+        let Some(first) = batches.first() else { return Ok(None) };
+        sort(&concat_batches(&first.schema(), &batches).map_err(from_arrow)?, record_order).map(Some)
+    }
+
+    fn locked(&self) -> Result<std::sync::MutexGuard<'_, BTreeMap<String, Parts>>> {
+        self.parts.lock().map_err(|_| Error::internal("a writer of the stage stopped halfway"))
+    }
+
+    /// Reserves memory for rows; `false` where the limit is reached.
+    fn reserve(&self, bytes: usize) -> bool {
+        let more = |held: usize| Some(held + bytes).filter(|all| *all <= self.limit);
+        self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    fn release(&self, bytes: usize) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn file(&self) -> Result<&File> {
+        let open = || {
+            let mut options = OpenOptions::new();
+            let options = options.create_new(true).read(true).write(true).mode(0o600);
+            options.open(&self.path).map_err(|error| from_io(&error, &self.path))
+        };
+        self.spill.get_or_init(open).as_ref().map_err(Clone::clone)
+    }
+
+    fn append(&self, batches: &[RecordBatch]) -> Result<Part> {
+        let Some(first) = batches.first() else { return Err(Error::internal("an empty part of the stage")) };
+        let options =
+            IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME)).map_err(from_arrow)?;
+        let mut writer =
+            StreamWriter::try_new_with_options(Vec::new(), &first.schema(), options).map_err(from_arrow)?;
+        writer.write(&concat_batches(&first.schema(), batches).map_err(from_arrow)?).map_err(from_arrow)?;
+        let bytes = writer.into_inner().map_err(from_arrow)?;
+        let offset = self.spilled.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.file()?.write_all_at(&bytes, offset).map_err(|error| from_io(&error, &self.path))?;
+        Ok(Part::Spilled { offset, bytes: bytes.len() })
+    }
+
+    fn read(&self, offset: u64, bytes: usize, batches: &mut Vec<RecordBatch>) -> Result<()> {
+        let mut segment = vec![0; bytes];
+        self.file()?.read_exact_at(&mut segment, offset).map_err(|error| from_io(&error, &self.path))?;
+        for batch in StreamReader::try_new(Cursor::new(segment), None).map_err(from_arrow)? {
+            batches.push(batch.map_err(from_arrow)?);
+        }
+        Ok(())
+    }
+}
+
+/// Writes the rows of one source, each into the shard of its line. Dropped before [`StageWriter::finish`], it leaves
+/// nothing: the export turned out not to keep its contract.
+pub struct StageWriter<'a> {
+    stage: &'a Stage,
+    source: String,
     shard_of_line: Arc<[u32]>,
-    writers: BTreeMap<u32, FileWriter<File>>,
+    parts: Parts,
+    /// Bytes held that are reserved, and those that are not.
+    held: usize,
+    beyond: usize,
     rows: u64,
 }
 
-fn file(folder: &Path, dataset: &str, shard: u32) -> PathBuf {
-    folder.join(format!("{dataset}.{shard}.arrow"))
-}
-
-impl StageWriter {
-    /// A writer into `folder`; `shard_of_line[line]` is the shard of a line ordinal.
-    pub fn new(folder: &Path, dataset: &str, shard_of_line: Arc<[u32]>) -> Self {
-        Self { folder: folder.into(), dataset: dataset.into(), shard_of_line, writers: BTreeMap::new(), rows: 0 }
-    }
-
+impl StageWriter<'_> {
     /// Stages the rows of `batch`, whose first column is the line ordinal.
     ///
     /// # Errors
     /// When the stage cannot be written.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         self.rows += batch.num_rows() as u64;
-        let mut by_shard: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-        for (row, line) in (0u32..).zip(batch.column(0).as_primitive::<UInt32Type>().values()) {
-            by_shard.entry(self.shard_of_line[*line as usize]).or_default().push(row);
+        let lines = batch.column(0).as_primitive::<UInt32Type>().values();
+        let shard = |line: &u32| self.shard_of_line[*line as usize];
+        let first = lines.first().map(shard);
+        match first {
+            None => return Ok(()),
+            Some(first) if lines.iter().all(|line| shard(line) == first) => self.hold(first, batch.clone()),
+            Some(_) => {
+                let mut by_shard: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+                for (row, line) in (0u32..).zip(lines) {
+                    by_shard.entry(shard(line)).or_default().push(row);
+                }
+                for (shard, rows) in by_shard {
+                    let part = take_record_batch(batch, &UInt32Array::from(rows)).map_err(from_arrow)?;
+                    self.hold(shard, part);
+                }
+            }
         }
-        if by_shard.len() == 1 {
-            let shard = by_shard.into_keys().next().unwrap_or_default();
-            return self.append(shard, batch);
+        if self.beyond > WAITING_BYTES { self.spill() } else { Ok(()) }
+    }
+
+    fn hold(&mut self, shard: u32, batch: RecordBatch) {
+        let bytes = batch.get_array_memory_size();
+        let reserved = self.stage.reserve(bytes);
+        *if reserved { &mut self.held } else { &mut self.beyond } += bytes;
+        self.parts.entry(shard).or_default().push(Part::Held(batch));
+    }
+
+    /// Writes out everything that is held here.
+    fn spill(&mut self) -> Result<()> {
+        for parts in self.parts.values_mut() {
+            let mut held = Vec::new();
+            parts.retain(|part| match part {
+                Part::Held(batch) => {
+                    held.push(batch.clone());
+                    false
+                }
+                Part::Spilled { .. } => true,
+            });
+            if !held.is_empty() {
+                parts.push(self.stage.append(&held)?);
+            }
         }
-        for (shard, rows) in by_shard {
-            let part = take_record_batch(batch, &UInt32Array::from(rows)).map_err(from_arrow)?;
-            self.append(shard, &part)?;
-        }
+        self.stage.release(std::mem::take(&mut self.held));
+        self.beyond = 0;
         Ok(())
     }
 
-    fn append(&mut self, shard: u32, batch: &RecordBatch) -> Result<()> {
-        if !self.writers.contains_key(&shard) {
-            self.writers.insert(shard, self.open(shard, &batch.schema())?);
-        }
-        let writer = self.writers.get_mut(&shard).ok_or_else(|| Error::internal("stage writer is gone"))?;
-        let path = || file(&self.folder, &self.dataset, shard);
-        writer.write(batch).map_err(|error| from_arrow(error).at("path", path().display()))
-    }
-
-    fn open(&self, shard: u32, schema: &SchemaRef) -> Result<FileWriter<File>> {
-        let path = file(&self.folder, &self.dataset, shard);
-        let out = File::create(&path).map_err(|error| from_io(&error, &path))?;
-        let options =
-            IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME)).map_err(from_arrow)?;
-        FileWriter::try_new_with_options(out, schema, options)
-            .map_err(|error| from_arrow(error).at("path", path.display()))
-    }
-
-    /// Closes the files; the number of staged rows.
+    /// Hands the rows over; their number.
     ///
     /// # Errors
-    /// When a file cannot be finished.
+    /// When the stage cannot be written.
     pub fn finish(mut self) -> Result<u64> {
-        for (shard, writer) in &mut self.writers {
-            let path = || file(&self.folder, &self.dataset, *shard);
-            writer.finish().map_err(|error| from_arrow(error).at("path", path().display()))?;
+        if self.beyond > 0 && !self.stage.reserve(self.beyond) {
+            self.spill()?;
+        }
+        // What is handed over stays reserved.
+        (self.held, self.beyond) = (0, 0);
+        let parts = std::mem::take(&mut self.parts);
+        if !parts.is_empty() {
+            self.stage.locked()?.insert(std::mem::take(&mut self.source), parts);
         }
         Ok(self.rows)
     }
-
-    /// Takes back everything staged: the export turned out not to keep its contract.
-    pub fn discard(self) {
-        for shard in self.writers.keys() {
-            let _ = fs::remove_file(file(&self.folder, &self.dataset, *shard));
-        }
-    }
 }
 
-/// The rows of one dataset and shard, sorted by line, the declared record order, then everything else; so the order of
-/// rows in an export changes nothing. `None` when nothing was staged.
-///
-/// # Errors
-/// When the stage cannot be read.
-pub fn read_shard(folder: &Path, dataset: &str, shard: u32, record_order: &[String]) -> Result<Option<RecordBatch>> {
-    let path = file(folder, dataset, shard);
-    if !path.exists() {
-        return Ok(None);
+impl Drop for StageWriter<'_> {
+    fn drop(&mut self) {
+        self.stage.release(self.held);
     }
-    let input = File::open(&path).map_err(|error| from_io(&error, &path))?;
-    let reader = FileReader::try_new(input, None).map_err(from_arrow)?;
-    let schema = reader.schema();
-    let batches = reader.collect::<Result<Vec<_>, _>>().map_err(from_arrow)?;
-    sort(&concat_batches(&schema, &batches).map_err(from_arrow)?, record_order).map(Some)
 }
 
 /// Sorts by line and declared order first: most rows are told apart by these, and the other columns are only looked at where

@@ -1,8 +1,8 @@
 //! gather, wave by wave: every reading of a wave runs, its rows go to the stage, and the keys that its bridges gave are
 //! known to the next wave.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
@@ -10,17 +10,19 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::UInt32Type;
 use arrow::record_batch::RecordBatch;
 use datafusion::prelude::SessionContext;
-use futures::StreamExt;
 use ieum_model::check::CheckedRequest;
 use ieum_model::connector::{Reject, RejectSink};
 use ieum_model::error::{Error, ErrorKind, Result};
 use ieum_model::outcome::Reason;
+use rustc_hash::FxHashMap;
+use tokio::runtime::Runtime;
 
-use crate::course::{self, Courses, Reading, Source};
-use crate::gather::{self, GatherSpec, WantedLine};
+use crate::course::{Courses, FoundKey, Reading, Source};
+use crate::gather::{self, GatherSpec, Wanted, WantedBuilder};
 use crate::input::{ExportState, Night};
+use crate::keys::canonical;
 use crate::manifest::{SourceCounts, sha256_hex};
-use crate::stage::StageWriter;
+use crate::stage::{Stage, StageWriter};
 use crate::{from_arrow, from_datafusion, session};
 
 /// What gathering leaves behind, apart from the stage.
@@ -55,7 +57,7 @@ impl KeptRejects {
 }
 
 /// The spec of a source's plan, or `None` where its export is not ready.
-pub fn spec(night: &Night, source: &Source, lines: Vec<WantedLine>, rejects: Arc<KeptRejects>) -> Option<GatherSpec> {
+pub fn spec(night: &Night, source: &Source, wanted: Wanted, rejects: Arc<KeptRejects>) -> Option<GatherSpec> {
     let Some(ExportState::Ready(connector)) = night.exports.get(&source.dataset) else {
         return None;
     };
@@ -64,7 +66,7 @@ pub fn spec(night: &Night, source: &Source, lines: Vec<WantedLine>, rejects: Arc
         connector: Arc::clone(connector),
         key_column: source.key_column.clone(),
         space: source.space.clone(),
-        lines,
+        wanted,
         rejects,
     })
 }
@@ -87,12 +89,12 @@ async fn read_source(
     night: &Night,
     session: &SessionContext,
     source: &Source,
-    lines: Vec<WantedLine>,
+    wanted: Wanted,
     mut take: impl FnMut(RecordBatch) -> Result<()>,
 ) -> Result<Read> {
     let rejects = Arc::new(KeptRejects::default());
     let spec =
-        spec(night, source, lines, Arc::clone(&rejects)).ok_or_else(|| Error::internal("source has no export"))?;
+        spec(night, source, wanted, Arc::clone(&rejects)).ok_or_else(|| Error::internal("source has no export"))?;
     let planned = gather::plan(session, &spec)?;
     let physical = planned.plan.create_physical_plan().await.map_err(from_datafusion)?;
     let plan = gather::plan_text(&physical);
@@ -134,33 +136,53 @@ fn within_reject_ratio(
     Err(error.hint("ask the holder for a corrected export, or raise `max_reject_ratio` in the dataset's [export]"))
 }
 
-/// Gathers every wave of the night into `stage`.
+/// Who wants what in a reading: its lines, and one for every request that needs a bridge.
+///
+/// # Errors
+/// Only for a bug.
+pub fn wanted(night: &Night, courses: &Courses, reading: &Reading) -> Result<Wanted> {
+    let mut wanted = WantedBuilder::default();
+    let space = &reading.source.space;
+    for asked in &reading.lines {
+        let place = (asked.line - courses.first_line[asked.request as usize]) as usize;
+        let items = &night.checked.requests[asked.request as usize].lines[place].items;
+        wanted.add(asked.line, items, courses.keys.of(asked.request, space));
+    }
+    let mut columns: FxHashMap<Vec<u16>, Arc<[String]>> = FxHashMap::default();
+    for needs in reading.needs.chunk_by(|a, b| a.0 == b.0) {
+        let request = needs[0].0;
+        let items = columns.entry(needs.iter().map(|(_, bridge)| *bridge).collect()).or_insert_with_key(|bridges| {
+            let columns = bridges.iter().map(|bridge| reading.bridges[*bridge as usize].to.clone());
+            columns.collect::<BTreeSet<String>>().into_iter().collect()
+        });
+        wanted.add(reading.bridge_base + request, items, courses.keys.of(request, space));
+    }
+    wanted.finish()
+}
+
+/// Gathers every wave of the night into `stage`: readings side by side on the night's threads, the longest first.
 ///
 /// # Errors
 /// When the stage cannot be written or memory does not suffice. An export that breaks its contract delays its lines.
-pub async fn gather(night: &Night, courses: &mut Courses, stage: &Path) -> Result<Gathered> {
+pub fn gather(night: &Night, courses: &mut Courses, stage: &Stage, runtime: &Runtime) -> Result<Gathered> {
     let mut gathered = Gathered::default();
     let shards = shards(night, courses);
     let session = session::open(night.settings.memory_bytes)?;
     for wave in 0..=courses.waves() {
-        let mut readings = courses.readings(&night.checked.requests, wave);
-        // The longest first: what is read last ends the wave.
+        let mut readings = courses.readings(wave);
+        // What is read last ends the wave.
         readings.sort_by_cached_key(|reading| std::cmp::Reverse(bytes_of(night, &reading.source)));
         let known: &Courses = courses;
-        let reads = readings.into_iter().map(|reading| {
-            let writer = StageWriter::new(stage, &reading.name(), Arc::clone(&shards));
-            read(night, &session, reading, known, writer)
-        });
-        let done: Vec<_> = futures::stream::iter(reads).buffer_unordered(night.settings.threads).collect().await;
-        for (reading, read) in done {
+        let read = |reading: &Reading| {
+            let writer = stage.writer(reading.name(), Arc::clone(&shards));
+            runtime.block_on(read(night, &session, reading, known, writer))
+        };
+        let done = side_by_side(night.settings.threads, &readings, read)?;
+        for (reading, read) in readings.iter().zip(done) {
             match read {
-                Ok((read, mut keys)) => {
+                Ok((read, keys)) => {
                     gathered.keep(reading.name(), read);
-                    // Rows come in any order.
-                    keys.sort_unstable();
-                    for (ordinal, bridge, space, key) in keys {
-                        courses.found(ordinal, &reading.bridges[bridge].0, space, key);
-                    }
+                    courses.found(reading, keys);
                 }
                 Err(error) => gathered.warnings.push(leave_out(night, courses, &reading.source.dataset, error)?),
             }
@@ -169,6 +191,31 @@ pub async fn gather(night: &Night, courses: &mut Courses, stage: &Path) -> Resul
     gathered.rejects.sort_by(|a, b| (&a.source, a.byte_offset, a.line).cmp(&(&b.source, b.byte_offset, b.line)));
     gathered.rejects.dedup();
     Ok(gathered)
+}
+
+/// What `work` makes of every item, in their order; each of the threads takes the next item when it is done with one.
+fn side_by_side<T: Sync, R: Send>(threads: usize, items: &[T], work: impl Fn(&T) -> R + Sync) -> Result<Vec<R>> {
+    let next = AtomicUsize::new(0);
+    let one_thread = || {
+        let mut made = Vec::new();
+        while let Some((place, item)) = {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            items.get(place).map(|item| (place, item))
+        } {
+            made.push((place, work(item)));
+        }
+        made
+    };
+    let mut made = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads.clamp(1, items.len().max(1))).map(|_| scope.spawn(one_thread)).collect();
+        let stopped = |_| Error::internal("a thread stopped while gathering");
+        threads.into_iter().map(|thread| thread.join().map_err(stopped)).collect::<Result<Vec<_>>>()
+    })?
+    .into_iter()
+    .flatten()
+    .collect::<Vec<_>>();
+    made.sort_by_key(|(place, _)| *place);
+    Ok(made.into_iter().map(|(_, made)| made).collect())
 }
 
 /// Leaves an export that broke its contract out of the night; where its totals do not agree, all of its holder's. Gives the
@@ -198,37 +245,25 @@ fn bytes_of(night: &Night, source: &Source) -> u64 {
     }
 }
 
-/// A key that a bridge gave: request, bridge of the reading, key space, canonical key.
-type FoundKey = (usize, usize, Arc<str>, String);
-
 async fn read(
     night: &Night,
     session: &SessionContext,
-    mut reading: Reading,
+    reading: &Reading,
     courses: &Courses,
-    mut stage: StageWriter,
-) -> (Reading, Result<(Read, Vec<FoundKey>)>) {
+    mut stage: StageWriter<'_>,
+) -> Result<(Read, Vec<FoundKey>)> {
     let mut found = Vec::new();
-    let wanted = reading.take_wanted(courses);
+    let wanted = wanted(night, courses, reading)?;
     let take = |batch: RecordBatch| {
         let (own, over_bridge) = split(&batch, reading.bridge_base)?;
         if own.num_rows() > 0 {
             stage.write(&own)?;
         }
-        found_keys(&reading, &over_bridge, &mut found)
+        found_keys(reading, &over_bridge, &mut found)
     };
-    let read = read_source(night, session, &reading.source, wanted, take).await;
-    let read = match read {
-        Ok(mut read) => stage.finish().map(|staged| {
-            read.counts.staged = staged;
-            (read, found)
-        }),
-        Err(error) => {
-            stage.discard();
-            Err(error)
-        }
-    };
-    (reading, read)
+    let mut read = read_source(night, session, &reading.source, wanted, take).await?;
+    read.counts.staged = stage.finish()?;
+    Ok((read, found))
 }
 
 /// Rows that answer lines, and rows that only give keys of the next space.
@@ -246,7 +281,7 @@ fn split(batch: &RecordBatch, bridge_base: u32) -> Result<(RecordBatch, RecordBa
 
 fn found_keys(reading: &Reading, batch: &RecordBatch, found: &mut Vec<FoundKey>) -> Result<()> {
     let ordinals = batch.column(0).as_primitive::<UInt32Type>();
-    for (at, (bridge, _)) in reading.bridges.iter().enumerate() {
+    for (place, bridge) in (0u16..).zip(&reading.bridges) {
         let keys =
             batch.column_by_name(&bridge.to).map(ArrayRef::as_ref).and_then(|column| column.as_string_opt::<i32>());
         let keys = keys.ok_or_else(|| {
@@ -255,10 +290,9 @@ fn found_keys(reading: &Reading, batch: &RecordBatch, found: &mut Vec<FoundKey>)
                 .at("column", &bridge.to)
                 .hint("correct `maps` in the dataset's catalog file")
         })?;
-        let space: Arc<str> = bridge.to_space.as_str().into();
         for row in (0..batch.num_rows()).filter(|row| keys.is_valid(*row)) {
-            if let Some(key) = course::canonical(&bridge.to_space, keys.value(row)) {
-                found.push(((ordinals.value(row) - reading.bridge_base) as usize, at, Arc::clone(&space), key));
+            if let Some(key) = canonical(&bridge.to_space, keys.value(row)) {
+                found.push(FoundKey { request: ordinals.value(row) - reading.bridge_base, bridge: place, key });
             }
         }
     }

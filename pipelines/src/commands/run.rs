@@ -1,16 +1,17 @@
 //! `ieum run`: a night from files to a committed output.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use ieum_core::night::RunSummary;
+use ieum_core::night::{self, RunSummary};
 use ieum_model::error::Result;
 use serde::Serialize;
 
 use super::{definition, exit_code, started, tell_warnings};
 use crate::cli::RunArgs;
 use crate::definition::Definition;
-use crate::load::{ControlTotals, night};
+use crate::load::{self, ControlTotals};
 use crate::screen::{Screen, grouped, size, table};
 
 /// The last line on stdout of `ieum run --output json`. Fields may be added.
@@ -19,6 +20,8 @@ struct Summary<'a> {
     #[serde(flatten)]
     run: &'a RunSummary,
     malformed: u64,
+    /// Seconds of each step.
+    steps: BTreeMap<&'static str, f64>,
     peak_memory_bytes: Option<u64>,
     wall_seconds: f64,
     dry_run: bool,
@@ -32,22 +35,43 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8> {
     let start = started();
     let (mut definition, as_of) = definition(&args.file, args.date)?;
     overridden(&mut definition, args);
-    let loaded =
-        screen.busy("checking requests and exports", || night(&definition, as_of, ControlTotals::WhileReading))?;
+    let loaded = screen
+        .busy("checking requests and exports", || load::night(&definition, as_of, ControlTotals::WhileReading))?;
     tell_warnings(&loaded, screen);
-    let run = screen.busy("running the night", || ieum_core::night::run(&loaded.night, args.dry_run))?;
+    let mut steps = Steps { latest: "load", began: start, seconds: BTreeMap::new() };
+    let run = screen.busy("running the night", || {
+        night::run_observed(&loaded.night, args.dry_run, &mut |step| steps.begin(step.name()))
+    })?;
+    steps.begin("end");
     for warning in &run.warnings {
         screen.warning(warning);
     }
     let summary = Summary {
         run: &run,
         malformed: loaded.night.checked.malformed.len() as u64,
+        steps: steps.seconds,
         peak_memory_bytes: peak_memory(),
         wall_seconds: start.elapsed().as_secs_f64(),
         dry_run: args.dry_run,
     };
     screen.result(&told(&summary, &loaded.night.out.display().to_string(), start.elapsed()), &summary);
     Ok(exit_code(run.lines_delayed > 0 || run.rows_rejected > 0 || summary.malformed > 0))
+}
+
+/// How long each step takes.
+struct Steps {
+    latest: &'static str,
+    began: Instant,
+    seconds: BTreeMap<&'static str, f64>,
+}
+
+impl Steps {
+    /// Ends the latest step and begins the next.
+    fn begin(&mut self, next: &'static str) {
+        let now = started();
+        self.seconds.insert(self.latest, now.duration_since(self.began).as_secs_f64());
+        (self.latest, self.began) = (next, now);
+    }
 }
 
 /// A flag overrides the file. Paths of flags are relative to where the command was typed.

@@ -22,7 +22,7 @@ pub struct Answer {
     /// Why, where the outcome has a reason.
     pub reason: Option<Reason>,
     /// Records in the bundle.
-    pub records: u64,
+    pub records: u32,
 }
 
 /// The sorted rows of one dataset in one shard, found by line.
