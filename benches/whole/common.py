@@ -3,11 +3,13 @@ the clock starts. The rest of the file is what all peers share inside the clock.
 
 import argparse
 import csv
+import gc
 import glob
 import json
 import re
 import sys
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -232,9 +234,11 @@ class Peer:
     - `rename(changed)`: keys are searched by their changed numbers too; the present one names the subject;
     - `look(of_lines, of_walks)`: the keys that a wave looks for; both tables tell which reading, in which space, looks for what is
       asked: to answer it, or to walk a bridge for it;
-    - `read(reading, sources)`: one read of an export; `sources`: its opened CP949 files by path;
+    - `read(reading, sources)`: one read of an export; `sources`: its opened CP949 files by path. As many readings as there are
+      threads run at a time, each in a thread;
     - `answer(over)`: outcome and reason of every line; `over`: what is asked over bridges, and the space they lead to;
     - `weigh(depth)`: which fallbacks of this depth are needed, now that all lines of lesser depth are answered;
+    - `gather()`: what there is to write of each line;
     - `requests()`: for every bundle in order, what its head says of its request;
     - `documents()`: (request id, documents as JSON) of every bundle in order;
     - `write_parquet(file, places, heads, path)`: a packed file; `places`: document -> place, dataset and items.
@@ -264,16 +268,21 @@ class Peer:
         self.answer(self._targets(self._over_bridges()))
         for depth in range(1, self._deepest() + 1):
             self.weigh(depth)
+        self.gather()
         self._write(Output(self.options.out))
 
     def _read_all(self):
-        waves = self.plan.waves()
-        readings = [reading for wave in waves for reading in wave]
-        first = {id(wave[0]): wave for wave in waves}
-        for reading, sources in self.exports.ahead(readings, self.columns):
-            if id(reading) in first:
-                self._look(first[id(reading)])
-            self.read(reading, sources)
+        waves = [sorted(wave, key=self.exports.size, reverse=True) for wave in self.plan.waves()]  # the longest first
+        with ThreadPoolExecutor(self.threads) as pool:
+            for wave in waves:
+                self._look(wave)
+                list(pool.map(self._read, wave))
+
+    def _read(self, reading):
+        sources = self.exports.opened(reading.dataset, self.columns(reading))
+        self.read(reading, sources)
+        for source in sources.values():
+            source.close()
 
     def _look(self, wave):
         of_lines = ((number, reading) for reading in wave for number in reading.asked)
@@ -313,16 +322,20 @@ class Peer:
         return {place: tuple(sorted(found)) for place, found in items.items()}
 
     def groups(self, reading):
-        """The groups of a reading's lines."""
+        """The lines of a reading by what they ask."""
         alike = {}
-        if self.parquet:
-            for place, items in self.places.items():
-                for number in self.asked_in[place].intersection(reading.asked):
-                    alike.setdefault(items, (set(), set()))[0].add(number)
-                    alike[items][1].add(place)
-        else:
-            for number in reading.asked:
-                alike.setdefault(self.plan.asked[number].items, (set(), set()))[0].add(number)
+        for number in reading.asked:
+            alike.setdefault(self.plan.asked[number].items, []).append(number)
+        return [Group(items, asked, []) for items, asked in alike.items()]
+
+    def groups_of_places(self, reading):
+        """The lines of a reading by the columns that their places have in Parquet."""
+        alike = {}
+        for place, items in self.places.items():
+            for number in self.asked_in[place].intersection(reading.asked):
+                asked, places = alike.setdefault(items, (set(), set()))
+                asked.add(number)
+                places.add(place)
         return [Group(items, sorted(asked), sorted(places)) for items, (asked, places) in alike.items()]
 
     def lacking(self, numbers, item):
@@ -338,9 +351,13 @@ class Peer:
                 by_file.setdefault(f"{request.recipient}/{request.service or 'documents'}", []).append(request)
             for place, file, document, dataset in sorted(self._rows("places"), key=lambda row: row[2]):
                 places.setdefault(file, {})[document] = (place, dataset, self.places[place])
-            for file, of_file in by_file.items():
-                write = lambda path: self.write_parquet(file, places.get(file, {}), heads.table(of_file), path)
-                output.packed_parquet(file, [request.request_id for request in of_file], write)
+
+            def write(file):
+                written = lambda path: self.write_parquet(file, places.get(file, {}), heads.table(by_file[file]), path)
+                output.packed_parquet(file, [request.request_id for request in by_file[file]], written)
+
+            with ThreadPoolExecutor(self.threads) as pool:
+                list(pool.map(write, sorted(by_file, key=lambda file: -len(by_file[file]))))
         elif self.options.layout == "packed":
             lines = self._lines(requests, heads)
             output.packed_json((f"{r.recipient}/{r.service or 'documents'}", r.request_id, line) for r, line in lines)
@@ -358,6 +375,7 @@ class Peer:
 
 def guarded(work):
     """Runs `work`; a failure ends the process with one line that says what and where."""
+    gc.disable()  # a short process
     try:
         work()
     except Exception as error:

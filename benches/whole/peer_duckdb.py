@@ -1,6 +1,9 @@
 """peer_duckdb.py NIGHT WORK OUT [--layout packed|per_request] [--format json|parquet] [--threads N]: the night as one would write
 it with DuckDB."""
 
+import json
+import threading
+
 import duckdb
 import numpy
 import pyarrow as pa
@@ -9,7 +12,7 @@ import common
 from exports import header, titles
 
 TYPES = {"int": "BIGINT", "date": "DATE", "text": "VARCHAR"}
-LINE = ("line", "asked", "place")  # what is known of a found row: the line it is for
+LINE = ("line", "asked")  # what is known of a found row: the line it is for
 
 
 def quoted(name):
@@ -24,29 +27,28 @@ def listed(numbers):
     return "(" + ", ".join(map(str, numbers)) + ")"
 
 
-def as_date(cell):
-    """SQL of a date as holders write it; `00000000` and 9999-12-31 are none. A cast is faster here than `strptime`."""
-    iso = f"CASE WHEN length({cell}) = 8 THEN {cell}[1:4] || '-' || {cell}[5:6] || '-' || {cell}[7:8] ELSE {cell} END"
-    return f"CASE WHEN replace({cell}, '-', '') NOT IN ('00000000', '99991231') THEN TRY_CAST({iso} AS DATE) END"
+# A cast is faster here than `strptime`. `00000000` and 9999-12-31 are no dates. As macros these are parsed once.
+MACROS = """
+    CREATE MACRO cell(t) AS nullif(trim(t), '');
+    CREATE MACRO iso(t) AS CASE WHEN length(t) = 8 THEN t[1:4] || '-' || t[5:6] || '-' || t[7:8] ELSE t END;
+    CREATE MACRO no_date(t) AS replace(t, '-', '') IN ('00000000', '99991231');
+    CREATE MACRO as_date(t) AS CASE WHEN NOT no_date(t) THEN TRY_CAST(iso(t) AS DATE) END"""
 
 
 def typed(dataset, item):
-    """SQL of a text cell as its type; blank is null."""
+    """SQL of a trimmed text cell as its type."""
     kind, is_list = dataset.kind(item)
 
     def convert(cell):
-        return {"int": f"CAST({cell} AS BIGINT)", "date": as_date(cell), "text": cell}[kind]
+        return {"int": f"CAST({cell} AS BIGINT)", "date": f"as_date({cell})", "text": cell}[kind]
 
-    cell = f"nullif(trim({quoted(item)}), '')"
     if is_list:
-        part = convert("nullif(trim(x), '')")
-        return f"list_transform(string_split({cell}, {text(dataset.list_separator)}), lambda x: {part})"
-    return convert(cell)
+        return f"list_transform(string_split({quoted(item)}, {text(dataset.list_separator)}), lambda x: {convert('cell(x)')})"
+    return convert(quoted(item))
 
 
-def says_a_date(item):
-    """SQL: the cell is not blank and none of the ways to say that there is no date."""
-    return f"coalesce(replace(trim({quoted(item)}), '-', '') NOT IN ('', '00000000', '99991231'), false)"
+def replaced(cells):
+    return f"SELECT * REPLACE ({', '.join(cells)})" if cells else "SELECT *"
 
 
 def packed(items):
@@ -59,12 +61,22 @@ def order(dataset, items):
 
 
 class DuckDb(common.Peer):
+    def connected(self):
+        return duckdb.connect(config={"threads": self.threads, "preserve_insertion_order": False})
+
+    @property
+    def db(self):
+        """This thread's connection to the database."""
+        if not hasattr(self.of_thread, "db"):
+            self.of_thread.db = self.main.cursor()
+        return self.of_thread.db
+
     def load(self):
-        self.db = duckdb.connect(config={"threads": self.threads, "preserve_insertion_order": False})
+        self.main, self.of_thread = self.connected(), threading.local()
+        self.db.execute(MACROS)
         for table in ("requests", "keys", "lines", "places"):
             self.db.execute(f"CREATE TABLE {table} AS FROM read_parquet({text(f'{self.work}/{table}.parquet')})")
         self.db.execute("CREATE TABLE docs (line INTEGER, records VARCHAR)")
-        self.records = {}  # items -> table of line and records
 
     def close(self, closed):
         rows = [(number, *answer) for number, answer in closed.items()] or [(-1, "", "")]
@@ -89,10 +101,10 @@ class DuckDb(common.Peer):
         self.db.register("of_lines", of_lines)
         self.db.register("of_walks", of_walks)
         self.db.execute("""
-            CREATE OR REPLACE TEMP TABLE wanted AS
-            SELECT reading, line, asked, place, key
+            CREATE OR REPLACE TABLE wanted AS
+            SELECT reading, line, asked, key
             FROM lines JOIN of_lines USING (asked) JOIN searched USING (ord, space) WHERE outcome IS NULL
-            UNION ALL SELECT DISTINCT reading, -1 - ord, -1, -1, key
+            UNION ALL SELECT DISTINCT reading, -1 - ord, -1, key
             FROM lines JOIN of_walks USING (asked) JOIN searched USING (ord, space) WHERE outcome IS NULL
             ORDER BY reading""")
 
@@ -112,11 +124,11 @@ class DuckDb(common.Peer):
 
     def hits(self, reading, source, columns):
         """The rows found in an opened CP949 export, columns as text."""
-        wanted = self.db.sql(f"SELECT line, asked, place, key FROM wanted WHERE reading = {reading.number}").to_arrow_table()
-        self.db.register("spelled", wanted.set_column(3, "key", source.spelled(reading.key, wanted["key"])))
+        wanted = self.db.sql(f"SELECT line, asked, key FROM wanted WHERE reading = {reading.number}").to_arrow_table()
+        self.db.register("spelled", wanted.set_column(2, "key", source.spelled(reading.key, wanted["key"])))
         keys = source.keys(reading.key)
         self.db.register("keys_of", pa.table({"key": keys, "row": numpy.arange(len(keys))}))
-        hit = self.db.sql("SELECT line, asked, place, row FROM keys_of JOIN spelled USING (key)").to_arrow_table()
+        hit = self.db.sql("SELECT line, asked, row FROM keys_of JOIN spelled USING (key)").to_arrow_table()
         cells = source.cells(columns, hit["row"].to_numpy())
         return pa.table({**{name: hit[name] for name in LINE}, **cells})
 
@@ -132,28 +144,25 @@ class DuckDb(common.Peer):
         columns, items = reading.columns(self.plan.asked), reading.items(self.plan.asked)
         if sources:
             self.db.register("opened", pa.concat_tables(self.hits(reading, source, columns) for source in sources.values()))
-        # materialized: else the cells of all rows would be converted, not only of the found ones
         hits = "FROM opened" if sources else self.joined(reading, dataset, columns)
-        convert = dataset.format != "parquet"
-        cells = [f"{typed(dataset, item) if convert else quoted(item)} AS {quoted(item)}" for item in columns]
-        dates = dataset.dates(items) if convert else []
-        says = [f"{says_a_date(item)} AS {quoted('says ' + item)}" for item in dates]
-        readable = " AND ".join(f"NOT ({quoted('says ' + item)} AND {quoted(item)} IS NULL)" for item in dates)  # else rejected
-        steps = (
-            f"WITH hits AS MATERIALIZED ({hits}), "
-            f"types AS MATERIALIZED (SELECT {', '.join([*LINE, *cells, *says])} FROM hits), "
-            f"found AS (FROM types {'WHERE ' + readable if readable else ''})"
-        )
+        steps = f"WITH found AS ({hits})"
+        if dataset.format != "parquet":
+            # materialized: else the cells of all rows would be converted, not only of the found ones
+            cells = [f"{typed(dataset, item)} AS {quoted(item)}" for item in columns if dataset.kind(item) != ("text", False)]
+            dates = [quoted(item) for item in dataset.dates(items)]
+            unread = " OR ".join(f"({item} IS NOT NULL AND as_date({item}) IS NULL AND NOT no_date({item}))" for item in dates)
+            steps = (
+                f"WITH hits AS MATERIALIZED ({hits}), cells AS (SELECT {', '.join(LINE)}, cell(COLUMNS(* EXCLUDE ({', '.join(LINE)}))) FROM hits), "
+                f"found AS ({replaced(cells)} FROM cells {f'WHERE NOT ({unread})' if unread else ''})"
+            )
         if reading.walks:
             self.db.execute(f"CREATE OR REPLACE TEMP TABLE walked AS {steps} FROM found")
             steps = "WITH found AS (FROM walked)"
         for bridge, numbers in reading.walks:
             self.walk(bridge, numbers)
         groups = self.groups(reading)
-        if groups and not self.parquet:
+        if groups:
             self.collect(steps, dataset, reading, groups)
-        for group in groups if self.parquet else ():
-            self.collect_places(steps, dataset, group)
 
     def walk(self, bridge, numbers):
         self.db.execute(
@@ -162,31 +171,17 @@ class DuckDb(common.Peer):
             f"(SELECT ord FROM lines WHERE asked IN {listed(numbers)} AND outcome IS NULL)"
         )
 
-    def permitted(self, numbers, items):
-        """SQL of the items, null where the line may not have them."""
-        for item in items:
-            lacking = self.lacking(numbers, item)
-            may = f"CASE WHEN asked NOT IN {listed(lacking)} THEN {quoted(item)} END" if lacking else quoted(item)
-            yield f"{may} AS {quoted(item)}"
-
     def collect(self, steps, dataset, reading, groups):
-        """The sorted records of each line as JSON; an item that a line does not ask for does not change its order."""
+        """The sorted permitted records of each line as JSON; an item that a line does not ask for does not change its order."""
         items = reading.items(self.plan.asked)
+        lacking = {item: self.lacking(reading.asked, item) for item in items}
+        may = [f"CASE WHEN asked NOT IN {listed(lacking[item])} THEN {quoted(item)} END AS {quoted(item)}"
+               for item in items if lacking[item]]  # fmt: skip
         cases = [f"WHEN asked IN {listed(group.asked)} THEN to_json({packed(group.items)})" for group in groups]
         record = f"CASE {' '.join(cases)} END" if len(groups) > 1 else f"to_json({packed(items)})"
         self.db.execute(
             f"INSERT INTO docs {steps} SELECT line, string_agg(CAST({record} AS VARCHAR), ',' ORDER BY {order(dataset, items)}) "
-            f"FROM (SELECT line, asked, {', '.join(self.permitted(reading.asked, items))} FROM found WHERE line >= 0) GROUP BY line"
-        )
-
-    def collect_places(self, steps, dataset, group):
-        """The sorted records of each line as a list."""
-        table = self.records.setdefault((dataset.code, group.items), [])
-        table.append(f"records_{len(self.records)}_{len(table)}")
-        self.db.execute(
-            f"CREATE TEMP TABLE {table[-1]} AS {steps} SELECT line, list({packed(group.items)} ORDER BY {order(dataset, group.items)}) "
-            f"AS records FROM (SELECT line, {', '.join(self.permitted(group.asked, group.items))} FROM found "
-            f"WHERE asked IN {listed(group.asked)} AND place IN {listed(group.places)}) GROUP BY line"
+            f"FROM ({replaced(may)} FROM found WHERE line >= 0) GROUP BY line"
         )
 
     def answer(self, over):
@@ -195,9 +190,7 @@ class DuckDb(common.Peer):
             UPDATE lines SET outcome = 'not_reachable', reason = 'E_NOT_REACHABLE' FROM over
             WHERE lines.asked = over.asked AND outcome IS NULL
                 AND NOT EXISTS (FROM searched WHERE searched.ord = lines.ord AND searched.space = over.space)""")
-        tables = [table for of_items in self.records.values() for table in of_items]
-        found = " UNION ALL ".join(f"SELECT line FROM {table}" for table in ["docs", *tables])
-        self.db.execute(f"""
+        self.db.execute("""
             CREATE TABLE answered AS
             SELECT l.* REPLACE (
                 CASE WHEN outcome IS NOT NULL THEN outcome WHEN f.line IS NULL THEN 'not_found'
@@ -205,7 +198,7 @@ class DuckDb(common.Peer):
                 CASE WHEN outcome IS NOT NULL THEN reason WHEN f.line IS NULL THEN 'E_NOT_FOUND'
                      WHEN withheld THEN 'R03' END AS reason),
                 document, dataset, true AS needed, true AS given
-            FROM lines l JOIN places USING (place) LEFT JOIN ({found}) f USING (line)""")
+            FROM lines l JOIN places USING (place) LEFT JOIN docs f USING (line)""")
 
     def weigh(self, depth):
         self.db.execute(f"""
@@ -222,35 +215,32 @@ class DuckDb(common.Peer):
             SELECT request_id, recipient, service, purpose, space, coalesce(p.key, r.key)
             FROM requests r LEFT JOIN present p USING (ord) ORDER BY ord""").fetchall()
 
+    def gather(self):
+        self.db.execute("""
+            CREATE TABLE documents AS
+            SELECT ord, string_agg('"' || document || '":{"outcome":"' || outcome || '"' || coalesce(',"reason":"' || reason || '"', '')
+                || ',"records":[' || CASE WHEN given AND records IS NOT NULL THEN records ELSE '' END || ']}', ',' ORDER BY line) AS text
+            FROM answered LEFT JOIN docs USING (line) WHERE needed GROUP BY ord""")
+
     def documents(self):
         return self.db.execute("""
-            WITH documents AS (
-                SELECT ord, string_agg('"' || document || '":{"outcome":"' || outcome || '"'
-                    || coalesce(',"reason":"' || reason || '"', '')
-                    || ',"records":[' || CASE WHEN given AND records IS NOT NULL THEN records ELSE '' END || ']}', ',' ORDER BY line) AS text
-                FROM answered LEFT JOIN docs USING (line) WHERE needed GROUP BY ord)
             SELECT request_id, coalesce(text, '') FROM requests LEFT JOIN documents USING (ord) ORDER BY ord""").fetchall()
 
     def write_parquet(self, file, places, heads, path):
+        # read from its JSON, as DuckDB does that at once: a join for each document of a file takes five times as long
         self.db.register("heads", heads)
-        joins, columns = [], []
-        for at, (document, (place, dataset, items)) in enumerate(places.items()):
-            records, found = "", ""
-            if items:
-                kinds = {item: self.catalog[dataset].kind(item) for item in items}
-                fields = ", ".join(f"{quoted(i)} {TYPES[kind]}{'[]' if many else ''}" for i, (kind, many) in kinds.items())
-                records = f", records := CASE WHEN given THEN records END::STRUCT({fields})[]"
-                tables = self.records.get((dataset, items), [])
-                union = " UNION ALL ".join(f"FROM {table}" for table in tables) or "SELECT NULL AS line, NULL AS records"
-                found = f"LEFT JOIN ({union}) USING (line)"
-            joins.append(f"LEFT JOIN (SELECT ord, struct_pack(outcome := outcome, reason := reason{records}) AS document FROM answered {found} "
-                         f"WHERE needed AND place = {place}) d{at} USING (ord)")  # fmt: skip
-            columns.append(f"{quoted(document)} := d{at}.document")
-        of_documents = f", struct_pack({', '.join(columns)}) AS documents" if columns else ""
+        fields = {document: self.fields(*of) for document, (_, *of) in places.items()}
+        documents = f", from_json('{{' || coalesce(text, '') || '}}', {text(json.dumps(fields))}) AS documents" if fields else ""
         self.db.execute(
-            f"COPY (SELECT h.*{of_documents} FROM heads h JOIN requests USING (request_id) {' '.join(joins)} ORDER BY ord) "
+            f"COPY (SELECT h.*{documents} FROM heads h JOIN requests USING (request_id) LEFT JOIN documents USING (ord) ORDER BY ord) "
             f"TO {text(path)} (FORMAT parquet, COMPRESSION zstd)"
         )
+
+    def fields(self, dataset, items):
+        """The fields of a document and their types, as `from_json` takes them."""
+        kinds = {item: self.catalog[dataset].kind(item) for item in items}
+        record = {item: [TYPES[kind]] if is_list else TYPES[kind] for item, (kind, is_list) in kinds.items()}
+        return {"outcome": "VARCHAR", "reason": "VARCHAR"} | ({"records": [record]} if items else {})
 
 
 if __name__ == "__main__":

@@ -8,12 +8,14 @@ import common
 GIVEN = common.options(__doc__)
 os.environ["POLARS_MAX_THREADS"] = str(GIVEN.threads)  # read when Polars is imported
 
+import numpy  # noqa: E402
 import polars as pl  # noqa: E402
 
 from exports import header, ragged  # noqa: E402
 
 TYPES = {"int": pl.Int64, "date": pl.Date, "text": pl.String}
 NO_DATE = ["00000000", "99991231"]
+LINE = ["line", "asked", "place"]  # what is known of a found row: the line it is for
 KEY, LAST = "key of row", "last cell of row"  # no item has such a code
 
 
@@ -57,9 +59,10 @@ def as_json(dataset, item):
 class Polars(common.Peer):
     def load(self):
         read = lambda name: pl.read_parquet(f"{self.work}/{name}.parquet")
-        self.lines, self.keys, self.given = read("lines"), read("keys"), read("requests").sort("ord")
-        self.docs = []  # line and records as JSON
-        self.records = {}  # (file, document) -> frames of line and records
+        self.lines, self.keys, self.given, self.at = read("lines"), read("keys"), read("requests").sort("ord"), read("places")
+        self.walked = []  # keys that bridges lead to
+        self.docs = []  # line and record as JSON, in order
+        self.records = {}  # items -> frames of line and record, in order
 
     def _decide(self, here, outcome, reason):
         self.lines = self.lines.with_columns(
@@ -71,39 +74,33 @@ class Polars(common.Peer):
         of = [pl.col("asked").replace_strict({n: answer[at] for n, answer in closed.items()}, default=None, return_dtype=pl.String)
               for at in range(2)]  # fmt: skip
         self._decide(here, *of)
-        self.by_asked = self.lines.filter(pl.col("outcome").is_null()).partition_by("asked", as_dict=True)
-
-    def open_lines(self, numbers):
-        """The open lines that ask these."""
-        return pl.concat([self.lines.clear(), *(self.by_asked[number,] for number in numbers if (number,) in self.by_asked)])
 
     def rename(self, changed):
         changed = pl.from_arrow(changed)
         # a subject is searched by its number and by what this was before or is now
         now = self.keys.join(changed, left_on=["space", "key"], right_on=["space", "old"]).select("ord", "space", key="new")
         before = self.keys.join(changed, left_on=["space", "key"], right_on=["space", "new"]).select("ord", "space", key="old")
-        self.searched = pl.concat([self.keys, now, before]).unique().partition_by("space", as_dict=True)
+        self.searched = pl.concat([self.keys, now, before]).unique()
         present = self.given.join(changed, left_on=["space", "key"], right_on=["space", "old"])
         self.present = present.group_by("ord").agg(present=pl.col("new").max())
 
-    def known(self, space):
-        return self.searched.get((space,), self.keys.clear())
-
-    def wanted(self, reading):
-        """The keys that a reading looks for. A handle is a line, or -1 - ord where a bridge is walked."""
-        known = self.known(reading.space)
-        lines = self.open_lines(reading.asked).join(known, on="ord").select("key", handle="line")
-        needs = sorted({number for _, numbers in reading.walks for number in numbers})
-        walkers = known.join(self.open_lines(needs), on="ord", how="semi").select("key", handle=-1 - pl.col("ord"))
-        return pl.concat([lines, walkers])
+    def look(self, of_lines, of_walks):
+        self.searched, self.walked = pl.concat([self.searched, *self.walked]).unique(), []
+        # of a line that walks a bridge only, `line` is -1 - ord
+        frame = self.lines.lazy().filter(pl.col("outcome").is_null()).select("line", "ord", "asked", "place")
+        here = lambda wanted: frame.join(pl.from_arrow(wanted).lazy(), on="asked").join(self.searched.lazy(), on=["ord", "space"])
+        lines = here(of_lines).select("reading", *LINE, "key")
+        nowhere = pl.lit(-1, pl.Int32)
+        walks = here(of_walks).select("reading", line=-1 - pl.col("ord"), asked=nowhere, place=nowhere, key="key").unique()
+        self.wanted = pl.concat([lines, walks]).collect().partition_by("reading", as_dict=True, include_key=False)
 
     def hits(self, reading, source, columns, wanted):
-        """The rows found in an opened CP949 export: handle and the columns as text."""
-        spelled = wanted.select("handle", key=pl.from_arrow(source.spelled(reading.key, wanted["key"].to_arrow().cast("string"))))
+        """The rows found in an opened CP949 export, columns as text."""
+        wanted = wanted.with_columns(key=pl.from_arrow(source.spelled(reading.key, wanted["key"].to_arrow().cast("string"))))
         keys = pl.DataFrame({"key": pl.from_arrow(source.keys(reading.key))}).with_row_index("row")
-        hit = keys.lazy().join(spelled.lazy(), on="key").select("handle", "row").collect()
+        hit = keys.lazy().join(wanted.lazy(), on="key").select(*LINE, "row").collect()
         cells = source.cells(columns, hit["row"].to_numpy())
-        return hit.select("handle").with_columns(pl.Series(item, pl.from_arrow(found)) for item, found in cells.items())
+        return hit.select(LINE).with_columns(pl.Series(item, pl.from_arrow(found)) for item, found in cells.items())
 
     def scan(self, dataset, path):
         """A lazy frame of an export file; its columns are item codes, of a CSV all text."""
@@ -115,13 +112,12 @@ class Polars(common.Peer):
         return pl.scan_csv(path, has_header=False, skip_lines=skip, separator=dataset.delimiter, schema=schema)
 
     def joined(self, reading, path, columns, wanted):
-        """The rows found by Polars: handle and the columns. Each export is read once."""
+        """The rows found by Polars, columns of a CSV as text. Each export is read once."""
         dataset = self.catalog[reading.dataset]
-        frame = self.scan(dataset, path)
         columns = [pl.col(reading.key).alias(KEY), *columns]
         if dataset.format == "csv":
             columns.append(pl.col(header(dataset, path)[-1]).alias(LAST))
-        found = frame.select(columns).join(wanted.lazy(), left_on=KEY, right_on="key", coalesce=False)
+        found = self.scan(dataset, path).select(columns).join(wanted.lazy(), left_on=KEY, right_on="key", coalesce=False)
         found = found.collect(engine="streaming")
         if dataset.format == "csv" and found[LAST].null_count():  # blank, or of a row of too few cells, which is rejected
             short = pl.from_arrow(ragged(dataset, path, header(dataset, path)))
@@ -133,56 +129,57 @@ class Polars(common.Peer):
     def read(self, reading, sources):
         dataset = self.catalog[reading.dataset]
         columns, items = reading.columns(self.plan.asked), reading.items(self.plan.asked)
-        wanted = self.wanted(reading)
+        wanted = self.wanted[reading.number,]
         if sources:
             found = pl.concat(self.hits(reading, source, columns, wanted) for source in sources.values())
         else:
             found = pl.concat(self.joined(reading, path, columns, wanted) for path in self.exports.paths[reading.dataset])
+        found = found.lazy()
         if dataset.format != "parquet":
             dates = dataset.dates(items)
             if dates:
                 found = found.filter(~pl.any_horizontal(unreadable(item) for item in dates))
-            found = found.select("handle", *(typed(dataset, item) for item in columns))
+            found = found.select(*LINE, *(typed(dataset, item) for item in columns))
+        if reading.walks:
+            found = found.collect().lazy()
         for bridge, numbers in reading.walks:
             self.walk(bridge, numbers, found)
-        groups = self.groups(reading)
-        if groups:
-            found = found.join(self.open_lines(reading.asked), left_on="handle", right_on="line").rename({"handle": "line"})
-        for group in groups:
-            self.collect(dataset, group, found)
+        self.collect(dataset, reading, found)
 
     def walk(self, bridge, numbers, found):
-        pairs = found.filter(pl.col("handle") < 0, pl.col(bridge.to) != "")
-        pairs = pairs.select(ord=-1 - pl.col("handle"), space=pl.lit(bridge.to_space), key=bridge.to)
-        pairs = pairs.join(self.open_lines(numbers), on="ord", how="semi").unique()
-        self.searched[bridge.to_space,] = pl.concat([self.known(bridge.to_space), pairs]).unique()
+        pairs = found.filter(pl.col("line") < 0, pl.col(bridge.to) != "")
+        pairs = pairs.select(ord=-1 - pl.col("line"), space=pl.lit(bridge.to_space), key=bridge.to).collect()
+        lines = self.lines.filter(pl.col("outcome").is_null(), pl.col("asked").is_in(numbers))
+        self.walked.append(pairs.join(lines, on="ord", how="semi"))
 
-    def collect(self, dataset, group, found):
-        """The sorted records of each line."""
-        rows = found.filter(pl.col("asked").is_in(group.asked))
-        if group.file:
-            rows = rows.filter(file=group.file, document=group.document)
-        lacking = {item: self.lacking(group, item) for item in group.items}
+    def collect(self, dataset, reading, found):
+        """The permitted records of each line, sorted; an item that a line does not ask for does not change its order."""
+        items = reading.items(self.plan.asked)
+        groups = self.groups_of_places(reading) if self.parquet else self.groups(reading)
+        lacking = {item: self.lacking(reading.asked, item) for item in items}
         may = [pl.when(~pl.col("asked").is_in(numbers)).then(item).alias(item) for item, numbers in lacking.items() if numbers]
-        rows = rows.with_columns(may).sort("line", *dataset.order(group.items), nulls_last=False)
-        if group.file:
-            rows = rows.select("line", records=pl.struct(group.items))
-            self.records.setdefault((group.file, group.document), []).append(rows.group_by("line", maintain_order=True).agg("records"))
-            return
-        rows = rows.select("line", records=pl.struct(as_json(dataset, item) for item in group.items).struct.json_encode())
-        self.docs.append(rows.group_by("line", maintain_order=True).agg(pl.col("records").str.join(",")))
+        rows = found.filter(pl.col("line") >= 0).with_columns(may).sort("line", *dataset.order(items), nulls_last=False)
+        of_group = []
+        for group in groups:
+            here = rows.filter(pl.col("asked").is_in(group.asked)) if len(groups) > 1 else rows
+            if self.parquet:
+                here = here.filter(pl.col("place").is_in(group.places))
+                of_group.append(here.select("line", record=pl.struct(group.items)))
+            else:
+                record = pl.struct(as_json(dataset, item) for item in group.items).struct.json_encode()
+                of_group.append(here.select("line", record=record))
+        for group, records in zip(groups, pl.collect_all(of_group)):
+            self.records.setdefault((dataset.code, group.items), []).append(records) if self.parquet else self.docs.append(records)
 
     def answer(self, over):
-        say = pl.lit
-        for space, numbers in over.items():
-            known = self.known(space)["ord"].unique().implode()
-            lost = pl.col("outcome").is_null() & pl.col("asked").is_in(numbers) & ~pl.col("ord").is_in(known)
-            self._decide(lost, say("not_reachable"), say("E_NOT_REACHABLE"))
+        reached = pl.concat([self.searched, *self.walked]).select("ord", "space").unique()
+        lost = self.lines.join(pl.from_arrow(over), on="asked").join(reached, on=["ord", "space"], how="anti")["line"]
+        here = pl.col("outcome").is_null() & pl.col("line").is_in(lost.implode())
+        self._decide(here, pl.lit("not_reachable"), pl.lit("E_NOT_REACHABLE"))
         frames = [*self.docs, *(frame for frames in self.records.values() for frame in frames)]
-        found = pl.concat([self.lines.select("line").clear(), *(frame.select("line") for frame in frames)])
-        answered = self.lines.with_columns(dataset=pl.col("document").str.split("#").list.first())
-        is_open, missed = pl.col("outcome").is_null(), ~pl.col("line").is_in(found["line"].implode())
-        self.answered = answered.with_columns(
+        found = pl.concat([self.lines.select("line").clear(), *(frame.select("line") for frame in frames)])["line"].unique()
+        say, is_open, missed = pl.lit, pl.col("outcome").is_null(), ~pl.col("line").is_in(found.implode())
+        self.answered = self.lines.join(self.at, on="place", maintain_order="left").with_columns(
             outcome=pl.when(~is_open).then("outcome").when(missed).then(say("not_found"))
             .when("withheld").then(say("partial")).otherwise(say("provided")),
             reason=pl.when(~is_open).then("reason").when(missed).then(say("E_NOT_FOUND")).when("withheld").then(say("R03")),
@@ -209,39 +206,55 @@ class Polars(common.Peer):
         given = self.given.join(self.present, on="ord", how="left", maintain_order="left")
         return given.select("request_id", "recipient", "service", "purpose", "space", pl.coalesce("present", "key")).iter_rows()
 
+    def gather(self):
+        if self.parquet:
+            self.records = {items: self.lists(frames, pl.col("record")) for items, frames in self.records.items()}
+            self.of_place = self.answered.filter("needed").partition_by("place", as_dict=True)
+            self.ords = self.given.partition_by("file", as_dict=True)
+        else:
+            empty = pl.DataFrame(schema={"line": pl.Int32, "record": pl.String})
+            self.docs = self.lists([empty, *self.docs], pl.col("record").str.join(","))
+
+    @staticmethod
+    def lists(frames, records):
+        """The records of each line as one."""
+        return pl.concat(frames).group_by("line", maintain_order=True).agg(records=records)
+
     def documents(self):
         say = pl.lit
-        docs = pl.concat([pl.DataFrame(schema={"line": pl.Int32, "records": pl.String}), *self.docs])
         reason = pl.when(pl.col("reason").is_not_null()).then(pl.format(',"reason":"{}"', "reason")).otherwise(say(""))
         document = pl.concat_str(
             say('"'), "document", say('":{"outcome":"'), "outcome", say('"'), reason, say(',"records":['),
             pl.when("given").then("records").fill_null(""), say("]}"),
         )  # fmt: skip
-        lines = self.answered.filter("needed").join(docs, on="line", how="left").sort("line")
+        lines = self.answered.filter("needed").join(self.docs, on="line", how="left").sort("line")
         texts = lines.select("ord", text=document).group_by("ord").agg(pl.col("text").str.join(","))
         rows = self.given.join(texts, on="ord", how="left", maintain_order="left")
         return rows.select("request_id", pl.col("text").fill_null("")).iter_rows()
 
-    def write_parquet(self, file, documents, heads, path):
+    def write_parquet(self, file, places, heads, path):
+        ords = self.ords.get((file,), self.given.clear())["ord"]
+        columns = [self.document(document, *of, ords) for document, of in places.items()]
         heads = pl.from_arrow(heads)
-        lines = self.answered.filter("needed", file=file).partition_by("document", as_dict=True)
-        frame = self.given.filter(file=file).select("ord")
-        columns = []
-        for document, (dataset, items) in documents.items():
-            mine = lines.get((document,), self.answered.clear()).select("ord", "line", "given", "outcome", "reason")
-            fields = ["outcome", "reason"]
-            if items:
-                kinds = {item: self.catalog[dataset].kind(item) for item in items}
-                types = {item: pl.List(TYPES[kind]) if is_list else TYPES[kind] for item, (kind, is_list) in kinds.items()}
-                empty = pl.DataFrame(schema={"line": pl.Int32, "records": pl.List(pl.Struct(types))})
-                found = pl.concat([empty, *self.records.get((file, document), [])])
-                mine = mine.join(found, on="line", how="left").with_columns(records=pl.when("given").then("records").fill_null([]))
-                fields.append("records")
-            column = frame.join(mine.select("ord", pl.struct(fields).alias(document)), on="ord", how="left", maintain_order="left")
-            columns.append(column[document])
         if columns:
             heads = heads.with_columns(pl.DataFrame(columns).to_struct("documents"))
         heads.write_parquet(path, compression="zstd", compression_level=1)
+
+    def document(self, name, place, dataset, items, ords):
+        """The column of a document: a struct for every request, null where the request has no such line."""
+        mine = self.of_place.get((place,), self.answered.clear())
+        fields = ["outcome", "reason"]
+        if items:
+            kinds = {item: self.catalog[dataset].kind(item) for item in items}
+            types = {item: pl.List(TYPES[kind]) if is_list else TYPES[kind] for item, (kind, is_list) in kinds.items()}
+            empty = pl.DataFrame(schema={"line": pl.Int32, "records": pl.List(pl.Struct(types))})
+            found = self.records.get((dataset, items), empty)
+            mine = mine.join(found, on="line", how="left", maintain_order="left")
+            mine = mine.with_columns(records=pl.when("given").then("records").fill_null([]))
+            fields.append("records")
+        rows = numpy.full(len(ords), len(mine), numpy.uint32)
+        rows[numpy.searchsorted(ords, mine["ord"])] = numpy.arange(len(mine))
+        return mine.select(pl.struct(fields).alias(name)).to_series().extend_constant(None, 1).gather(rows)
 
 
 if __name__ == "__main__":

@@ -289,16 +289,16 @@ impl Courses {
     pub fn readings(&mut self, wave: u32) -> Vec<Reading> {
         let bridge_base = number(self.lines.len());
         let mut asked: Vec<Vec<AskedLine>> = vec![Vec::new(); self.sources.len()];
+        let spaces: Vec<_> = self.sources.iter().map(|source| self.keys.number(&source.space)).collect();
         let (first_line, all) = (&self.first_line, number(self.lines.len()));
         for (request, first) in (0u32..).zip(first_line) {
             let end = first_line.get(request as usize + 1).copied().unwrap_or(all);
             for line in *first..end {
                 let Course::Read(source) = self.lines[line as usize] else { continue };
-                let of = &self.sources[source as usize];
-                if of.wave != wave {
+                if self.sources[source as usize].wave != wave {
                     continue;
                 }
-                if self.keys.of(request, &of.space).next().is_some() {
+                if self.keys.of(request, spaces[source as usize]).next().is_some() {
                     asked[source as usize].push(AskedLine { line, request });
                 } else {
                     self.lines[line as usize] = Course::Decided(Outcome::NotReachable, Some(Reason::NotReachable));

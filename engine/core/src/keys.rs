@@ -63,9 +63,13 @@ impl Keys {
         &self.spaces[space.0 as usize]
     }
 
+    /// The number of a key space; `None` while no request has a key of it.
+    pub fn number(&self, space: &str) -> Option<Space> {
+        self.spaces.iter().position(|known| known == space).map(number)
+    }
+
     /// The keys of a request in one space.
-    pub fn of<'a>(&'a self, request: u32, space: &str) -> impl Iterator<Item = &'a str> {
-        let space = self.spaces.iter().position(|known| known == space).map(number);
+    pub fn of(&self, request: u32, space: Option<Space>) -> impl Iterator<Item = &str> {
         let own = self.own[self.own_of(request)].iter();
         let found = self.found[self.found_of(request)].iter().map(|(_, key)| key);
         own.chain(found).filter(move |key| Some(key.space) == space).map(|key| self.text_of(key))
@@ -144,7 +148,7 @@ mod tests {
     }
 
     fn of<'a>(keys: &'a Keys, request: u32, space: &str) -> Vec<&'a str> {
-        keys.of(request, space).collect()
+        keys.of(request, keys.number(space)).collect()
     }
 
     #[test]

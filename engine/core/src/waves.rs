@@ -142,7 +142,7 @@ fn within_reject_ratio(
 /// Only for a bug.
 pub fn wanted(night: &Night, courses: &Courses, reading: &Reading) -> Result<Wanted> {
     let mut wanted = WantedBuilder::default();
-    let space = &reading.source.space;
+    let space = courses.keys.number(&reading.source.space);
     for asked in &reading.lines {
         let place = (asked.line - courses.first_line[asked.request as usize]) as usize;
         let items = &night.checked.requests[asked.request as usize].lines[place].items;
