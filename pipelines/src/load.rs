@@ -90,9 +90,8 @@ fn load(definition: &Definition, as_of: NaiveDate, totals: ControlTotals) -> Res
     let sources = catalog_sources(&definition.catalog)?;
     let catalog = parse_catalog(&sources).map_err(|error| error.at("catalog", definition.catalog.display()))?;
     let inputs = Inputs::read(definition)?;
-    let spelling = RefCell::new(Vec::new());
-    let grade = |kind: &str, raw: &str| grade_identifier(kind, raw, &mut spelling.borrow_mut());
-    let mut checked = check::check(&catalog, inputs.requests, &inputs.withdrawals, &inputs.carried_over, as_of, &grade);
+    let mut checked =
+        check::check(&catalog, inputs.requests, &inputs.withdrawals, &inputs.carried_over, as_of, &grade_identifier);
     checked.malformed.extend(inputs.malformed.iter().map(|malformed| malformed.reason.clone()));
     let mut warnings = unknown::warnings(&catalog, &checked);
     let exports = exports(definition, as_of, &catalog, &checked, totals, &mut warnings)?;
@@ -283,10 +282,16 @@ fn carried_over(get: &Texts<'_>, line: u64) -> std::result::Result<CarriedOver, 
     Ok(CarriedOver { request_id: field(0)?, dataset: field(1)? })
 }
 
-fn grade_identifier(kind: &str, raw: &str, spelling: &mut Vec<u8>) -> IdGrade {
+fn grade_identifier(kind: &str, raw: &str) -> IdGrade {
+    thread_local! {
+        static SPELLING: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
     let kind = IdentifierKind::from_code(kind).unwrap_or(IdentifierKind::Other);
-    spelling.clear();
-    match normalize(kind, raw.as_bytes(), spelling) {
+    let grade = SPELLING.with_borrow_mut(|spelling| {
+        spelling.clear();
+        normalize(kind, raw.as_bytes(), spelling)
+    });
+    match grade {
         Grade::Ok => IdGrade::Ok,
         Grade::Warn => IdGrade::Warn,
         Grade::Error => IdGrade::Error,
@@ -309,7 +314,7 @@ enum Probe {
 
 /// Datasets of every line that is not decided yet, and those that lead from one key space to another.
 fn wanted_datasets(catalog: &Catalog, checked: &CheckedNight) -> BTreeSet<String> {
-    let lines = checked.requests.iter().flat_map(|request| &request.lines);
+    let lines = checked.requests.iter().flat_map(|request| request.lines.iter());
     let asked: FxHashSet<&str> = lines.filter(|line| line.decided.is_none()).map(|line| &*line.document).collect();
     if asked.is_empty() {
         return BTreeSet::new();

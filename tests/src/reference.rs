@@ -81,7 +81,7 @@ impl Reference<'_> {
     fn request(&self, request: &CheckedRequest, asked: &AskedOf, broken: &BTreeSet<String>) -> Vec<Line> {
         let mut answers: Vec<Line> = Vec::new();
         let mut not_needed: BTreeSet<&str> = BTreeSet::new();
-        for line in &request.lines {
+        for line in request.lines.iter() {
             let of = line.fallback_of.as_deref();
             let primary: Vec<&Line> = answers.iter().filter(|answer| Some(answer.dataset.as_str()) == of).collect();
             let vain = [Outcome::NotFound, Outcome::NotReachable, Outcome::Ambiguous];
@@ -158,7 +158,7 @@ impl Reference<'_> {
     /// Every key space that the request reaches, the datasets on the way there, and its keys in it.
     fn reach(&self, request: &CheckedRequest) -> (BTreeMap<String, Vec<String>>, Keys) {
         let mut keys = Keys::new();
-        for id in &request.request.subject_ids {
+        for id in request.subject_ids.iter() {
             let space = space(&id.kind);
             keys.entry(space.to_owned()).or_default().extend(canonical(space, &id.value));
         }
@@ -183,7 +183,7 @@ impl Reference<'_> {
     fn asked(&self) -> AskedOf {
         let mut together = AskedOf::new();
         for request in &self.checked.requests {
-            for line in &request.lines {
+            for line in request.lines.iter() {
                 if let Ok((dataset, search)) = self.search(request, line)
                     && !search.keys.is_empty()
                 {

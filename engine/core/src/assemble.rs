@@ -68,7 +68,7 @@ pub fn assemble(night: &Night, courses: &Courses, stage: &Stage, output: &mut Ou
 }
 
 fn recipient_keys(night: &Night) -> BTreeMap<&str, DomainKey> {
-    let recipients = night.checked.requests.iter().map(|request| request.recipient.as_str());
+    let recipients = night.checked.requests.iter().map(|request| &*request.recipient);
     let mut keys = BTreeMap::new();
     for recipient in recipients {
         keys.entry(recipient).or_insert_with(|| night.master.derive(&KeyDomain::recipient(recipient)));

@@ -92,7 +92,7 @@ impl<'a> BundleFiles<'a> {
             let lines: Vec<Vec<u8>> = bundles.par_iter().map(|bundle| json_line(head, bundle)).collect();
             bundles.iter().zip(lines).try_for_each(|(bundle, line)| {
                 let offset = writer.append(&line)?;
-                let id = &bundle.request.request.request_id;
+                let id = &bundle.request.request_id;
                 index.extend_from_slice(format!("{id},{offset},{}\n", line.len()).as_bytes());
                 Ok(())
             })
@@ -149,7 +149,7 @@ impl<'a> BundleFiles<'a> {
 }
 
 fn per_request_name(bundle: &Bundle<'_>, ending: &str) -> String {
-    format!("bundles/per_request/{}/{}.{ending}", bundle.request.recipient, bundle.request.request.request_id)
+    format!("bundles/per_request/{}/{}.{ending}", bundle.request.recipient, bundle.request.request_id)
 }
 
 /// A packed Parquet file; its index gives each request's row.
@@ -172,7 +172,7 @@ impl PackedParquet {
 
     fn write(&mut self, head: &RunHead, bundles: &[Bundle<'_>]) -> Result<()> {
         for bundle in bundles {
-            self.index.extend_from_slice(format!("{},{}\n", bundle.request.request.request_id, self.rows).as_bytes());
+            self.index.extend_from_slice(format!("{},{}\n", bundle.request.request_id, self.rows).as_bytes());
             self.rows += 1;
         }
         let fresh = self.schema.batch(head, bundles)?;

@@ -121,7 +121,7 @@ impl Finder<'_> {
     fn find(&mut self, ordinal: u32, request: &CheckedRequest) {
         let first = number(self.courses.lines.len());
         self.courses.first_line.push(first);
-        let spaces = self.courses.keys.add(&request.request.subject_ids);
+        let spaces = self.courses.keys.add(&request.subject_ids);
         let delivered = request.refusal.is_none();
         let same = (spaces, request.lines.as_ptr(), request.lines.len(), delivered);
         let way = match self.ways_by_lines.get(&same) {

@@ -111,7 +111,7 @@ fn asked_columns(night: &Night, courses: &Courses, reading: &Reading) -> Vec<Ask
 /// Datasets whose lines are delayed before anything is read.
 fn not_read(night: &Night, courses: &Courses) -> Vec<DatasetExplanation> {
     let mut delayed: BTreeMap<(&str, &'static str), u64> = BTreeMap::new();
-    let lines = night.checked.requests.iter().flat_map(|request| &request.lines);
+    let lines = night.checked.requests.iter().flat_map(|request| request.lines.iter());
     for (line, course) in lines.zip(&courses.lines) {
         if let Course::Decided(Outcome::Delayed, Some(reason)) = course {
             *delayed.entry((&line.document, reason.code())).or_default() += 1;

@@ -60,7 +60,7 @@ fn text<'a>(lines: &[Line<'a>], (name, nullable, value): TextColumn<'a>) -> Colu
 
 fn outcomes<'a>(lines: &[Line<'a>]) -> Vec<Column> {
     let texts: [TextColumn<'a>; 6] = [
-        ("request_id", false, |(request, ..)| Some(&request.request.request_id)),
+        ("request_id", false, |(request, ..)| Some(&request.request_id)),
         ("recipient", false, |(request, ..)| Some(&request.recipient)),
         ("service", true, |(request, ..)| request.service.as_deref()),
         ("dataset", false, |(_, line, _)| Some(&line.document)),
@@ -75,7 +75,7 @@ fn outcomes<'a>(lines: &[Line<'a>]) -> Vec<Column> {
 
 fn carried_over<'a>(lines: &[Line<'a>]) -> Vec<Column> {
     let texts: [TextColumn<'a>; 3] = [
-        ("request_id", false, |(request, ..)| Some(&request.request.request_id)),
+        ("request_id", false, |(request, ..)| Some(&request.request_id)),
         ("dataset", false, |(_, line, _)| Some(&line.document)),
         ("reason", true, |(.., answer)| answer.reason.map(Reason::code)),
     ];

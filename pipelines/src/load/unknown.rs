@@ -13,21 +13,22 @@ type Unknown<'a> = (String, Option<&'a str>);
 
 /// One warning for each thing that requests name and the catalog lacks, with the number of requests and the first.
 pub fn warnings(catalog: &Catalog, checked: &CheckedNight) -> Vec<String> {
-    let mut found: BTreeMap<Unknown<'_>, (usize, &str)> = BTreeMap::new();
+    let mut found: BTreeMap<Unknown<'_>, (u64, &str)> = BTreeMap::new();
     let mut seen: FxHashMap<&RequestedDocument, Vec<Unknown<'_>>> = FxHashMap::default();
-    for request in checked.requests.iter().filter(|checked| checked.refusal.is_none()).map(|checked| &checked.request) {
+    for named in &checked.named {
         let mut unknown = BTreeSet::new();
-        for document in &request.documents {
+        for document in named.documents.iter() {
             unknown.extend(seen.entry(document).or_insert_with(|| of(catalog, document)).iter().cloned());
         }
         for unknown in unknown {
-            found.entry(unknown).or_insert((0, &request.request_id)).0 += 1;
+            let first = &checked.requests[named.first as usize].request_id;
+            found.entry(unknown).or_insert((0, first)).0 += named.requests;
         }
     }
     found.into_iter().map(|((what, near), (count, first))| told(&what, near, count, first)).collect()
 }
 
-fn told(what: &str, near: Option<&str>, count: usize, first: &str) -> String {
+fn told(what: &str, near: Option<&str>, count: u64, first: &str) -> String {
     let hint = match near {
         Some(near) => format!("did you mean `{near}`?"),
         None => "`ieum catalog show` lists what a dataset has".to_owned(),

@@ -179,7 +179,7 @@ proptest! {
         let bundles = night.out.join("bundles/per_request/semas");
         let mut expected = BTreeSet::new();
         for (request, lines) in night.checked.requests.iter().zip(reference.answers()) {
-            let name = format!("{}.json", request.request.request_id);
+            let name = format!("{}.json", request.request_id);
             if request.refusal.is_some() {
                 continue;
             }

@@ -11,7 +11,7 @@ use crate::bundle::{Bundle, Document, RunHead};
 /// Lets through the pseudonym and the permitted items; no identifier that was not itself requested.
 pub fn write(out: &mut Vec<u8>, head: &RunHead, bundle: &Bundle<'_>) {
     out.extend_from_slice(b"{\"bundle\":\"ieum/1\",\"request_id\":");
-    write_text(out, &bundle.request.request.request_id);
+    write_text(out, &bundle.request.request_id);
     field(out, "recipient", &bundle.request.recipient);
     if let Some(service) = &bundle.request.service {
         field(out, "service", service);

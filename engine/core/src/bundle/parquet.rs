@@ -75,10 +75,10 @@ impl FileSchema {
         };
         let mut columns: Vec<ArrayRef> = vec![
             text(&|_| Some("ieum/1".to_owned())),
-            text(&|bundle| Some(bundle.request.request.request_id.clone())),
-            text(&|bundle| Some(bundle.request.recipient.clone())),
-            text(&|bundle| bundle.request.service.clone()),
-            text(&|bundle| Some(bundle.request.purpose.clone())),
+            text(&|bundle| Some(bundle.request.request_id.to_string())),
+            text(&|bundle| Some(bundle.request.recipient.to_string())),
+            text(&|bundle| bundle.request.service.as_ref().map(ToString::to_string)),
+            text(&|bundle| Some(bundle.request.purpose.to_string())),
             text(&|bundle| bundle.subject.clone()),
             text(&|_| Some(head.key_id.clone())),
             Arc::new(UInt32Array::from(vec![head.key_epoch; bundles.len()])),

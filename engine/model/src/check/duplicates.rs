@@ -1,93 +1,72 @@
 //! When two requests are the same one, and which of them is answered.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::hash::BuildHasher;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 
-use crate::catalog::Catalog;
 use crate::outcome::Reason;
-use crate::request::{Request, RequestedDocument};
-use crate::service::Applicant;
 
+use super::asked::each_once;
+use super::checker::Judged;
 use super::identity::same_written;
-use super::withdrawn::Withdrawn;
-use super::{CheckedRequest, refuse, refused};
+use super::{CheckedRequest, refused};
 
-/// For each of the sorted requests: whether another one has the better right to its `request_id`: verified first, then by line.
-pub(super) fn repeated_ids(sorted: &[Request]) -> Vec<bool> {
-    let mut repeated = Vec::with_capacity(sorted.len());
-    for same in sorted.chunk_by(|a, b| a.request_id == b.request_id) {
-        let first = same.iter().position(|request| request.verified).unwrap_or(0);
-        repeated.extend((0..same.len()).map(|place| place != first));
+/// Of the sorted requests, one of each `request_id` has the right to it: verified first, then by line. The others are
+/// refused.
+pub(super) fn give_to_the_best(sorted: &mut [CheckedRequest], judged: &mut Judged) {
+    for same in sorted.chunk_by_mut(|a, b| a.request_id == b.request_id).filter(|same| same.len() > 1) {
+        let best = same.iter().position(|request| judged.about(request).verified).unwrap_or(0);
+        for (_, request) in same.iter_mut().enumerate().filter(|(place, _)| *place != best) {
+            judged.refuse_repeated(request, refused(Reason::Duplicate));
+        }
     }
-    repeated
 }
 
-/// What makes two requests the same one. What can be named in any order and twice is sorted, each once.
+/// What makes two requests the same one.
 #[derive(PartialEq, Eq, Hash)]
 struct Sameness<'a> {
-    subjects: Vec<(&'a str, Cow<'a, str>)>,
-    service: Option<&'a str>,
-    documents: Vec<SameDocument<'a>>,
+    question: u32,
     recipient: &'a str,
-    /// What was taken back: asking again for it is no repetition.
-    withdrawn: Option<&'a BTreeSet<&'a str>>,
-    /// Who applies, and what they consented to and why: another consent is another request.
-    applicant: Applicant,
-    consented: Option<Vec<&'a str>>,
-    third_person_reason: Option<&'a str>,
+    /// Each once, in order.
+    subjects: Vec<(&'a str, Cow<'a, str>)>,
 }
 
-/// Dataset, items by code, view.
-type SameDocument<'a> = (&'a str, Option<Vec<&'a str>>, Option<&'a str>);
-
-fn sameness<'a>(catalog: &'a Catalog, checked: &'a CheckedRequest, withdrawn: &'a Withdrawn<'_>) -> Sameness<'a> {
-    let request = &checked.request;
-    let document = |document: &'a RequestedDocument| {
-        let dataset = catalog.datasets.get(&document.dataset);
-        let code = |name: &'a String| dataset.and_then(|d| d.item(name)).map_or(name.as_str(), |(code, _)| code);
-        let items = document.items.as_ref().map(|items| each_once(items.iter().map(code)));
-        (document.dataset.as_str(), items, document.view.as_deref())
-    };
+fn sameness<'a>(request: &'a CheckedRequest, judged: &Judged) -> Sameness<'a> {
+    let mut subjects = request.subject_ids.iter().map(same_written).collect();
+    each_once(&mut subjects);
     Sameness {
-        subjects: each_once(request.subject_ids.iter().map(same_written)),
-        service: request.service.as_deref(),
-        documents: each_once(request.documents.iter().map(document)),
-        recipient: &checked.recipient,
-        withdrawn: withdrawn.lines_of(request),
-        applicant: request.applicant,
-        consented: request.consented_documents.as_ref().map(|codes| each_once(codes.iter().map(String::as_str))),
-        third_person_reason: request.third_person_reason.as_deref(),
+        question: judged.asked.get(judged.about(request).asked).question,
+        recipient: &request.recipient,
+        subjects,
     }
-}
-
-fn each_once<T: Ord>(values: impl Iterator<Item = T>) -> Vec<T> {
-    let mut values: Vec<T> = values.collect();
-    values.sort_unstable();
-    values.dedup();
-    values
 }
 
 /// Of the same requests only the earliest is answered. All that come here passed the other rules, so all are verified.
-pub(super) fn refuse_duplicates(catalog: &Catalog, requests: &mut [CheckedRequest], withdrawn: &Withdrawn<'_>) {
-    let mut first: FxHashMap<Sameness<'_>, usize> = FxHashMap::default();
-    first.reserve(requests.len());
+pub(super) fn refuse_duplicates(requests: &mut [CheckedRequest], judged: &mut Judged) {
+    // A number for each request in place of what makes it the same: few have the same number and are looked at again.
+    let asks_once = |request: &CheckedRequest| request.refusal.is_none() && !judged.about(request).periodic;
+    let number = |request: &CheckedRequest| FxBuildHasher.hash_one(sameness(request, judged));
+    let places = (0u32..).zip(requests.iter()).filter(|(_, request)| asks_once(request));
+    let mut numbered: Vec<(u64, u32)> = places.map(|(place, request)| (number(request), place)).collect();
+    numbered.sort_unstable();
+
     let mut later = Vec::new();
-    for (place, checked) in requests.iter().enumerate() {
-        if checked.refusal.is_some() || checked.request.periodic {
-            continue;
-        }
-        // Places follow the request ids, so that the date alone decides.
-        let holder = first.entry(sameness(catalog, checked, withdrawn)).or_insert(place);
-        if *holder != place {
-            let earlier = checked.request.requested_at < requests[*holder].request.requested_at;
-            later.push(if earlier { std::mem::replace(holder, place) } else { place });
+    for alike in numbered.chunk_by(|a, b| a.0 == b.0).filter(|alike| alike.len() > 1) {
+        let mut first: FxHashMap<Sameness<'_>, u32> = FxHashMap::default();
+        for (_, place) in alike {
+            let request = &requests[*place as usize];
+            // Places follow the request ids, so that the date alone decides.
+            let holder = first.entry(sameness(request, judged)).or_insert(*place);
+            if *holder != *place {
+                let requested_at = |place: u32| judged.about(&requests[place as usize]).requested_at;
+                let earlier = requested_at(*place) < requested_at(*holder);
+                later.push(if earlier { std::mem::replace(holder, *place) } else { *place });
+            }
         }
     }
-    drop(first);
     for place in later {
-        refuse(&mut requests[place], refused(Reason::Duplicate));
+        judged.refuse(&mut requests[place as usize], refused(Reason::Duplicate));
     }
 }
 
@@ -95,6 +74,8 @@ pub(super) fn refuse_duplicates(catalog: &Catalog, requests: &mut [CheckedReques
 mod tests {
     use super::super::fixture::*;
     use super::*;
+    use crate::request::Request;
+    use crate::service::Applicant;
 
     #[test]
     fn of_the_same_requests_the_earliest_verified_one_is_answered() {
@@ -126,7 +107,7 @@ mod tests {
         };
         assert_eq!(second(|_| ()), Some(Reason::Duplicate));
         assert_eq!(second(|r| r.third_person_reason = Some("a reason".to_owned())), None);
-        assert_eq!(second(|r| r.consented_documents = Some(vec!["tax".to_owned(), "land".to_owned()])), None);
+        assert_eq!(second(|r| r.consented_documents = Some(["tax", "land"].map(Box::from).into())), None);
         assert_eq!(second(|r| r.applicant = Applicant::Corporation), None);
     }
 
@@ -136,14 +117,14 @@ mod tests {
             let night = night(vec![request("r1", |_| ()), request("r2", change)], &[], &[]);
             refusals(&night)[1] == Some(Reason::Duplicate)
         };
-        assert!(both(|r| r.subject_ids[0].value = "900101-1000000".to_owned()));
-        assert!(!both(|r| r.subject_ids[0].value = "9001011000001".to_owned()));
+        assert!(both(|r| r.subject_ids[0].value = "900101-1000000".into()));
+        assert!(!both(|r| r.subject_ids[0].value = "9001011000001".into()));
         assert!(!both(|r| ask(r, "tax;land")));
         assert!(!both(|r| ask(r, "tax(b)")));
-        assert!(!both(|r| r.recipient = "bank_b".to_owned()));
+        assert!(!both(|r| r.recipient = "bank_b".into()));
         assert!(!both(|r| {
             r.periodic = true;
-            r.cycle = Some("daily".to_owned());
+            r.cycle = Some("daily".into());
         }));
         let after_withdrawal =
             night(vec![request("r1", |_| ()), request("r2", |_| ())], &[withdrawal("2026-05-01", None)], &[]);

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use chrono::NaiveDate;
 
@@ -11,7 +12,7 @@ use crate::dataset::Dataset;
 use crate::outcome::Reason;
 use crate::request::{Request, Withdrawal};
 
-use super::{CarriedOver, CheckedLine, CheckedNight, CheckedRequest, IdGrade, check};
+use super::{CarriedOver, CheckedLine, CheckedNight, CheckedRequest, Checker, IdGrade, check};
 
 pub(super) const CHILD: &str = "120502-3000000";
 
@@ -85,8 +86,8 @@ pub(super) fn ask(request: &mut Request, documents: &str) {
 }
 
 pub(super) fn use_service(request: &mut Request) {
-    request.documents.clear();
-    request.service = Some("loan".to_owned());
+    request.documents = Arc::default();
+    request.service = Some("loan".into());
 }
 
 fn grade(_: &str, value: &str) -> IdGrade {
@@ -103,6 +104,21 @@ pub(super) fn night(requests: Vec<Request>, withdrawals: &[Withdrawal], carried:
     check(&catalog(TAX), requests, withdrawals, carried, on(), &grade)
 }
 
+/// As [`night`], with so many requests at a time.
+pub(super) fn night_in_blocks(
+    requests: Vec<Request>,
+    block: usize,
+    withdrawals: &[Withdrawal],
+    carried: &[CarriedOver],
+) -> CheckedNight {
+    let catalog = catalog(TAX);
+    let mut checker = Checker::new(&catalog, withdrawals, carried, on(), &grade);
+    for block in requests.chunks(block) {
+        checker.add(block.to_vec());
+    }
+    checker.finish()
+}
+
 pub(super) fn one(change: impl FnOnce(&mut Request)) -> CheckedRequest {
     night(vec![request("r1", change)], &[], &[]).requests.remove(0)
 }
@@ -112,7 +128,7 @@ pub(super) fn line_of(documents: &str, change: impl FnOnce(&mut Request)) -> Che
         use_service(r);
         change(r);
     });
-    check(&catalog(documents), vec![request], &[], &[], on(), &grade).requests.remove(0).lines.remove(0)
+    check(&catalog(documents), vec![request], &[], &[], on(), &grade).requests[0].lines[0].clone()
 }
 
 pub(super) fn refusals(night: &CheckedNight) -> Vec<Option<Reason>> {

@@ -23,7 +23,7 @@ pub enum IdGrade {
 /// Whether the identifier's birth date says that the subject is a child on that date. A birth date still to come says
 /// nothing: only synthetic numbers have one (they can be nobody's).
 pub(super) fn is_child(id: &SubjectId, on: NaiveDate) -> bool {
-    matches!(id.kind.as_str(), "rrno" | "frno")
+    matches!(&*id.kind, "rrno" | "frno")
         && birth_date(&id.value).filter(|born| *born <= on).is_some_and(|born| {
             let before_birthday = (on.month(), on.day()) < (born.month(), born.day());
             on.year() - born.year() - i32::from(before_birthday) < AGE_OF_CONSENT
@@ -49,11 +49,11 @@ fn is_filler(c: char) -> bool {
 
 /// The identifier without the hyphens and blanks that numbers are shown with.
 pub(super) fn same_written(id: &SubjectId) -> (&str, Cow<'_, str>) {
-    let value = match id.kind.as_str() {
+    let value = match &*id.kind {
         "rrno" | "frno" | "brno" | "crno" if id.value.contains(is_filler) => {
             id.value.chars().filter(|c| !is_filler(*c)).collect()
         }
-        _ => Cow::Borrowed(id.value.as_str()),
+        _ => Cow::Borrowed(&*id.value),
     };
     (&id.kind, value)
 }
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn a_doubtful_identifier_is_counted_and_never_refused() {
-        let night = night(vec![request("r1", |r| r.subject_ids[0].value = "odd".to_owned())], &[], &[]);
+        let night = night(vec![request("r1", |r| r.subject_ids[0].value = "odd".into())], &[], &[]);
         assert_eq!((night.warnings, refusals(&night)), (1, vec![None]));
     }
 }

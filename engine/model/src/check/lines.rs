@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn items_are_matched_by_whole_names_and_delivered_in_catalog_order() {
-        let items = |documents: &str| one(|r| ask(r, documents)).lines.remove(0).items.to_vec();
+        let items = |documents: &str| one(|r| ask(r, documents)).lines[0].items.to_vec();
         assert_eq!(items("tax(a.1)"), ["a.1"]);
         assert_eq!(items("tax(a.10)"), ["a.10"]);
         assert_eq!(items("tax(b,ALIAS,a.10,b)"), ["a.10", "b"]);
@@ -231,7 +231,7 @@ mod tests {
             (single, Some("tax"), true),
         ];
         for (documents, consented, delivered) in table {
-            let line = line_of(documents, |r| r.consented_documents = consented.map(|c| vec![c.to_owned()]));
+            let line = line_of(documents, |r| r.consented_documents = consented.map(|c| [c.into()].into()));
             let expected = (!delivered).then_some((Outcome::NoConsent, None));
             assert_eq!(line.decided, expected, "{documents} {consented:?}");
             assert_eq!(line.items.is_empty(), !delivered);

@@ -5,6 +5,8 @@
 //! duplicate. Only requests that pass every other rule can make a later one a duplicate, so that an unverified or withdrawn
 //! request never displaces a genuine one.
 
+mod asked;
+mod checker;
 mod duplicates;
 #[cfg(test)]
 mod fixture;
@@ -16,23 +18,19 @@ mod withdrawn;
 use std::sync::Arc;
 
 use chrono::NaiveDate;
-use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::catalog::Catalog;
 use crate::outcome::{Outcome, Reason};
-use crate::request::{CYCLES, MalformedRequest, Request, Withdrawal, is_request_id};
+use crate::request::{MalformedRequest, Request, RequestedDocument, SubjectId, Withdrawal};
 
+pub use checker::Checker;
 pub use identity::IdGrade;
-
-use duplicates::{refuse_duplicates, repeated_ids};
-use rules::Rules;
-use withdrawn::Withdrawn;
 
 /// What a line or request is answered with before any export is read.
 pub type Decision = (Outcome, Option<Reason>);
 
 /// One document line of a request, checked. Requests that ask the same share what it says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CheckedLine {
     /// Dataset code.
     pub document: Arc<str>,
@@ -46,25 +44,40 @@ pub struct CheckedLine {
     pub decided: Option<Decision>,
 }
 
-/// A request, checked.
+/// A request, checked: what answering it takes, and no more of what was received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckedRequest {
     /// Position in the order of the answers.
     pub ordinal: u32,
-    /// The request as received.
-    pub request: Request,
+    /// Where in the request file.
+    pub line: u64,
+    /// Unique name; safe as a file name.
+    pub request_id: Box<str>,
+    /// Who the data is about.
+    pub subject_ids: Box<[SubjectId]>,
     /// Code of the recipient.
-    pub recipient: String,
+    pub recipient: Arc<str>,
     /// Bundle service.
-    pub service: Option<String>,
+    pub service: Option<Arc<str>>,
     /// Purpose of use: the request's, else the service's.
-    pub purpose: String,
+    pub purpose: Arc<str>,
     /// Legal basis of the service; empty without one.
     pub legal_basis: Arc<str>,
     /// Why nothing is delivered at all; every line is then decided alike.
     pub refusal: Option<Decision>,
-    /// Document lines, in the order of the service or of the request.
-    pub lines: Vec<CheckedLine>,
+    /// Document lines, in the order of the service or of the request. Requests that ask the same share one list.
+    pub lines: Arc<[CheckedLine]>,
+}
+
+/// Documents that requests named themselves, without a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedDocuments {
+    /// The documents, as written.
+    pub documents: Arc<[RequestedDocument]>,
+    /// How many requests that are not refused named them and asked the same.
+    pub requests: u64,
+    /// Ordinal of the first of these.
+    pub first: u32,
 }
 
 /// A document line that an earlier run delayed.
@@ -87,111 +100,32 @@ pub struct CheckedNight {
     pub malformed: Vec<MalformedRequest>,
     /// Identifiers graded [`IdGrade::Warn`].
     pub warnings: u64,
+    /// What requests named in place of a service, by the first request.
+    pub named: Vec<NamedDocuments>,
 }
+
+/// Judges an identifier by kind and value.
+pub type Grade<'a> = &'a (dyn Fn(&str, &str) -> IdGrade + Sync);
 
 /// Decides for every request and document line what may be delivered on that date.
 ///
-/// `grade` judges an identifier by kind and value. The order of `requests` does not matter.
+/// `grade` judges an identifier by kind and value. The order of `requests` does not matter. A night of more requests than
+/// should be held at a time goes through a [`Checker`].
 pub fn check(
     catalog: &Catalog,
-    mut requests: Vec<Request>,
+    requests: Vec<Request>,
     withdrawals: &[Withdrawal],
     carried_over: &[CarriedOver],
     on: NaiveDate,
-    grade: &dyn Fn(&str, &str) -> IdGrade,
+    grade: Grade<'_>,
 ) -> CheckedNight {
-    requests.sort_by(|a, b| {
-        let place = |r: &Request| (r.line, !r.verified, r.requested_at);
-        a.request_id.cmp(&b.request_id).then_with(|| place(a).cmp(&place(b)))
-    });
-    let withdrawn = Withdrawn::on(withdrawals, on);
-    let mut carried: FxHashMap<&str, FxHashSet<&str>> = FxHashMap::default();
-    for line in carried_over {
-        carried.entry(&line.request_id).or_default().insert(&line.dataset);
-    }
-
-    let repeated = repeated_ids(&requests);
-    let mut rules = Rules::new(catalog, &withdrawn, on);
-    let mut night = CheckedNight { requests: Vec::with_capacity(requests.len()), ..CheckedNight::default() };
-    for (request, repeated) in requests.into_iter().zip(repeated) {
-        if !is_request_id(&request.request_id) {
-            night.malformed.push(MalformedRequest {
-                request_id: None,
-                line: request.line,
-                field: "request_id",
-                expected: "safe as a file name".to_owned(),
-            });
-            continue;
-        }
-        let known_cycle = request.cycle.as_deref().is_some_and(|cycle| CYCLES.contains(&cycle));
-        let waiting = request.periodic && known_cycle && !request.is_due(on);
-        let mut lines = rules.lines(&request);
-        let carried = carried.get(request.request_id.as_str());
-        let answered_but_for_these = carried.is_some() && !request.periodic;
-        if (waiting || answered_but_for_these) && !repeated {
-            lines.retain(|line| carried.is_some_and(|carried| carried.contains(&*line.document)));
-            if lines.is_empty() {
-                night.not_due += 1;
-                continue;
-            }
-        }
-        let service = rules.service(&request);
-        let mut subject_unclear = request.subject_ids.is_empty();
-        for id in &request.subject_ids {
-            match grade(&id.kind, &id.value) {
-                IdGrade::Ok => {}
-                IdGrade::Warn => night.warnings += 1,
-                IdGrade::Error => subject_unclear = true,
-            }
-        }
-        let recipient = match service {
-            Some(asked) if request.recipient.is_empty() => asked.service.recipient.clone(),
-            _ => request.recipient.clone(),
-        };
-        let purpose = match service {
-            Some(asked) if request.purpose.is_empty() => asked.service.purpose.clone(),
-            _ => request.purpose.clone(),
-        };
-        let refusal = if repeated {
-            Some((Outcome::Refused, Some(Reason::Duplicate)))
-        } else if withdrawn.requests.contains(request.request_id.as_str()) {
-            Some((Outcome::Withdrawn, None))
-        } else {
-            rules.refusal(&request, &recipient, subject_unclear).map(refused)
-        };
-        let mut checked = CheckedRequest {
-            ordinal: 0,
-            recipient,
-            service: request.service.clone(),
-            purpose,
-            legal_basis: service.map_or_else(|| Arc::clone(&rules.no_basis), |asked| Arc::clone(&asked.legal_basis)),
-            refusal: None,
-            lines,
-            request,
-        };
-        if let Some(decision) = refusal {
-            refuse(&mut checked, decision);
-        }
-        night.requests.push(checked);
-    }
-    refuse_duplicates(catalog, &mut night.requests, &withdrawn);
-    for (ordinal, checked) in (0u32..).zip(&mut night.requests) {
-        checked.ordinal = ordinal;
-    }
-    night
+    let mut checker = Checker::new(catalog, withdrawals, carried_over, on, grade);
+    checker.add(requests);
+    checker.finish()
 }
 
 fn refused(reason: Reason) -> Decision {
     (Outcome::Refused, Some(reason))
-}
-
-fn refuse(checked: &mut CheckedRequest, decision: Decision) {
-    checked.refusal = Some(decision);
-    for line in &mut checked.lines {
-        line.items = Arc::default();
-        line.withheld = Arc::default();
-        line.decided = Some(decision);
-    }
 }
 
 #[cfg(test)]
@@ -208,10 +142,10 @@ mod tests {
         assert_eq!(*checked.lines[0].items, ["a.1"]);
         let bundle = one(|r| {
             use_service(r);
-            r.recipient.clear();
+            r.recipient = Arc::default();
         });
-        assert_eq!((bundle.refusal, bundle.recipient.as_str()), (None, "bank_a"));
-        assert_eq!((bundle.purpose.as_str(), &*bundle.legal_basis), ("a loan", "an act"));
+        assert_eq!((bundle.refusal, &*bundle.recipient), (None, "bank_a"));
+        assert_eq!((&*bundle.purpose, &*bundle.legal_basis), ("a loan", "an act"));
     }
 
     #[test]
@@ -220,7 +154,7 @@ mod tests {
             vec![request("r1", |r| {
                 ask(r, "tax;land");
                 r.periodic = true;
-                r.cycle = Some("monthly".to_owned());
+                r.cycle = Some("monthly".into());
                 r.requested_at = day(from);
             })]
         };

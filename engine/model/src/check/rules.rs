@@ -1,5 +1,6 @@
 //! What the catalog says of a request as a whole: its lines, and the first ground it is refused on.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::NaiveDate;
@@ -13,12 +14,10 @@ use crate::service::Service;
 use super::CheckedLine;
 use super::identity::is_child;
 use super::lines::{AskedLine, merge, requested_line, stated};
-use super::withdrawn::Withdrawn;
 
 /// What the catalog says of the requests of one night, looked up and judged once for all that ask the same.
 pub(super) struct Rules<'a> {
     catalog: &'a Catalog,
-    withdrawn: &'a Withdrawn<'a>,
     on: NaiveDate,
     recipients: FxHashMap<&'a str, &'a Recipient>,
     recipient_types: FxHashSet<&'a str>,
@@ -29,20 +28,23 @@ pub(super) struct Rules<'a> {
 }
 
 pub(super) struct AskedService<'a> {
-    pub(super) service: &'a Service,
+    service: &'a Service,
+    pub(super) recipient: Arc<str>,
+    pub(super) purpose: Arc<str>,
     pub(super) legal_basis: Arc<str>,
     lines: Vec<AskedLine>,
 }
 
 impl<'a> Rules<'a> {
-    pub(super) fn new(catalog: &'a Catalog, withdrawn: &'a Withdrawn<'a>, on: NaiveDate) -> Self {
+    pub(super) fn new(catalog: &'a Catalog, on: NaiveDate) -> Self {
         let service = |(code, service): (&'a String, &'a Service)| {
             let lines = service.documents.iter().map(|line| AskedLine::of(catalog, line)).collect();
-            (code.as_str(), AskedService { service, legal_basis: service.legal_basis.as_str().into(), lines })
+            let (recipient, purpose) = (service.recipient.as_str().into(), service.purpose.as_str().into());
+            let legal_basis = service.legal_basis.as_str().into();
+            (code.as_str(), AskedService { service, recipient, purpose, legal_basis, lines })
         };
         Self {
             catalog,
-            withdrawn,
             on,
             recipients: catalog.recipients.iter().map(|(code, recipient)| (code.as_str(), recipient)).collect(),
             recipient_types: catalog.recipient_types.keys().map(String::as_str).collect(),
@@ -52,13 +54,17 @@ impl<'a> Rules<'a> {
         }
     }
 
+    pub(super) fn catalog(&self) -> &'a Catalog {
+        self.catalog
+    }
+
     pub(super) fn service(&self, request: &Request) -> Option<&AskedService<'a>> {
         self.services.get(request.service.as_deref()?)
     }
 
     /// Every document line of the request that applies to its applicant, with what may be delivered.
-    pub(super) fn lines(&mut self, request: &Request) -> Vec<CheckedLine> {
-        for document in &request.documents {
+    pub(super) fn lines(&mut self, request: &Request, taken_back: Option<&BTreeSet<&str>>) -> Vec<CheckedLine> {
+        for document in request.documents.iter() {
             if !self.documents.contains_key(document) {
                 let asked = AskedLine::of(self.catalog, &requested_line(document));
                 self.documents.insert(document.clone(), asked);
@@ -66,7 +72,6 @@ impl<'a> Rules<'a> {
         }
         let bundled = self.service(request).map(|asked| asked.lines.as_slice()).unwrap_or_default();
         let named = request.documents.iter().filter_map(|document| self.documents.get(document));
-        let taken_back = self.withdrawn.lines_of(request);
         let reasoned = stated(&request.third_person_reason);
         let mut lines: Vec<CheckedLine> = Vec::with_capacity(bundled.len() + request.documents.len());
         for line in bundled.iter().chain(named).filter(|line| line.when.is_none_or(|when| when == request.applicant)) {
@@ -108,8 +113,9 @@ impl<'a> Rules<'a> {
         if request.agent.is_none() && request.subject_ids.iter().any(|id| is_child(id, on)) {
             return Some(Reason::R01);
         }
-        let mut claimed = request.recipient_type.iter().chain([&known_recipient.recipient_type]);
-        let eligible = claimed.all(|kind| self.recipient_types.contains(kind.as_str()));
+        let mut claimed =
+            request.recipient_type.as_deref().into_iter().chain([known_recipient.recipient_type.as_str()]);
+        let eligible = claimed.all(|kind| self.recipient_types.contains(kind));
         if !eligible || service.is_some_and(|service| service.recipient != recipient) {
             return Some(Reason::R08);
         }
@@ -121,6 +127,8 @@ impl<'a> Rules<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::super::fixture::*;
     use super::super::{CheckedLine, refused};
     use crate::outcome::Reason;
@@ -132,28 +140,28 @@ mod tests {
         let table: [(&str, Reason, Change); 16] = [
             ("unknown service", Reason::R05, |r| {
                 use_service(r);
-                r.service = Some("loans".to_owned());
+                r.service = Some("loans".into());
             }),
-            ("service and documents", Reason::R05, |r| r.service = Some("loan".to_owned())),
-            ("unknown recipient", Reason::R05, |r| r.recipient = "bank".to_owned()),
+            ("service and documents", Reason::R05, |r| r.service = Some("loan".into())),
+            ("unknown recipient", Reason::R05, |r| r.recipient = "bank".into()),
             ("no subject", Reason::R05, |r| r.subject_ids.clear()),
-            ("bad identifier", Reason::R05, |r| r.subject_ids[0].value = "bad".to_owned()),
+            ("bad identifier", Reason::R05, |r| r.subject_ids[0].value = "bad".into()),
             ("periodic without cycle", Reason::R05, |r| r.periodic = true),
             ("not verified", Reason::R06, |r| r.verified = false),
             ("agent not confirmed", Reason::R04, |r| r.agent = Some("a".to_owned())),
-            ("child", Reason::R01, |r| r.subject_ids[0].value = CHILD.to_owned()),
+            ("child", Reason::R01, |r| r.subject_ids[0].value = CHILD.into()),
             ("foreign child", Reason::R01, |r| {
-                r.subject_ids[0] = SubjectId { kind: "frno".to_owned(), value: "1301017000000".to_owned() };
+                r.subject_ids[0] = SubjectId { kind: "frno".into(), value: "1301017000000".into() };
             }),
-            ("recipient not eligible", Reason::R08, |r| r.recipient = "casino".to_owned()),
-            ("claimed type unknown", Reason::R08, |r| r.recipient_type = Some("club".to_owned())),
+            ("recipient not eligible", Reason::R08, |r| r.recipient = "casino".into()),
+            ("claimed type unknown", Reason::R08, |r| r.recipient_type = Some("club".into())),
             ("another recipient than the service's", Reason::R08, |r| {
                 use_service(r);
-                r.recipient = "bank_b".to_owned();
+                r.recipient = "bank_b".into();
             }),
             ("consent not yet valid", Reason::ConsentExpired, |r| r.valid_from = Some(day("2026-05-02"))),
             ("consent expired", Reason::ConsentExpired, |r| r.valid_until = Some(day("2026-04-30"))),
-            ("nothing asked", Reason::R05, |r| r.documents.clear()),
+            ("nothing asked", Reason::R05, |r| r.documents = Arc::default()),
         ];
         for (what, reason, change) in table {
             let checked = one(change);
@@ -168,9 +176,9 @@ mod tests {
     fn what_is_just_allowed_is_allowed() {
         type Change = fn(&mut Request);
         let table: [(&str, Change); 4] = [
-            ("fourteen today", |r| r.subject_ids[0].value = "1205013000000".to_owned()),
+            ("fourteen today", |r| r.subject_ids[0].value = "1205013000000".into()),
             ("child with an agent", |r| {
-                r.subject_ids[0].value = CHILD.to_owned();
+                r.subject_ids[0].value = CHILD.into();
                 r.agent = Some("a".to_owned());
                 r.agent_confirmed = true;
             }),
@@ -178,7 +186,7 @@ mod tests {
                 r.valid_from = Some(on());
                 r.valid_until = Some(on());
             }),
-            ("odd digits in a person's number", |r| r.subject_ids[0].value = "일".repeat(13)),
+            ("odd digits in a person's number", |r| r.subject_ids[0].value = "일".repeat(13).into()),
         ];
         for (what, change) in table {
             assert_eq!(one(change).refusal, None, "{what}");

@@ -71,7 +71,7 @@ mod tests {
         ];
         for (cycle, from, until, on, due) in table {
             let mut request = read_with("periodic", "Y").unwrap();
-            request.cycle = Some(cycle.to_owned());
+            request.cycle = Some(cycle.into());
             request.requested_at = day(from);
             request.until = until.map(day);
             assert_eq!(request.is_due(day(on)), due, "{cycle} from {from} until {until:?} on {on}");

@@ -1,13 +1,14 @@
 //! The flat form: a request or withdrawal read field by field.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use chrono::NaiveDate;
 
 use crate::service::Applicant;
 
-use super::values::{DATE, DOCUMENTS, applicant, date, documents, flag, list, present, subject_ids};
-use super::{CYCLES, FORMATS, MalformedRequest, Request, Withdrawal, is_request_id};
+use super::values::{DATE, DOCUMENTS, applicant, codes, date, documents, flag, present, subject_ids};
+use super::{CYCLES, FORMATS, MalformedRequest, Request, Withdrawal, is_request_id, shared};
 
 /// Names of the fields a request may have, as [`Request::from_fields`] asks for them.
 pub const FIELDS: &[&str] = &[
@@ -65,19 +66,19 @@ impl Request {
     pub fn from_places(get: &Texts<'_>, line: u64) -> Result<Self, MalformedRequest> {
         let fields = Fields::new(FIELDS, place!(FIELDS, "request_id"), get, line)?;
         Ok(Self {
-            regime: fields.text(place!(FIELDS, "regime")).unwrap_or_default(),
+            regime: fields.shared(place!(FIELDS, "regime")).unwrap_or_default(),
             subject_ids: fields
                 .read(place!(FIELDS, "subject_ids"), "`kind:value` pairs separated by `;`", subject_ids)?
                 .unwrap_or_default(),
             applicant: fields
                 .read(place!(FIELDS, "applicant"), "`person` or `corporation`", applicant)?
                 .unwrap_or(Applicant::Person),
-            service: fields.text(place!(FIELDS, "service")),
+            service: fields.shared(place!(FIELDS, "service")),
             documents: fields.read(place!(FIELDS, "documents"), DOCUMENTS, documents)?.unwrap_or_default(),
-            recipient: fields.text(place!(FIELDS, "recipient")).unwrap_or_default(),
-            recipient_type: fields.text(place!(FIELDS, "recipient_type")),
-            holder: fields.text(place!(FIELDS, "holder")),
-            purpose: fields.text(place!(FIELDS, "purpose")).unwrap_or_default(),
+            recipient: fields.shared(place!(FIELDS, "recipient")).unwrap_or_default(),
+            recipient_type: fields.shared(place!(FIELDS, "recipient_type")),
+            holder: fields.shared(place!(FIELDS, "holder")),
+            purpose: fields.shared(place!(FIELDS, "purpose")).unwrap_or_default(),
             periodic: fields.flag(place!(FIELDS, "periodic"))?,
             cycle: fields.word(place!(FIELDS, "cycle"), CYCLES)?,
             until: fields.date(place!(FIELDS, "until"))?,
@@ -86,12 +87,10 @@ impl Request {
             requested_at: fields.required_date(place!(FIELDS, "requested_at"))?,
             valid_from: fields.date(place!(FIELDS, "valid_from"))?,
             valid_until: fields.date(place!(FIELDS, "valid_until"))?,
-            consented_documents: fields
-                .present(place!(FIELDS, "consented_documents"))
-                .map(|text| list(&text, ';').map(str::to_owned).collect()),
+            consented_documents: fields.present(place!(FIELDS, "consented_documents")).map(|text| codes(&text)),
             agent: fields.text(place!(FIELDS, "agent")),
             agent_confirmed: fields.flag(place!(FIELDS, "agent_confirmed"))?,
-            auth_method: fields.text(place!(FIELDS, "auth_method")),
+            auth_method: fields.shared(place!(FIELDS, "auth_method")),
             verified: fields.flag(place!(FIELDS, "verified"))?,
             third_person_reason: fields.text(place!(FIELDS, "third_person_reason")),
             format: fields.word(place!(FIELDS, "format"), FORMATS)?,
@@ -171,6 +170,11 @@ impl<'g, 'a> Fields<'g, 'a> {
         self.present(field).map(Cow::into_owned)
     }
 
+    /// A text that many rows have in common.
+    fn shared(&self, field: usize) -> Option<Arc<str>> {
+        self.present(field).map(|text| shared::word(&text))
+    }
+
     fn malformed(&self, field: usize, expected: impl Into<String>) -> MalformedRequest {
         MalformedRequest {
             request_id: Some(self.request_id.clone()),
@@ -202,12 +206,12 @@ impl<'g, 'a> Fields<'g, 'a> {
         self.date(field)?.ok_or_else(|| self.malformed(field, DATE))
     }
 
-    fn word(&self, field: usize, words: &[&str]) -> Result<Option<String>, MalformedRequest> {
+    fn word(&self, field: usize, words: &[&str]) -> Result<Option<Arc<str>>, MalformedRequest> {
         match self.present(field) {
             Some(text) if !words.contains(&&*text) => {
                 Err(self.malformed(field, format!("one of {}", words.join(", "))))
             }
-            text => Ok(text.map(Cow::into_owned)),
+            text => Ok(text.map(|text| shared::word(&text))),
         }
     }
 }
@@ -241,9 +245,9 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(request.request_id, "R-2026.0001_a");
-        let kinds: Vec<_> = request.subject_ids.iter().map(|id| id.kind.as_str()).collect();
+        let kinds: Vec<_> = request.subject_ids.iter().map(|id| &*id.kind).collect();
         assert_eq!(kinds, ["rrno", "brno"]);
-        assert_eq!(request.subject_ids[1].value, "123-45-67890");
+        assert_eq!(&*request.subject_ids[1].value, "123-45-67890");
         assert_eq!(request.applicant, Applicant::Corporation);
         let document = |dataset: &str, items: Option<&[&str]>, view: Option<&str>| RequestedDocument {
             dataset: dataset.to_owned(),
@@ -255,10 +259,10 @@ mod tests {
             document("family", None, Some("basic")),
             document("land", None, None),
         ];
-        assert_eq!(request.documents, expected);
+        assert_eq!(*request.documents, expected);
         assert_eq!((request.until, request.retention_days), (Some(day("20270131")), Some(30)));
         assert_eq!(request.requested_at, day("2026-01-31"));
-        assert_eq!(request.consented_documents, Some(vec!["tax".to_owned(), "land".to_owned()]));
+        assert_eq!(request.consented_documents, Some(["tax", "land"].map(Box::from).into()));
         assert!(request.periodic && request.verified && !request.agent_confirmed);
         assert_eq!((request.agent, request.line), (None, 7));
     }
@@ -269,7 +273,7 @@ mod tests {
         assert!(!request.verified && !request.periodic && !request.agent_confirmed);
         assert_eq!(request.applicant, Applicant::Person);
         assert_eq!(request.consented_documents, None);
-        assert_eq!(read_with("consented_documents", ";").unwrap().consented_documents, Some(Vec::new()));
+        assert_eq!(read_with("consented_documents", ";").unwrap().consented_documents, Some(Arc::default()));
     }
 
     #[test]

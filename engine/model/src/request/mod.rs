@@ -4,9 +4,11 @@ mod cadence;
 mod fields;
 #[cfg(test)]
 mod fixture;
+mod shared;
 mod values;
 
 use std::fmt;
+use std::sync::Arc;
 
 use chrono::NaiveDate;
 
@@ -22,9 +24,9 @@ pub const FORMATS: &[&str] = &["json", "parquet"];
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SubjectId {
     /// Kind: `rrno`, `frno`, `ci`, `brno`, `crno`, `patient`, …
-    pub kind: String,
+    pub kind: Arc<str>,
     /// The identifier as received.
-    pub value: String,
+    pub value: Box<str>,
 }
 
 impl fmt::Debug for SubjectId {
@@ -45,32 +47,34 @@ pub struct RequestedDocument {
 }
 
 /// A request as received: the union of the fields the statutes ask for (민원처리법, 전자정부법, 개인정보보호법).
+///
+/// Requests that one thread reads share the words and lists they have in common.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Request {
     /// Unique name; safe as a file name, see [`is_request_id`].
     pub request_id: String,
     /// The statute the request is made under.
-    pub regime: String,
+    pub regime: Arc<str>,
     /// Who the data is about.
     pub subject_ids: Vec<SubjectId>,
     /// Who applies; a person unless told otherwise.
     pub applicant: Applicant,
     /// Bundle service; a request names a service or documents, not both.
-    pub service: Option<String>,
+    pub service: Option<Arc<str>>,
     /// Documents asked for one by one.
-    pub documents: Vec<RequestedDocument>,
+    pub documents: Arc<[RequestedDocument]>,
     /// Code of the recipient; empty means the service's recipient.
-    pub recipient: String,
+    pub recipient: Arc<str>,
     /// Kind of recipient the request claims.
-    pub recipient_type: Option<String>,
+    pub recipient_type: Option<Arc<str>>,
     /// Code of the holder.
-    pub holder: Option<String>,
+    pub holder: Option<Arc<str>>,
     /// Purpose of use; empty means the service's purpose.
-    pub purpose: String,
+    pub purpose: Arc<str>,
     /// Whether the data is to be sent again and again.
     pub periodic: bool,
     /// How often, one of [`CYCLES`].
-    pub cycle: Option<String>,
+    pub cycle: Option<Arc<str>>,
     /// Last date of a periodic request.
     pub until: Option<NaiveDate>,
     /// Days the recipient may keep the data.
@@ -82,19 +86,19 @@ pub struct Request {
     /// Last date the consent is valid on.
     pub valid_until: Option<NaiveDate>,
     /// Dataset codes the subject consented to.
-    pub consented_documents: Option<Vec<String>>,
+    pub consented_documents: Option<Arc<[Box<str>]>>,
     /// Agent or legal representative.
     pub agent: Option<String>,
     /// Whether the agent's authority is confirmed.
     pub agent_confirmed: bool,
     /// How the identity was proved.
-    pub auth_method: Option<String>,
+    pub auth_method: Option<Arc<str>>,
     /// Whether the identity is confirmed.
     pub verified: bool,
     /// Why third-person items (class `T`) may be delivered.
     pub third_person_reason: Option<String>,
     /// How the bundle is written, one of [`FORMATS`].
-    pub format: Option<String>,
+    pub format: Option<Arc<str>>,
     /// Where in the request file.
     pub line: u64,
 }

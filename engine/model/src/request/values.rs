@@ -1,12 +1,13 @@
 //! What the text of one field says.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use chrono::NaiveDate;
 
 use crate::service::Applicant;
 
-use super::{RequestedDocument, SubjectId};
+use super::{RequestedDocument, SubjectId, shared};
 
 pub(super) const DATE: &str = "a date, YYYY-MM-DD or YYYYMMDD";
 
@@ -20,7 +21,7 @@ pub(super) fn present(text: Option<Cow<'_, str>>) -> Option<Cow<'_, str>> {
     (!text.is_empty()).then_some(text)
 }
 
-pub(super) fn list(text: &str, separator: char) -> impl Iterator<Item = &str> {
+fn list(text: &str, separator: char) -> impl Iterator<Item = &str> {
     text.split(separator).map(str::trim).filter(|part| !part.is_empty())
 }
 
@@ -57,18 +58,26 @@ pub(super) fn applicant(text: &str) -> Option<Applicant> {
 }
 
 pub(super) fn subject_ids(text: &str) -> Option<Vec<SubjectId>> {
-    list(text, ';').map(subject_id).collect()
+    let mut ids = Vec::with_capacity(1 + text.bytes().filter(|byte| *byte == b';').count());
+    for pair in list(text, ';') {
+        ids.push(subject_id(pair)?);
+    }
+    Some(ids)
 }
 
 fn subject_id(pair: &str) -> Option<SubjectId> {
     let (kind, value) = pair.split_once(':')?;
     let (kind, value) = (kind.trim(), value.trim());
     let named = !kind.is_empty() && kind.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-    (named && !value.is_empty()).then(|| SubjectId { kind: kind.to_owned(), value: value.to_owned() })
+    (named && !value.is_empty()).then(|| SubjectId { kind: shared::word(kind), value: value.into() })
 }
 
-pub(super) fn documents(text: &str) -> Option<Vec<RequestedDocument>> {
-    list(text, ';').map(document).collect()
+pub(super) fn documents(text: &str) -> Option<Arc<[RequestedDocument]>> {
+    shared::documents(text, || list(text, ';').map(document).collect())
+}
+
+pub(super) fn codes(text: &str) -> Arc<[Box<str>]> {
+    shared::codes(text, || list(text, ';').map(Box::from).collect())
 }
 
 fn document(part: &str) -> Option<RequestedDocument> {

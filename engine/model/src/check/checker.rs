@@ -1,0 +1,318 @@
+//! One night's requests, judged a block at a time.
+
+use std::sync::Arc;
+
+use chrono::NaiveDate;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::catalog::Catalog;
+use crate::outcome::Outcome;
+use crate::request::{CYCLES, MalformedRequest, Request, Withdrawal, is_request_id};
+
+use super::asked::{AskedOnce, Lines};
+use super::duplicates::{give_to_the_best, refuse_duplicates};
+use super::rules::Rules;
+use super::withdrawn::Withdrawn;
+use super::{CarriedOver, CheckedNight, CheckedRequest, Decision, Grade, IdGrade, NamedDocuments, refused};
+
+/// Decides what may be delivered, request by request; what the requests have to do with each other it decides last.
+///
+/// Of a request it keeps what the night needs, and shares what is the same: lines, names, legal bases.
+pub struct Checker<'a> {
+    rules: Rules<'a>,
+    withdrawn: Withdrawn<'a>,
+    carried: FxHashMap<&'a str, FxHashSet<&'a str>>,
+    grade: Grade<'a>,
+    on: NaiveDate,
+    judged: Judged,
+    /// Until the end a request's ordinal is its place in the order of arrival.
+    requests: Vec<CheckedRequest>,
+}
+
+/// What is known of requests beside themselves.
+#[derive(Default)]
+pub(super) struct Judged {
+    pub(super) asked: AskedOnce,
+    pub(super) lines: Lines,
+    by_arrival: Vec<About>,
+}
+
+/// What decides between requests, and is of no use after that.
+pub(super) struct About {
+    pub(super) requested_at: NaiveDate,
+    /// Number of what it asks for.
+    pub(super) asked: u32,
+    warnings: u32,
+    pub(super) verified: bool,
+    pub(super) periodic: bool,
+    /// Nothing of it is to be answered on this date.
+    pub(super) not_due: bool,
+}
+
+impl Judged {
+    pub(super) fn about(&self, request: &CheckedRequest) -> &About {
+        &self.by_arrival[request.ordinal as usize]
+    }
+
+    /// Decides the request and its lines.
+    pub(super) fn refuse(&mut self, request: &mut CheckedRequest, decision: Decision) {
+        request.lines = self.lines.refused(&request.lines, decision);
+        request.refusal = Some(decision);
+    }
+
+    /// Refuses a request that another one has the better right to the name of: due or not, all it asks for.
+    pub(super) fn refuse_repeated(&mut self, request: &mut CheckedRequest, decision: Decision) {
+        let about = &mut self.by_arrival[request.ordinal as usize];
+        about.not_due = false;
+        request.lines = Arc::clone(&self.asked.get(about.asked).lines);
+        self.refuse(request, decision);
+    }
+}
+
+impl<'a> Checker<'a> {
+    /// Has seen no request yet. `grade` judges an identifier by kind and value.
+    pub fn new(
+        catalog: &'a Catalog,
+        withdrawals: &'a [Withdrawal],
+        carried_over: &'a [CarriedOver],
+        on: NaiveDate,
+        grade: Grade<'a>,
+    ) -> Self {
+        let mut carried: FxHashMap<&str, FxHashSet<&str>> = FxHashMap::default();
+        for line in carried_over {
+            carried.entry(&line.request_id).or_default().insert(&line.dataset);
+        }
+        Self {
+            rules: Rules::new(catalog, on),
+            withdrawn: Withdrawn::on(withdrawals, on),
+            carried,
+            grade,
+            on,
+            judged: Judged::default(),
+            requests: Vec::new(),
+        }
+    }
+
+    /// Judges requests, in any order.
+    pub fn add(&mut self, requests: Vec<Request>) {
+        for request in requests {
+            self.judge(request);
+        }
+    }
+
+    fn judge(&mut self, request: Request) {
+        let Judged { asked, lines: kept, by_arrival } = &mut self.judged;
+        let taken_back = self.withdrawn.lines_of(&request);
+        let number = asked.number(&request, taken_back, &mut self.rules, kept);
+        let mut lines = Arc::clone(&asked.get(number).lines);
+
+        let known_cycle = request.cycle.as_deref().is_some_and(|cycle| CYCLES.contains(&cycle));
+        let waiting = request.periodic && known_cycle && !request.is_due(self.on);
+        let carried = self.carried.get(request.request_id.as_str());
+        let answered_but_for_these = carried.is_some() && !request.periodic;
+        if waiting || answered_but_for_these {
+            lines = kept.only(&lines, carried);
+        }
+        let not_due = (waiting || answered_but_for_these) && lines.is_empty();
+
+        let mut subject_unclear = request.subject_ids.is_empty();
+        let mut warnings = 0;
+        for id in &request.subject_ids {
+            match (self.grade)(&id.kind, &id.value) {
+                IdGrade::Ok => {}
+                IdGrade::Warn => warnings += 1,
+                IdGrade::Error => subject_unclear = true,
+            }
+        }
+        let service = self.rules.service(&request);
+        let recipient = service.filter(|_| request.recipient.is_empty()).map(|asked| &asked.recipient);
+        let recipient = Arc::clone(recipient.unwrap_or(&request.recipient));
+        let purpose = service.filter(|_| request.purpose.is_empty()).map(|asked| &asked.purpose);
+        let refusal = if self.withdrawn.requests.contains(request.request_id.as_str()) {
+            Some((Outcome::Withdrawn, None))
+        } else {
+            self.rules.refusal(&request, &recipient, subject_unclear).map(refused)
+        };
+        by_arrival.push(About {
+            requested_at: request.requested_at,
+            asked: number,
+            warnings,
+            verified: request.verified,
+            periodic: request.periodic,
+            not_due,
+        });
+        let mut checked = CheckedRequest {
+            ordinal: self.requests.len() as u32,
+            line: request.line,
+            recipient,
+            purpose: Arc::clone(purpose.unwrap_or(&request.purpose)),
+            legal_basis: Arc::clone(service.map_or(&self.rules.no_basis, |asked| &asked.legal_basis)),
+            service: request.service,
+            request_id: request.request_id.into(),
+            subject_ids: request.subject_ids.into(),
+            refusal: None,
+            lines,
+        };
+        if let Some(decision) = refusal {
+            self.judged.refuse(&mut checked, decision);
+        }
+        self.requests.push(checked);
+    }
+
+    /// The night of all requests. Neither their order nor the blocks they came in matter.
+    pub fn finish(self) -> CheckedNight {
+        let Self { mut requests, mut judged, .. } = self;
+        requests.sort_unstable_by(|a, b| {
+            let place = |request: &CheckedRequest| {
+                let about = judged.about(request);
+                (request.line, !about.verified, about.requested_at, request.ordinal)
+            };
+            a.request_id.cmp(&b.request_id).then_with(|| place(a).cmp(&place(b)))
+        });
+        give_to_the_best(&mut requests, &mut judged);
+
+        let mut night = CheckedNight::default();
+        requests.retain(|request| {
+            if !is_request_id(&request.request_id) {
+                night.malformed.push(MalformedRequest {
+                    request_id: None,
+                    line: request.line,
+                    field: "request_id",
+                    expected: "safe as a file name".to_owned(),
+                });
+                return false;
+            }
+            let about = judged.about(request);
+            if about.not_due {
+                night.not_due += 1;
+                return false;
+            }
+            night.warnings += u64::from(about.warnings);
+            true
+        });
+        refuse_duplicates(&mut requests, &mut judged);
+        night.named = named(&requests, &judged);
+        for (ordinal, checked) in (0u32..).zip(&mut requests) {
+            checked.ordinal = ordinal;
+        }
+        night.requests = requests;
+        night
+    }
+}
+
+/// The documents that requests named themselves, of those that are not refused as a whole.
+fn named(requests: &[CheckedRequest], judged: &Judged) -> Vec<NamedDocuments> {
+    let mut counts = vec![(0, u32::MAX); judged.asked.all().len()];
+    for (ordinal, request) in (0u32..).zip(requests).filter(|(_, request)| request.refusal.is_none()) {
+        let (count, first) = &mut counts[judged.about(request).asked as usize];
+        (*count, *first) = (*count + 1, ordinal.min(*first));
+    }
+    let counted = judged.asked.all().iter().zip(counts);
+    let asked = counted.filter(|(asked, (count, _))| *count > 0 && !asked.documents.is_empty());
+    let documents = |asked: &super::asked::Asked| Arc::clone(&asked.documents);
+    let named = asked.map(|(asked, (requests, first))| NamedDocuments { documents: documents(asked), requests, first });
+    let mut named: Vec<NamedDocuments> = named.collect();
+    named.sort_unstable_by_key(|named| named.first);
+    named
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::super::fixture::*;
+    use super::*;
+
+    /// What tells requests apart and what they ask; lines are counted.
+    type Asked = (&'static str, &'static str, &'static str, &'static str, bool, bool);
+
+    fn requests(asked: &[Asked]) -> Vec<Request> {
+        let one = |(line, (id, subject, documents, at, verified, periodic)): (u64, &Asked)| {
+            request("r1", |r| {
+                r.request_id = (*id).to_owned();
+                r.line = line;
+                r.subject_ids[0].value = (*subject).into();
+                r.requested_at = day(at);
+                r.verified = *verified;
+                r.periodic = *periodic;
+                r.cycle = periodic.then(|| "weekly".into());
+                match *documents {
+                    "" => use_service(r),
+                    documents => ask(r, documents),
+                }
+            })
+        };
+        (1..).zip(asked).map(one).collect()
+    }
+
+    fn asked() -> impl Strategy<Value = Asked> {
+        let documents = select(vec!["", "tax", "tax;land", "land;tax", "tax(b)", "tax(ALIAS)", "nowhere"]);
+        (
+            select(vec!["r1", "r2", "r3", "r4", "r5", "../r"]),
+            select(vec!["9001011000000", "900101-1000000", "odd", "bad", CHILD]),
+            documents,
+            select(vec!["2026-04-23", "2026-04-24", "2026-04-30"]),
+            prop::bool::weighted(0.8),
+            prop::bool::weighted(0.3),
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn neither_blocks_nor_order_change_the_night(
+            asked in prop::collection::vec((asked(), any::<u8>()), 1..12),
+            block in 1usize..4,
+        ) {
+            let withdrawals = [withdrawal("2026-05-01", Some("land"))];
+            let carried = [("r2", "land"), ("r3", "tax")]
+                .map(|(id, dataset)| CarriedOver { request_id: id.to_owned(), dataset: dataset.to_owned() });
+            let (asked, places): (Vec<Asked>, Vec<u8>) = asked.into_iter().unzip();
+            let requests = requests(&asked);
+            let mut shuffled: Vec<(u8, Request)> = places.into_iter().zip(requests.clone()).collect();
+            shuffled.sort_by_key(|(place, _)| *place);
+            let shuffled = shuffled.into_iter().map(|(_, request)| request).collect();
+            let whole = night(requests, &withdrawals, &carried);
+            let in_blocks = night_in_blocks(shuffled, block, &withdrawals, &carried);
+            prop_assert_eq!(&in_blocks, &whole);
+        }
+    }
+
+    #[test]
+    fn requests_that_ask_the_same_share_their_lines() {
+        let person = |id: &str, number: &str, change: fn(&mut Request)| {
+            request(id, |r| {
+                r.subject_ids[0].value = number.into();
+                change(r);
+            })
+        };
+        let reasoned = |r: &mut Request| r.third_person_reason = Some("inheritance".to_owned());
+        let requests = vec![
+            person("r1", "9001011000000", use_service),
+            person("r2", "9001011000001", use_service),
+            person("r3", "9001011000002", |r| ask(r, "tax;land")),
+            person("r4", "9001011000003", |r| ask(r, "tax;land")),
+            person("r5", "9001011000004", |r| ask(r, "tax;land")),
+            person("r6", "bad", |r| ask(r, "tax;land")),
+            person("r7", "bad", |r| ask(r, "tax;land")),
+            person("r8", "9001011000005", reasoned),
+        ];
+        let night = night_in_blocks(requests, 3, &[], &[]);
+        let same = |a: usize, b: usize| Arc::ptr_eq(&night.requests[a].lines, &night.requests[b].lines);
+        assert!(same(0, 1) && same(2, 3) && same(3, 4) && same(5, 6));
+        assert!(!same(2, 7) && !same(4, 5));
+        // However they were asked: the same lines are the same list.
+        assert!(same(0, 7));
+        let named: Vec<_> = night.named.iter().map(|named| (named.requests, named.first)).collect();
+        assert_eq!(named, [(3, 2), (1, 7)]);
+    }
+
+    #[test]
+    fn a_checked_request_is_small() {
+        // A night's largest list: what is added here is there a million times.
+        assert!(size_of::<CheckedRequest>() <= 128 && size_of::<About>() <= 16);
+    }
+}
