@@ -1,5 +1,10 @@
 """peer_polars.py NIGHT WORK OUT [--layout packed|per_request] [--format json|parquet] [--threads N]: the night as one would write
-it with Polars."""
+it with Polars.
+
+One lazy query for each export: the streaming engine scans it (gz and zst too), only requested columns, and joins the wanted keys on
+the way; the few rows found are typed, sorted and made to JSON or structs by expressions. Queries run two at a time, because small
+exports do not keep two threads busy. CP949, which its reader does not know, is cut by Arrow, joined as bytes and decoded for the
+rows found."""
 
 import os
 
@@ -129,7 +134,9 @@ class Polars(common.Peer):
     def read(self, reading, sources):
         dataset = self.catalog[reading.dataset]
         columns, items = reading.columns(self.plan.asked), reading.items(self.plan.asked)
-        wanted = self.wanted[reading.number,]
+        wanted = self.wanted.get((reading.number,))
+        if wanted is None:  # nobody is looked for
+            return
         if sources:
             found = pl.concat(self.hits(reading, source, columns, wanted) for source in sources.values())
         else:

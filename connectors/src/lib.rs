@@ -16,6 +16,7 @@
 //! | [`columns`] | which column of a file is which item |
 //! | [`encoding`], [`convert`] | a cell's bytes → text → typed column |
 //! | [`control`] | how a file proves that it is complete |
+//! | [`floor`] | the least work of any reader, to measure the others by |
 //! | `contract` (tests) | the behaviours that every text connector passes |
 
 pub mod columns;
@@ -28,6 +29,7 @@ pub mod dated;
 pub mod encoding;
 pub mod files;
 pub mod fixed_width;
+pub mod floor;
 pub mod parquet;
 pub mod text;
 

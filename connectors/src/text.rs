@@ -52,6 +52,11 @@ impl Window {
         self.offset
     }
 
+    /// Bytes read from storage so far.
+    pub fn storage_bytes(&self) -> u64 {
+        self.source.storage_bytes()
+    }
+
     /// Moves on by `bytes`.
     pub fn consume(&mut self, bytes: usize) {
         self.start += bytes;

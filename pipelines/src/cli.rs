@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use chrono::NaiveDate;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::bench::plan::Axis;
 use crate::definition::{FormatName, LayoutName, parse_bytes};
 
 const TOP: &str = "Examples:
@@ -12,6 +13,9 @@ const TOP: &str = "Examples:
   ieum explain sample-data/nightly.toml --dataset business_registration_cert
   ieum run sample-data/nightly.toml";
 const RUN: &str = "Example:\n  ieum run sample-data/nightly.toml";
+const BENCH: &str = "Examples:
+  ieum bench --quick
+  ieum bench --out bench-out --peers benches/whole";
 const CODES: &str = "Exit codes:
   0 committed   1 failed   2 wrong usage   3 committed, but someone should look (delays, rejects, malformed requests)
   4 a gate refused to publish   5 temporary, retry   6 configuration or contract invalid   11 locked
@@ -105,6 +109,16 @@ pub enum Command {
         before_help = "Example:\n  ieum generate --catalog sample-data/catalog --people 1000 --requests 100 --seed 1 /tmp/night"
     )]
     Generate(GenerateArgs),
+    /// Measure nights at rising sizes, beside their physical floor and beside other engines
+    #[command(before_help = BENCH)]
+    Bench(BenchArgs),
+    /// A part of a benchmark that needs a process of its own
+    #[command(hide = true)]
+    BenchPart {
+        /// Which part.
+        #[command(subcommand)]
+        part: BenchPart,
+    },
 }
 
 impl Command {
@@ -115,6 +129,8 @@ impl Command {
             Self::Explain(args) => args.output.output,
             Self::Run(args) => args.output.output,
             Self::Verify(args) => args.output.output,
+            Self::Bench(args) => args.output.output,
+            Self::BenchPart { .. } => Output::Json,
             Self::Catalog { .. } | Self::Keys { .. } | Self::Generate(_) => Output::Text,
         }
     }
@@ -295,6 +311,86 @@ pub struct GenerateArgs {
     /// Leave out the deliberate faults
     #[arg(long)]
     pub no_faults: bool,
+    /// Let the first request ask every dataset, so that a night of any size reads every export
+    #[arg(long)]
+    pub all_asked: bool,
     /// Folder to write
     pub out: PathBuf,
+}
+
+/// Arguments of `ieum bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Folder of bench.json, bench.html and the generated nights; what it holds already is not measured again
+    #[arg(long, value_name = "DIR", default_value = "bench-out")]
+    pub out: PathBuf,
+    /// Catalog folder
+    #[arg(long, value_name = "DIR", default_value = "sample-data/catalog")]
+    pub catalog: PathBuf,
+    /// People [default: 200,000; with --quick 2,000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub people: Option<u64>,
+    /// Requests [default: a tenth of the people]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub requests: Option<u64>,
+    /// The largest night of the axis `requests` [default: 1,000,000; with --quick the people]
+    #[arg(long, value_name = "N")]
+    pub most_requests: Option<u64>,
+    /// Datasets beside the register of changed numbers [default: 180; with --quick 12]
+    #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    pub datasets: Option<usize>,
+    /// Measured rounds of every point [default: 5; with --quick 1]
+    #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    pub rounds: Option<usize>,
+    /// Threads
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    pub threads: usize,
+    /// Memory limit
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = parse_bytes)]
+    pub memory: u64,
+    /// What is varied [default: all]
+    #[arg(long = "axis", value_enum, value_delimiter = ',', value_name = "LIST")]
+    pub axes: Vec<Axis>,
+    /// Folder of the scripts of other engines, such as benches/whole
+    #[arg(long, value_name = "DIR")]
+    pub peers: Option<PathBuf>,
+    /// Python environment of those scripts, made where there is none [default: below --out]
+    #[arg(long, value_name = "DIR", requires = "peers")]
+    pub venv: Option<PathBuf>,
+    /// Small nights, one round: to see what a benchmark does; too few rounds for a promise
+    #[arg(long)]
+    pub quick: bool,
+    /// Throw away what was measured and generated before
+    #[arg(long)]
+    pub fresh: bool,
+    /// Seed of the nights
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub seed: u64,
+    /// Format of the result.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Parts of a benchmark.
+#[derive(Debug, Subcommand)]
+pub enum BenchPart {
+    /// Write what nights of any number of requests share
+    Exports(GenerateArgs),
+    /// Write requests and expected answers for the exports in the folder above
+    Requests(GenerateArgs),
+    /// Hold answers against the expected ones
+    Judge {
+        /// Expected answers
+        expected: PathBuf,
+        /// Answers of a run
+        found: PathBuf,
+    },
+    /// Read the needed bytes of every export and decode nothing but the keys
+    Floor {
+        /// Run definition
+        file: PathBuf,
+        /// Threads
+        #[arg(long)]
+        threads: usize,
+    },
 }

@@ -11,10 +11,12 @@
 //! | [`commands`] | one file a command; the only place that reads the clock |
 //! | [`definition`] | the TOML file of a run |
 //! | [`load`] | files → catalog, requests, keys, exports → a [`ieum_core::night::Night`] |
+//! | [`bench`] | nights at rising sizes, measured |
 //! | [`generate`] | synthetic exports and requests for a catalog |
 //! | [`judge`] | whether the answers of a run are the expected ones |
 //! | [`screen`] | the only place that prints |
 
+pub mod bench;
 pub mod cli;
 pub mod commands;
 pub mod definition;

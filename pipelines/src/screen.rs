@@ -56,6 +56,13 @@ impl Screen {
         let _ = writeln!(stdout().lock(), "{line}");
     }
 
+    /// How far a long command is.
+    pub fn note(&self, text: &str) {
+        if !self.quiet {
+            let _ = writeln!(stderr().lock(), "{text}");
+        }
+    }
+
     /// Something to look at that stops nothing.
     pub fn warning(&self, text: &str) {
         if !self.quiet {

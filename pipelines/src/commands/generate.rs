@@ -1,5 +1,8 @@
 //! `ieum generate`: synthetic exports and requests.
 
+use std::path::Path;
+
+use ieum_model::catalog::{Catalog, CatalogSource};
 use ieum_model::dataset::Format;
 use ieum_model::error::Result;
 use serde_json::json;
@@ -15,11 +18,27 @@ use crate::screen::{Screen, grouped, size, table};
 /// # Errors
 /// When the catalog has problems or the folder cannot be written.
 pub fn generate(args: &GenerateArgs, screen: &Screen) -> Result<u8> {
-    let sources = catalog_sources(&args.catalog)?;
-    let catalog = parse_catalog(&sources).map_err(|error| error.at("catalog", args.catalog.display()))?;
+    let (catalog, sources) = catalog(&args.catalog)?;
+    let options = options(args);
+    let report = screen.busy("generating", || crate::generate::generate(&catalog, &sources, &args.out, &options))?;
+    let (text, value) =
+        (told(&report, args), json!({ "out": args.out, "rows": report.rows, "requests": report.requests }));
+    screen.result(&text, &value);
+    Ok(DONE)
+}
+
+/// A catalog and its files.
+pub(super) fn catalog(folder: &Path) -> Result<(Catalog, Vec<CatalogSource>)> {
+    let sources = catalog_sources(folder)?;
+    let catalog = parse_catalog(&sources).map_err(|error| error.at("catalog", folder.display()))?;
+    Ok((catalog, sources))
+}
+
+/// What the arguments say; a single size overrides that of the tier.
+pub(super) fn options(args: &GenerateArgs) -> GenerateOptions {
     let tier = args.tier.map(|tier| tier.size());
     let (people, requests) = tier.map_or((0, 0), |(people, requests, _)| (people, requests));
-    let options = GenerateOptions {
+    GenerateOptions {
         people: args.people.unwrap_or(people),
         requests: args.requests.unwrap_or(requests),
         seed: args.seed,
@@ -27,12 +46,8 @@ pub fn generate(args: &GenerateArgs, screen: &Screen) -> Result<u8> {
         formats: args.formats.iter().copied().map(format).collect(),
         as_of: args.date.unwrap_or_else(today),
         faults: !args.no_faults,
-    };
-    let report = screen.busy("generating", || crate::generate::generate(&catalog, &sources, &args.out, &options))?;
-    let (text, value) =
-        (told(&report, args), json!({ "out": args.out, "rows": report.rows, "requests": report.requests }));
-    screen.result(&text, &value);
-    Ok(DONE)
+        all_asked: args.all_asked,
+    }
 }
 
 fn format(name: ExportFormat) -> Format {

@@ -1,5 +1,6 @@
 //! One file a command. This is the only place that reads the clock.
 
+pub mod bench;
 pub mod catalog;
 pub mod check;
 pub mod explain;
@@ -40,6 +41,8 @@ pub fn dispatch(command: Command, screen: &Screen) -> Result<u8> {
         Command::Catalog { command } => catalog::catalog(&command, screen),
         Command::Keys { command } => keys::keys(&command, screen),
         Command::Generate(args) => generate::generate(&args, screen),
+        Command::Bench(args) => bench::bench(&args, screen),
+        Command::BenchPart { part } => bench::part(&part, screen),
     }
 }
 

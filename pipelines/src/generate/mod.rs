@@ -27,9 +27,11 @@ use ieum_model::error::{Error, Result};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+pub use expected::FILE as EXPECTED;
 use people::{PEOPLE_MAX, Person, Population, Rng, hash};
 use plan::{DEFAULT_DATASETS, Plan, plans, register, section};
 use values::{Cell, Row};
+pub use write::hex;
 use write::{Dirt, Head, Writer, unwritable};
 
 /// People whose rows share a file.
@@ -54,6 +56,8 @@ pub struct GenerateOptions {
     pub formats: Vec<Format>,
     /// Whether faults are planted: dirty rows, a late holder, a wrong trailer, requests to refuse.
     pub faults: bool,
+    /// Whether the first request asks every dataset, so that a night of any size reads every export.
+    pub all_asked: bool,
 }
 
 /// What was generated.
@@ -94,18 +98,23 @@ pub fn generate(
     out: &Path,
     options: &GenerateOptions,
 ) -> Result<GenerateReport> {
-    if options.people == 0 || options.people > PEOPLE_MAX {
-        return Err(Error::config(format!("the number of people must be from 1 to {PEOPLE_MAX}")));
-    }
-    let population = Population {
-        people: options.people,
-        seed: options.seed,
-        as_of: options.as_of,
-        renumbered: register(catalog).is_some(),
-    };
-    let plans = plans(catalog, options.datasets.unwrap_or(DEFAULT_DATASETS), options.faults, &options.formats);
-    write_catalog(catalog, catalog_sources, &plans, &out.join("catalog"))?;
+    let report = exports(catalog, catalog_sources, out, options)?;
+    requests(catalog, out, "", options)?;
+    Ok(report)
+}
 
+/// Writes what nights of any number of requests can share: a catalog with export sections, exports and a key.
+///
+/// # Errors
+/// When there are too many people to tell apart, none, or a file cannot be written.
+pub fn exports(
+    catalog: &Catalog,
+    catalog_sources: &[CatalogSource],
+    out: &Path,
+    options: &GenerateOptions,
+) -> Result<GenerateReport> {
+    let (population, plans) = drawn(catalog, options)?;
+    write_catalog(catalog, catalog_sources, &plans, &out.join("catalog"))?;
     let parts: Vec<(&Plan, u64)> = plans
         .iter()
         .filter(|plan| !plan.late)
@@ -120,13 +129,36 @@ pub fn generate(
             Ok((plan.code.as_str(), rows, bytes))
         })
         .collect::<Result<_>>()?;
+    write_key(out)?;
+    Ok(report(catalog, &plans, &written, options.requests))
+}
 
-    let requests = options.requests;
-    let night = requests::Night::new(catalog, &plans, population, requests, options.faults);
+/// Writes requests, their expected answers and a run definition below `out`. What [`exports`] wrote with the same options
+/// stands in `shared`: empty for `out` itself, else a way from there that ends in `/`.
+///
+/// # Errors
+/// When there are too many people to tell apart, none, or a file cannot be written.
+pub fn requests(catalog: &Catalog, out: &Path, shared: &str, options: &GenerateOptions) -> Result<()> {
+    let (population, plans) = drawn(catalog, options)?;
+    let mut night = requests::Night::new(catalog, &plans, population, options.requests, options.faults);
+    night.all_asked = options.all_asked;
     night.write(&out.join("requests"))?;
     expected::write(&night, out)?;
-    write_run(out, options.as_of)?;
-    Ok(report(catalog, &plans, &written, requests))
+    write_run(out, shared, options.as_of)
+}
+
+fn drawn(catalog: &Catalog, options: &GenerateOptions) -> Result<(Population, Vec<Plan>)> {
+    if options.people == 0 || options.people > PEOPLE_MAX {
+        return Err(Error::config(format!("the number of people must be from 1 to {PEOPLE_MAX}")));
+    }
+    let population = Population {
+        people: options.people,
+        seed: options.seed,
+        as_of: options.as_of,
+        renumbered: register(catalog).is_some(),
+    };
+    let datasets = options.datasets.unwrap_or(DEFAULT_DATASETS);
+    Ok((population, plans(catalog, datasets, options.faults, &options.formats)))
 }
 
 fn report(catalog: &Catalog, plans: &[Plan], written: &[(&str, u64, u64)], requests: u64) -> GenerateReport {
@@ -270,14 +302,19 @@ fn write_text(path: &Path, text: &str) -> Result<()> {
     std::fs::write(path, text).map_err(|error| unwritable(path, error))
 }
 
-/// The run definition and the key it names. The key is made from a published sentence: it protects nothing.
-fn write_run(out: &Path, as_of: NaiveDate) -> Result<()> {
+/// The run definition of the requests beside it; what they share with other nights stands in `shared`.
+fn write_run(out: &Path, shared: &str, as_of: NaiveDate) -> Result<()> {
     let run = format!(
-        "[run]\ncatalog = \"catalog\"\nexports = \"exports\"\nrequests = [\"requests/requests.csv\"]\n\
-         withdrawals = [\"requests/withdrawals.csv\"]\nkeys = \"keys/sample.key\"\ndate = \"{as_of}\"\nout = \"out\"\n\
+        "[run]\ncatalog = \"{shared}catalog\"\nexports = \"{shared}exports\"\n\
+         requests = [\"requests/requests.csv\"]\nwithdrawals = [\"requests/withdrawals.csv\"]\n\
+         keys = \"{shared}keys/sample.key\"\ndate = \"{as_of}\"\nout = \"out\"\n\
          layout = \"packed\"        # or per_request\nformat = \"json\"\n"
     );
-    write_text(&out.join("nightly.toml"), &run)?;
+    write_text(&out.join("nightly.toml"), &run)
+}
+
+/// The key that run definitions name. It is made from a published sentence: it protects nothing.
+fn write_key(out: &Path) -> Result<()> {
     let (folder, path) = (out.join("keys"), out.join("keys").join("sample.key"));
     std::fs::create_dir_all(&folder).map_err(|error| unwritable(&folder, error))?;
     let mut open = std::fs::OpenOptions::new();
@@ -342,6 +379,7 @@ mod tests {
             formats: Vec::new(),
             as_of: NaiveDate::from_ymd_opt(2026, 11, 22).unwrap(),
             faults: true,
+            all_asked: false,
         }
     }
 

@@ -35,6 +35,8 @@ const RENUMBERED_PER_MILLE: u64 = 30;
 const FORMER_PER_MILLE: u64 = 250;
 /// People to look through for one whose number was changed.
 const SEARCHED: u64 = 2000;
+/// Recipients of requests that name their documents themselves.
+const RECIPIENTS: [&str; 3] = ["kcis", "lh", "kosaf"];
 /// Requests between two planted faults of a kind, once the file is long.
 const FAULT_EVERY: u64 = 500;
 
@@ -50,6 +52,8 @@ pub struct Night<'a> {
     pub requests: u64,
     /// Whether faults are planted.
     pub faults: bool,
+    /// Whether the first request asks every dataset.
+    pub all_asked: bool,
     /// Services with their shares, the frequent ones first.
     services: Vec<(&'a Service, u64)>,
 }
@@ -236,7 +240,7 @@ pub fn named_key(dataset: &Dataset) -> Option<&Key> {
 impl<'a> Night<'a> {
     /// The night of these datasets and people.
     pub fn new(catalog: &'a Catalog, plans: &'a [Plan], population: Population, requests: u64, faults: bool) -> Self {
-        Self { catalog, plans, population, requests, faults, services: services(catalog, plans) }
+        Self { catalog, plans, population, requests, faults, all_asked: false, services: services(catalog, plans) }
     }
 
     /// Name of the `nth` request.
@@ -287,11 +291,10 @@ impl<'a> Night<'a> {
         }
     }
 
-    /// The identifiers that have to be named to find a service's documents, of the subject's first record each.
-    fn named(&self, service: &'a Service, subject: u64) -> Vec<(&'a str, String)> {
+    /// The identifiers that have to be named to find documents, of the subject's first record each.
+    fn named(&self, documents: impl Iterator<Item = &'a str>, subject: u64) -> Vec<(&'a str, String)> {
         let mut named: Vec<(&str, String)> = Vec::new();
-        for line in &service.documents {
-            let Some(dataset) = self.catalog.datasets.get(&line.dataset) else { continue };
+        for dataset in documents.filter_map(|code| self.catalog.datasets.get(code)) {
             let Some(key) = named_key(dataset) else { continue };
             if named.iter().any(|(space, _)| *space == key.space) {
                 continue;
@@ -356,7 +359,7 @@ impl<'a> Night<'a> {
         } else {
             let items: [&[&str]; 2] = [&["income_amt", "tax_year"], &["tax_year", "income_amt", "income_type"]];
             asked.documents = vec![("income_amount_cert", items[rng.below(2) as usize])];
-            asked.recipient = ["kcis", "lh", "kosaf"][rng.below(3) as usize].to_owned();
+            asked.recipient = RECIPIENTS[rng.below(3) as usize].to_owned();
             asked.purpose = "소득 확인".to_owned();
         }
         let former = changes.chance(FORMER_PER_MILLE);
@@ -382,7 +385,7 @@ impl<'a> Night<'a> {
         if !rng.chance(200) && service.documents.iter().any(single) {
             asked.consented = Some(service.documents.iter().map(|line| line.dataset.as_str()).collect());
         }
-        asked.named = self.named(service, asked.subject);
+        asked.named = self.named(service.documents.iter().map(|line| line.dataset.as_str()), asked.subject);
     }
 
     fn unreachable_dataset(&self) -> Option<&'a str> {
@@ -390,8 +393,29 @@ impl<'a> Night<'a> {
         self.plans.iter().map(|plan| plan.code.as_str()).find(unreachable)
     }
 
+    /// Somebody who owns a corporation and asks every dataset.
+    fn of_everything(&self) -> Asked<'a> {
+        let mut asked = self.draw(0);
+        let business = |serial: &u64| self.population.person(*serial).business;
+        let owns = |serial: &u64| business(serial).is_some_and(|business| business.crno.is_some());
+        asked.subject = (0..self.population.people.min(SEARCHED)).find(owns).unwrap_or(asked.subject);
+        asked.number = self.population.rrno(asked.subject);
+        asked.applicant = Applicant::Person;
+        asked.service = None;
+        asked.consented = None;
+        asked.documents = self.plans.iter().map(|plan| (plan.code.as_str(), [].as_slice())).collect();
+        asked.named = self.named(self.plans.iter().map(|plan| plan.code.as_str()), asked.subject);
+        asked.recipient = RECIPIENTS[0].to_owned();
+        asked.recipient_type = self.recipient_type(&asked.recipient);
+        asked.purpose = "전체 자료 확인".to_owned();
+        asked
+    }
+
     /// The `nth` request.
     pub fn request(&self, nth: u64) -> Asked<'a> {
+        if self.all_asked && nth == 0 {
+            return self.of_everything();
+        }
         let fault = self.fault(nth);
         // A duplicate asks again for what the request before the withdrawn one asked for.
         let mut asked = self.draw(match fault {

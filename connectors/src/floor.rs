@@ -1,0 +1,189 @@
+//! The least work that any reader of an export has to do: the needed bytes read, opened and cut, the key column decoded.
+//!
+//! No probe, no control totals, no other column: what a scan takes beyond this is its own. For text every byte is needed, for
+//! Parquet the pages of the key column.
+
+use std::fs::File;
+use std::hint::black_box;
+use std::path::Path;
+
+use arrow::datatypes::{DataType, Field, Schema};
+use ieum_model::dataset::{Dataset, Encoding, Export, Format};
+use ieum_model::error::{Error, Result};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use crate::csv::decoder::{Cell, CsvCutter, cut_cells};
+use crate::csv::skim::{self, Shape};
+use crate::files::{self, Source};
+use crate::fixed_width::decoder::{HEAD, Head, ranges};
+use crate::text::{CHUNK, Cut, Cutter, Window, after_line_end};
+use crate::{columns, encoding, export_of};
+
+/// Rows of the key column that are decoded together.
+const BATCH_ROWS: usize = 8192;
+
+/// What was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Touched {
+    /// Rows whose key was looked at.
+    pub rows: u64,
+    /// Bytes that had to be read from storage.
+    pub bytes: u64,
+}
+
+impl std::ops::AddAssign for Touched {
+    fn add_assign(&mut self, other: Self) {
+        self.rows += other.rows;
+        self.bytes += other.bytes;
+    }
+}
+
+/// The files of the export of `dataset` below `root`; none where it has no export, or its holder has not delivered.
+///
+/// # Errors
+/// When its path is no pattern.
+pub fn files(root: &Path, dataset: &Dataset) -> Result<Vec<String>> {
+    dataset.export.as_ref().map_or(Ok(Vec::new()), |export| files::find(root, &export.path))
+}
+
+/// Reads the needed bytes of the file `name` of the export of `dataset`, and looks at every key.
+///
+/// # Errors
+/// When the file cannot be read, or does not have the key's column.
+pub fn touch(root: &Path, name: &str, dataset: &Dataset) -> Result<Touched> {
+    let export = export_of(dataset)?;
+    match export.format {
+        Format::Csv => csv(root, name, dataset, export),
+        Format::FixedWidth => fixed_width(root, name, dataset, export),
+        Format::Parquet => parquet(root, name, dataset, export),
+    }
+    .map_err(|error| error.at("dataset", &dataset.code).at("export", name))
+}
+
+/// Position of the key's column among `names`.
+fn key_at(dataset: &Dataset, export: &Export, names: &[&str]) -> Result<usize> {
+    let key = Schema::new(vec![Field::new(&dataset.key.item, DataType::Utf8, true)]);
+    Ok(columns::locate(dataset, export, names, &key)?[0])
+}
+
+fn csv(root: &Path, name: &str, dataset: &Dataset, export: &Export) -> Result<Touched> {
+    let mut window = Window::new(Source::open(root, name)?, CHUNK);
+    let delimiter = export.delimiter as u8;
+    let mut cutter = CsvCutter::new(delimiter, export.control.trailer.is_some());
+    window.require(3)?;
+    if window.bytes().starts_with(b"\xEF\xBB\xBF") {
+        window.consume(3);
+    }
+    let mut cells: Vec<Cell> = Vec::new();
+    let mut names = export.order.clone();
+    if export.header {
+        let mut header = Vec::new();
+        step(&mut window, &mut cutter, |row, quoted| {
+            cut_cells(row, delimiter, quoted, &mut cells);
+            header = cells.iter().map(|cell| cell.content(row, &mut Vec::new()).to_vec()).collect();
+        })?;
+        let text =
+            |cell: Vec<u8>| encoding::decode(export.encoding, &cell, &mut String::new()).map(|t| t.trim().into());
+        names = header.into_iter().filter_map(text).collect();
+    }
+    let borrowed: Vec<&str> = names.iter().map(String::as_str).collect();
+    let key = key_at(dataset, export, &borrowed)?;
+    let shape = Shape { delimiter, width: names.len(), key, trailer: export.control.trailer.is_some() };
+    let (mut rows, mut scratch) = (0, Vec::new());
+    loop {
+        let passed = skim::pass_over(window.bytes(), shape, |key| {
+            black_box(key);
+            true
+        });
+        window.consume(passed.bytes);
+        rows += passed.rows;
+        // What is not plain, and the row that the window cuts.
+        let more = step(&mut window, &mut cutter, |row, quoted| {
+            cut_cells(row, delimiter, quoted, &mut cells);
+            black_box(cells.get(key).map(|cell| cell.content(row, &mut scratch).len()));
+            rows += 1;
+        })?;
+        if !more {
+            return Ok(Touched { rows, bytes: window.storage_bytes() });
+        }
+    }
+}
+
+/// Cuts one row and moves past it; `false` at the end.
+fn step(window: &mut Window, cutter: &mut CsvCutter, row: impl FnOnce(&[u8], bool)) -> Result<bool> {
+    loop {
+        if window.bytes().is_empty() {
+            if window.at_end() {
+                return Ok(false);
+            }
+            window.grow()?;
+            continue;
+        }
+        match cutter.cut(window.bytes(), window.at_end()) {
+            Cut::More => window.grow()?,
+            Cut::Blank { next } | Cut::Broken { next, .. } | Cut::Trailer { next, .. } => window.consume(next),
+            Cut::Row { end, next, quoted, .. } => {
+                row(&window.bytes()[..end], quoted);
+                window.consume(next);
+                return Ok(true);
+            }
+        }
+    }
+}
+
+fn fixed_width(root: &Path, name: &str, dataset: &Dataset, export: &Export) -> Result<Touched> {
+    let mut window = Window::new(Source::open(root, name)?, CHUNK);
+    window.require(HEAD)?;
+    if export.encoding == Encoding::Utf8 && window.bytes().starts_with(b"\xEF\xBB\xBF") {
+        window.consume(3);
+        window.require(HEAD)?;
+    }
+    let head =
+        Head::parse(window.bytes()).ok_or_else(|| Error::contract("file does not start with a header record"))?;
+    let names: Vec<&str> = export.layout.iter().map(|field| field.item.as_str()).collect();
+    let key = ranges(&export.layout)[key_at(dataset, export, &names)?].clone();
+    let mut rows = 0;
+    loop {
+        window.require(head.record_len + 2)?;
+        let bytes = window.bytes();
+        if bytes.len() < head.record_len {
+            return Ok(Touched { rows, bytes: window.storage_bytes() });
+        }
+        let mut at = 0;
+        while let Some(record) = bytes.get(at..at + head.record_len) {
+            let ending = match bytes.get(at + head.record_len) {
+                Some(b'\n' | b'\r') => after_line_end(bytes, at + head.record_len, window.at_end()),
+                Some(_) => Some(at + head.record_len),
+                None => window.at_end().then_some(bytes.len()),
+            };
+            let Some(next) = ending else { break };
+            if record.starts_with(b"22") {
+                black_box(record[key.clone()].trim_ascii());
+                rows += 1;
+            }
+            at = next;
+        }
+        window.consume(at);
+    }
+}
+
+fn parquet(root: &Path, name: &str, dataset: &Dataset, export: &Export) -> Result<Touched> {
+    let unreadable = |error: &dyn std::fmt::Display| Error::contract(format!("not a whole Parquet file: {error}"));
+    let file = File::open(root.join(name)).map_err(|error| files::io_error(name, &error))?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| unreadable(&error))?;
+    let names: Vec<&str> = builder.schema().fields().iter().map(|field| field.name().as_str()).collect();
+    let key = key_at(dataset, export, &names)?;
+    let mask = ProjectionMask::roots(builder.parquet_schema(), [key]);
+    let leaves = |group: &parquet::file::metadata::RowGroupMetaData| {
+        let columns = group.columns().iter().enumerate().filter(|(leaf, _)| mask.leaf_included(*leaf));
+        columns.map(|(_, column)| column.byte_range().1).sum::<u64>()
+    };
+    let bytes = builder.metadata().row_groups().iter().map(leaves).sum();
+    let reader = builder.with_projection(mask.clone()).with_batch_size(BATCH_ROWS).build();
+    let mut rows = 0;
+    for batch in reader.map_err(|error| unreadable(&error))? {
+        rows += black_box(batch.map_err(|error| unreadable(&error))?).num_rows() as u64;
+    }
+    Ok(Touched { rows, bytes })
+}

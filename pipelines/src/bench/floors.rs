@@ -1,0 +1,145 @@
+//! The scan of every format beside its physical floor, in turn within a round.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use ieum_connectors::floor::{self, Touched};
+use ieum_model::catalog::Catalog;
+use ieum_model::dataset::{Dataset, Format};
+use ieum_model::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+use super::nights::{Place, warm};
+use super::plan::{self, FORMATS};
+use super::record::{Floor, Night};
+use super::{Bench, runs};
+use crate::screen::grouped;
+
+/// The step of a night that is held against the floor: scan and link.
+pub const SCAN: &str = "gather";
+
+/// What the process that measures the floor tells.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Told {
+    /// Rows whose key was looked at.
+    pub rows: u64,
+    /// Bytes that had to be read.
+    pub bytes: u64,
+    /// Seconds from the first byte to the last.
+    pub seconds: f64,
+}
+
+impl Bench<'_> {
+    /// Measures the floors that are lacking.
+    ///
+    /// # Errors
+    /// When the record cannot be written.
+    pub fn floors(&mut self) -> Result<()> {
+        for format in &FORMATS[1..] {
+            let night = plan::floor(&self.options.settings, format);
+            if let Err(error) = self.floor(format, &night) {
+                self.fail(&format!("floor of {format}"), &error);
+            }
+        }
+        Ok(())
+    }
+
+    fn floor(&mut self, format: &str, night: &Night) -> Result<()> {
+        let is_it = |floor: &Floor| floor.format == format;
+        let begun = self.ledger.record.floors.iter().find(|floor| is_it(floor)).cloned();
+        let mut floor = begun.unwrap_or_else(|| Floor {
+            format: format.to_owned(),
+            asked_share: night.requests as f64 / night.people as f64,
+            bytes: 0,
+            rows: 0,
+            floor_seconds: Vec::new(),
+            scan_seconds: Vec::new(),
+        });
+        if floor.scan_seconds.len() >= self.options.settings.rounds {
+            return Ok(());
+        }
+        let place = self.nights.ready(night, self.screen)?;
+        warm(&place.shared)?;
+        while floor.scan_seconds.len() < self.options.settings.rounds {
+            let (told, scanned, rows) = self.round(&place, night)?;
+            (floor.rows, floor.bytes) = (told.rows, told.bytes);
+            floor.floor_seconds.push(told.seconds);
+            floor.scan_seconds.push(scanned);
+            if rows < told.rows {
+                let (rows, all) = (grouped(rows), grouped(told.rows));
+                return Err(Error::internal(format!("the night read {rows} rows, the floor {all}")));
+            }
+            let floors = &mut self.ledger.record.floors;
+            floors.retain(|floor| !is_it(floor));
+            floors.push(floor.clone());
+            self.ledger.save()?;
+        }
+        let (rows, ratio) = (grouped(floor.rows), floor.ratio());
+        self.screen.note(&format!("floor {format}: a scan of {rows} rows takes {ratio:.2} times its floor"));
+        Ok(())
+    }
+
+    /// The floor, the seconds of the scan, and the rows that it read.
+    fn round(&mut self, place: &Place, night: &Night) -> Result<(Told, f64, u64)> {
+        let threads = night.threads.to_string();
+        let definition = place.definition(false);
+        let arguments =
+            ["bench-part".as_ref(), "floor".as_ref(), definition.as_os_str(), "--threads".as_ref(), threads.as_ref()];
+        let (_, told): (_, Told) = self.program.told(arguments, &place.work.join("floor"), &[0])?;
+        let out = place.work.join("out");
+        let run: Result<runs::Run> = self.program.night(place, night, &out);
+        let _ = std::fs::remove_dir_all(&out);
+        let run = run?;
+        self.measured += 2;
+        let seconds = run.round.steps.get(SCAN).copied();
+        let seconds = seconds.ok_or_else(|| Error::internal("a run does not tell the seconds of its steps"))?;
+        Ok((told, seconds, run.summary.rows_read))
+    }
+}
+
+/// Reads the needed bytes of every export of the catalog, of one format or all, on so many threads, the longest files first.
+///
+/// # Errors
+/// When an export cannot be read.
+pub fn touch(catalog: &Catalog, exports: &Path, format: Option<Format>, threads: usize) -> Result<Told> {
+    let mut files: Vec<(&Dataset, String, u64)> = Vec::new();
+    let wanted = |dataset: &&Dataset| {
+        let of = dataset.export.as_ref().map(|export| export.format);
+        dataset.transferable && of.is_some_and(|of| format.is_none_or(|format| of == format))
+    };
+    for dataset in catalog.datasets.values().filter(wanted) {
+        for name in floor::files(exports, dataset)? {
+            let bytes = exports.join(&name).metadata().map_or(0, |about| about.len());
+            files.push((dataset, name, bytes));
+        }
+    }
+    files.sort_by_key(|(.., bytes)| std::cmp::Reverse(*bytes));
+    let (next, sum) = (AtomicUsize::new(0), Mutex::new(Touched::default()));
+    let worker = || -> Result<()> {
+        while let Some((dataset, name, _)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let touched = floor::touch(exports, name, dataset)?;
+            *sum.lock().unwrap_or_else(PoisonError::into_inner) += touched;
+        }
+        Ok(())
+    };
+    #[allow(clippy::disallowed_methods, reason = "a measurement reads the clock")]
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().try_for_each(|worker| {
+            worker.join().unwrap_or_else(|_| Err(Error::internal("a thread of the floor stopped")))
+        })
+    })?;
+    let seconds = started.elapsed().as_secs_f64();
+    let touched = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(Told { rows: touched.rows, bytes: touched.bytes, seconds })
+}
+
+/// Ratios of the floors by format, of those with enough rounds.
+pub fn ratios(floors: &[Floor], rounds: usize) -> BTreeMap<&str, f64> {
+    let enough = floors.iter().filter(|floor| floor.scan_seconds.len() >= rounds);
+    enough.map(|floor| (floor.format.as_str(), floor.ratio())).collect()
+}
