@@ -1,7 +1,7 @@
-//! The least work that any reader of an export has to do: the needed bytes read, opened and cut, the key column decoded.
+//! The least work that any reader of an export has to do: the needed bytes read and opened, rows cut, the key decoded.
 //!
-//! No probe, no control totals, no other column: what a scan takes beyond this is its own. For text every byte is needed, for
-//! Parquet the pages of the key column.
+//! No probe, no control totals, no other column: what a scan takes beyond this is its own. For text every byte is
+//! needed, for Parquet the pages of the key column.
 
 use std::fs::File;
 use std::hint::black_box;
@@ -186,4 +186,103 @@ fn parquet(root: &Path, name: &str, dataset: &Dataset, export: &Export) -> Resul
         rows += black_box(batch.map_err(|error| unreadable(&error))?).num_rows() as u64;
     }
     Ok(Touched { rows, bytes })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::io::Write as _;
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int64Array, StringArray};
+    use arrow::record_batch::RecordBatch;
+    use chrono::NaiveDate;
+    use ieum_model::connector::{KeyProbe, ReadCounts, Reject, RejectSink, ScanSpec};
+    use parquet::arrow::ArrowWriter;
+
+    use super::*;
+    use crate::{Found, connect};
+
+    struct Nobody;
+
+    impl KeyProbe for Nobody {
+        fn may_match(&self, _: &[u8]) -> bool {
+            false
+        }
+    }
+
+    impl RejectSink for Nobody {
+        fn reject(&self, _: Reject) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    fn dataset(export: &str) -> Dataset {
+        toml::from_str(&format!(
+            "code='d'\nname_ko='d'\nholder='h'\ncategory='1'\nbasis='K'\nkey={{item='rrno',space='person'}}\n\
+             [items.amount]\nname_ko='a'\ntype='amt'\nsensitivity='F'\n[export]\n{export}"
+        ))
+        .unwrap()
+    }
+
+    /// What a scan reads that is asked for nobody.
+    fn scanned(root: &Path, dataset: &Dataset) -> ReadCounts {
+        let Found::Export(connector) = connect(root, dataset, NaiveDate::default()).unwrap() else { panic!("no file") };
+        let spec = ScanSpec {
+            schema: Arc::new(Schema::new(vec![dataset.column_field("rrno")])),
+            key_column: "rrno".to_owned(),
+            probe: Some(Arc::new(Nobody)),
+            rejects: Arc::new(Nobody),
+            batch_rows: 100,
+        };
+        let mut reader = connector.open(0, &spec).unwrap();
+        assert!(reader.next_batch().unwrap().is_none());
+        reader.counts()
+    }
+
+    fn check(name: &str, bytes: &[u8], export: &str, rows: u64) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(name), bytes).unwrap();
+        let dataset = dataset(&format!("path='{name}'\n{export}"));
+        assert_eq!(files(folder.path(), &dataset).unwrap(), [name]);
+        let touched = touch(folder.path(), name, &dataset).unwrap();
+        let scanned = scanned(folder.path(), &dataset);
+        assert_eq!((touched.rows, touched.bytes), (scanned.read, scanned.bytes), "{name}");
+        assert_eq!(touched.rows, rows, "{name}");
+    }
+
+    #[test]
+    fn the_rows_and_bytes_of_text_are_those_that_a_scan_reads() {
+        let rows = "1,9001011234567,\"a, b\"\n\"2\",\"9001011234568\",\"a\nb\"\n".repeat(25_000);
+        let text = format!("\u{feff}amount,rrno,x\n{rows}");
+        check("a.csv", text.as_bytes(), "format='csv'\nencoding='utf8'", 50_000);
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gz.write_all(text.replace('\u{feff}', "").replace('\n', "\r\n").as_bytes()).unwrap();
+        check("a.csv.gz", &gz.finish().unwrap(), "format='csv'\nencoding='cp949'", 50_000);
+        check("b.csv", b"7;9001011234567", "format='csv'\nheader=false\ndelimiter=';'\norder=['amount','rrno']", 1);
+        check("c.csv", b"rrno\n\n1\n#TRAILER,1\n", "format='csv'\ncontrol={trailer='count'}", 1);
+    }
+
+    #[test]
+    fn the_records_of_fixed_width_are_those_that_a_scan_reads() {
+        let layout = "format='fixed_width'\nencoding='cp949'\nlayout=[{item='rrno',bytes=13},{item='amount',bytes=9}]";
+        for (name, ending) in [("lines.dat", "\n"), ("crlf.dat", "\r\n"), ("plain.dat", "")] {
+            let fill = |record: String| format!("{record:<80}{ending}");
+            let head =
+                fill(format!("11{:<30}{:<7}{}{}{:05}{:010}", "d", "h", "20261122", "20261122020000", 80, 15_000));
+            let row = fill(format!("22{:010}I{}{:09}", 1, "9001011234567", 5));
+            let text = format!("{head}{}{}", row.repeat(15_000), fill(format!("33{:010}", 15_000)));
+            check(name, text.as_bytes(), layout, 15_000);
+        }
+    }
+
+    #[test]
+    fn of_parquet_only_the_key_column_is_read() {
+        let amounts: ArrayRef = Arc::new((0..5000).collect::<Int64Array>());
+        let keys: ArrayRef = Arc::new((0..5000).map(|key| Some(format!("90010112{key:05}"))).collect::<StringArray>());
+        let batch = RecordBatch::try_from_iter([("amount", amounts), ("rrno", keys)]).unwrap();
+        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        check("a.parquet", &writer.into_inner().unwrap(), "format='parquet'", 5000);
+    }
 }

@@ -472,6 +472,27 @@ mod tests {
     }
 
     #[test]
+    fn requests_for_exports_that_are_there_are_those_of_a_whole_night() {
+        let sources = sample();
+        let catalog = Catalog::parse(&sources).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (whole, shared) = (folder.path().join("whole"), folder.path().join("shared"));
+        let options = GenerateOptions { faults: false, all_asked: true, datasets: Some(20), ..options(100) };
+        generate(&catalog, &sources, &whole, &options).unwrap();
+        exports(&catalog, &sources, &shared, &options).unwrap();
+        requests(&catalog, &shared.join("night"), "../", &options).unwrap();
+        let read = |path: PathBuf| std::fs::read(path).unwrap();
+        for file in ["requests/requests.csv", "requests/withdrawals.csv", EXPECTED] {
+            assert!(read(whole.join(file)) == read(shared.join("night").join(file)), "{file}");
+        }
+        assert_eq!(read(whole.join("keys/sample.key")), read(shared.join("keys/sample.key")));
+        let asked = String::from_utf8(read(whole.join("requests/requests.csv"))).unwrap();
+        let first = asked.lines().nth(1).unwrap();
+        let planned = plans(&catalog, 20, false, &[]);
+        assert!(planned.iter().all(|plan| first.contains(&plan.code)), "the first request asks every dataset");
+    }
+
+    #[test]
     fn without_a_register_no_number_changes() {
         let mut sources = sample();
         sources.retain(|source| !source.path.ends_with("resident_number_change.toml"));
