@@ -1,6 +1,7 @@
 //! The only room that prints. Results go to stdout, everything else to stderr.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+use std::borrow::Cow;
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::time::Duration;
 
@@ -86,7 +87,7 @@ impl Screen {
     }
 
     /// Runs `work` with a spinner, which shows only on a terminal.
-    pub fn busy<T>(&self, doing: &'static str, work: impl FnOnce() -> T) -> T {
+    pub fn busy<T>(&self, doing: impl Into<Cow<'static, str>>, work: impl FnOnce() -> T) -> T {
         if self.quiet || !stderr().is_terminal() {
             return work();
         }

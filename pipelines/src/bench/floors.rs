@@ -62,9 +62,12 @@ impl Bench<'_> {
             return Ok(());
         }
         let place = self.nights.ready(night, self.screen)?;
-        warm(&place.shared)?;
+        warm(&place.inputs(false))?;
         while floor.scan_seconds.len() < self.options.settings.rounds {
-            let (told, scanned, rows) = self.round(&place, night)?;
+            let doing =
+                format!("floor {format}, round {} of {}", floor.scan_seconds.len() + 1, self.options.settings.rounds);
+            let screen = self.screen;
+            let (told, scanned, rows) = screen.busy(doing, || self.round(&place, night))?;
             (floor.rows, floor.bytes) = (told.rows, told.bytes);
             floor.floor_seconds.push(told.seconds);
             floor.scan_seconds.push(scanned);
@@ -100,7 +103,8 @@ impl Bench<'_> {
     }
 }
 
-/// Reads the needed bytes of every export of the catalog, of one format or all, on so many threads, the longest files first.
+/// Reads the needed bytes of every export of the catalog, of one format or all, on so many threads; the longest files
+/// first.
 ///
 /// # Errors
 /// When an export cannot be read.

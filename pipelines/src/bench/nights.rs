@@ -59,6 +59,11 @@ impl Place {
         self.folder.join(if staged { "staged.toml" } else { "nightly.toml" })
     }
 
+    /// Folder of what a run reads: the exports, or their staged copies.
+    pub fn inputs(&self, staged: bool) -> PathBuf {
+        self.shared.join(if staged { "staged" } else { "exports" })
+    }
+
     /// The expected answers.
     pub fn expected(&self) -> PathBuf {
         self.folder.join(generate::EXPECTED)
@@ -103,19 +108,22 @@ impl Nights {
         let folder = shared.join(format!("requests-{}", night.requests));
         let told = |what: &str| {
             let (people, datasets) = (grouped(night.people), night.datasets);
-            screen.note(&format!("generating {what}: {people} people, {datasets} datasets, {}", night.formats));
+            screen.note(&format!(
+                "generating {what}; people: {people}, datasets: {datasets}, formats: {}",
+                night.formats
+            ));
         };
         if !shared.exists() {
             told("exports");
             self.generate("exports", night, &shared)?;
         }
         if !folder.exists() {
-            told(&format!("{} requests", grouped(night.requests)));
+            told(&format!("requests: {}", grouped(night.requests)));
             self.generate("requests", night, &folder)?;
         }
         let place = Place { folder, shared, work: self.work.clone() };
         if night.staged && !place.definition(true).exists() {
-            self.stage(&place, screen)?;
+            self.stage(&place, night, screen)?;
         }
         Ok(place)
     }
@@ -146,13 +154,15 @@ impl Nights {
     }
 
     /// Stages the exports, and writes the run definition that reads the staged copies.
-    fn stage(&self, place: &Place, screen: &Screen) -> Result<()> {
+    fn stage(&self, place: &Place, night: &Night, screen: &Screen) -> Result<()> {
         screen.note("staging the exports");
         let (plain, beside) = (place.definition(false), place.folder.join("staged.new"));
         let text = fs::read_to_string(&plain).map_err(|error| failed(&plain, &error))?;
         fs::write(&beside, text + "staged = \"../staged\"\n").map_err(|error| failed(&beside, &error))?;
         let log = self.work.join("stage");
-        let (_, status) = measured(Command::new(&self.program.path).arg("stage").arg(&beside), &log)?;
+        let mut command = Command::new(&self.program.path);
+        command.arg("stage").arg(&beside).arg("--threads").arg(night.threads.to_string());
+        let (_, status) = measured(command.arg("--memory").arg(night.memory_bytes.to_string()), &log)?;
         accept(status, &log, &[0])?;
         let definition = place.definition(true);
         fs::rename(&beside, &definition).map_err(|error| failed(&definition, &error))

@@ -97,7 +97,7 @@ impl Bench<'_> {
 
     fn compare(&mut self, peers: &Peers, title: &str, night: &Night) -> Result<()> {
         let place = self.nights.ready(night, self.screen)?;
-        warm(&place.shared)?;
+        warm(&place.inputs(false))?;
         let prepared = place.work.join("peers");
         let round = Round { peers, place: &place, night, prepared };
         let names = self.same_output(title, &round)?;
@@ -106,7 +106,9 @@ impl Bench<'_> {
             let mut costs = BTreeMap::new();
             for at in 0..names.len() {
                 let name = names[(at + nth) % names.len()].as_str();
-                costs.insert(name.to_owned(), self.timed(name, &round)?);
+                let doing = format!("{title}, {name}, round {} of {rounds}", nth + 1);
+                let screen = self.screen;
+                costs.insert(name.to_owned(), screen.busy(doing, || self.timed(name, &round))?);
             }
             let comparison = self.ledger.comparison(title, night);
             for (name, cost) in costs {

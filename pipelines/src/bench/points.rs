@@ -55,14 +55,20 @@ impl Bench<'_> {
                 Err(error) => self.fail(&format!("generating {} {}", planned.axis, planned.label), &error),
             }
         }
-        let shared: BTreeSet<_> = places.values().map(|place| place.shared.clone()).collect();
-        shared.iter().try_for_each(|folder| warm(folder))?;
+        let inputs: BTreeSet<_> = points
+            .iter()
+            .filter_map(|planned| Some(places.get(&planned.label)?.inputs(planned.night.staged)))
+            .collect();
+        inputs.iter().try_for_each(|folder| warm(folder))?;
         Ok(places)
     }
 
     fn measure(&mut self, planned: &Planned, place: &Place) -> Result<()> {
         let out = place.work.join("out");
-        let run = self.program.night(place, &planned.night, &out);
+        let rounds = self.options.settings.rounds;
+        let nth = self.ledger.point(planned).rounds.len() + 1;
+        let doing = format!("{} {}, round {nth} of {rounds}", planned.axis, planned.label);
+        let run = self.screen.busy(doing, || self.program.night(place, &planned.night, &out));
         // What cannot be removed is removed before the next run.
         let _ = std::fs::remove_dir_all(&out);
         let run = run?;
@@ -70,7 +76,6 @@ impl Bench<'_> {
         if let Some(first) = &run.judged.first {
             self.screen.warning(&format!("{} {}: {first}", planned.axis, planned.label));
         }
-        let rounds = self.options.settings.rounds;
         let point = self.ledger.point(planned);
         point.take(run);
         let told = (point.rounds.len() == rounds).then(|| told(point));
