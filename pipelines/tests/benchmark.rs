@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use ieum::bench::record::Record;
 use serde_json::Value;
 
 /// The last line on stdout of a small benchmark into `out`, as JSON.
@@ -41,4 +42,13 @@ fn a_benchmark_judges_every_point_and_goes_on_where_it_was() {
 
     assert_eq!(bench(out.path())["measured"], 0);
     assert_eq!(std::fs::read_to_string(out.path().join("bench.json")).unwrap(), text);
+
+    // Of a record that was interrupted, only what it lacks is measured.
+    let mut begun: Record = serde_json::from_str(&text).unwrap();
+    begun.points.remove(1);
+    begun.floors.pop();
+    std::fs::write(out.path().join("bench.json"), serde_json::to_vec(&begun).unwrap()).unwrap();
+    assert_eq!(bench(out.path())["measured"], 1 + 2);
+    let whole: Record = serde_json::from_slice(&std::fs::read(out.path().join("bench.json")).unwrap()).unwrap();
+    assert_eq!((whole.points.len(), whole.floors.len()), (points.len(), 3));
 }

@@ -12,6 +12,7 @@ use ieum_model::dataset::{Dataset, Format};
 use ieum_model::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+use super::measure::micro;
 use super::nights::{Place, warm};
 use super::plan::{self, FORMATS};
 use super::record::{Floor, Night};
@@ -52,7 +53,7 @@ impl Bench<'_> {
         let begun = self.ledger.record.floors.iter().find(|floor| is_it(floor)).cloned();
         let mut floor = begun.unwrap_or_else(|| Floor {
             format: format.to_owned(),
-            asked_share: night.requests as f64 / night.people as f64,
+            asked_share: micro(night.requests as f64 / night.people as f64),
             bytes: 0,
             rows: 0,
             floor_seconds: Vec::new(),
@@ -137,7 +138,7 @@ pub fn touch(catalog: &Catalog, exports: &Path, format: Option<Format>, threads:
             worker.join().unwrap_or_else(|_| Err(Error::internal("a thread of the floor stopped")))
         })
     })?;
-    let seconds = started.elapsed().as_secs_f64();
+    let seconds = micro(started.elapsed().as_secs_f64());
     let touched = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(Told { rows: touched.rows, bytes: touched.bytes, seconds })
 }

@@ -43,9 +43,9 @@ pub fn measured(command: &mut Command, log: &Path) -> Result<(Cost, ExitStatus)>
     let started = Instant::now();
     let child = command.spawn().map_err(cannot)?;
     let (status, usage) = wait(child.id()).map_err(cannot)?;
-    let wall_seconds = started.elapsed().as_secs_f64();
+    let wall_seconds = micro(started.elapsed().as_secs_f64());
     let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
-    let cpu_seconds = seconds(usage.ru_utime) + seconds(usage.ru_stime);
+    let cpu_seconds = micro(seconds(usage.ru_utime) + seconds(usage.ru_stime));
     // Linux counts in KiB.
     let peak_bytes = usage.ru_maxrss.unsigned_abs() * 1024;
     Ok((Cost { wall_seconds, cpu_seconds, peak_bytes }, status))
@@ -68,6 +68,11 @@ fn wait(pid: u32) -> io::Result<(ExitStatus, libc::rusage)> {
             return Err(error);
         }
     }
+}
+
+/// The number to six decimals. What has so few digits is read back from JSON as it was written.
+pub fn micro(number: f64) -> f64 {
+    (number * 1e6).round() / 1e6
 }
 
 /// The middle of the values; of an even number, the mean of the middle two. 0 of none.
@@ -106,6 +111,14 @@ mod tests {
         assert_eq!(median([3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median([4.0, 1.0, 2.0, 3.0]), 2.5);
         assert_eq!(median([]), 0.0);
+    }
+
+    #[test]
+    fn a_measurement_is_read_back_as_it_was_written() {
+        for number in (1..5000).map(|nth| micro(f64::from(nth) * 0.012_345_678_9)) {
+            let text = serde_json::to_string(&number).unwrap();
+            assert_eq!(serde_json::from_str::<f64>(&text).unwrap(), number, "{text}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-use super::measure::{Cost, measured};
+use super::measure::{Cost, measured, micro};
 use super::nights::{Place, date};
 use super::record::{Night, Round};
 use crate::generate::hex;
@@ -133,7 +133,8 @@ impl Program {
             &place.work.join("judge"),
             &[0],
         )?;
-        Ok(Run { round: Round { cost, steps: summary.steps.clone() }, summary, judged })
+        let steps = summary.steps.iter().map(|(step, seconds)| (step.clone(), micro(*seconds))).collect();
+        Ok(Run { round: Round { cost, steps }, summary, judged })
     }
 }
 
