@@ -318,6 +318,11 @@ pub struct GenerateArgs {
     pub out: PathBuf,
 }
 
+/// A number from 1 on.
+fn at_least_one() -> clap::builder::RangedU64ValueParser<usize> {
+    clap::builder::RangedU64ValueParser::new().range(1..)
+}
+
 /// Arguments of `ieum bench`.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
@@ -337,13 +342,13 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N")]
     pub most_requests: Option<u64>,
     /// Datasets beside the register of changed numbers [default: 180; with --quick 12]
-    #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    #[arg(long, value_name = "N", value_parser = at_least_one())]
     pub datasets: Option<usize>,
     /// Measured rounds of every point [default: 5; with --quick 1]
-    #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    #[arg(long, value_name = "N", value_parser = at_least_one())]
     pub rounds: Option<usize>,
     /// Threads
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = at_least_one())]
     pub threads: usize,
     /// Memory limit
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = parse_bytes)]

@@ -1,5 +1,7 @@
-//! What was promised, held against what was measured. Of times, only ratios of runs of the same round count, and a median of
-//! at least [`FEWEST_ROUNDS`]; what was not measured so often has no bar.
+//! What was promised, held against what was measured.
+//!
+//! Of times, only ratios of runs of the same round count, and a median of at least [`FEWEST_ROUNDS`]; what was not
+//! measured so often has no bar.
 
 use super::floors::{SCAN, ratios};
 use super::measure::{Cost, median};
@@ -89,8 +91,10 @@ fn of_requests(record: &Record) -> Option<Bar> {
     let most = many().next_back().map_or(one, |(_, most)| most);
     let whole = paired(most, one, wall).unwrap_or(0.0);
     let name = format!(
-        "1 to {} requests: the step `{SCAN}` over that of one request, dearest at {} (the whole night of {}: {whole:.2}×)",
-        most.label, dearest.label, most.label
+        "1 to {most} requests: the step `{SCAN}` over that of one request, dearest at {} (the whole night of {most}: \
+         {whole:.2}×)",
+        dearest.label,
+        most = most.label
     );
     Some(Bar::at_most(name, MANY_REQUESTS, ratio, "×"))
 }

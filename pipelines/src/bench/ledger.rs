@@ -22,7 +22,8 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens the record in `folder`; `begun` is kept instead if there is none, or one of another program, machine or settings.
+    /// Opens the record in `folder`; if there is none, or one of another program, machine or settings, `begun` takes
+    /// its place.
     ///
     /// # Errors
     /// When the folder cannot be made or the file is no record.

@@ -6,8 +6,8 @@
 //!                                         └► peers: other engines, outputs compared first     ─┘      └─► bars
 //! ```
 //!
-//! What is compared is measured in turn within a round, and a ratio is one of the same round. The parent stays small: the
-//! system counts the memory of who starts a process as that process's until its program begins.
+//! What is compared is measured in turn within a round, and a ratio is one of the same round. The parent stays small,
+//! because the system's peak of a process counts the one that started it until its own program begins.
 
 pub mod bars;
 pub mod floors;
