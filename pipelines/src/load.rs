@@ -26,7 +26,7 @@ use chrono::NaiveDate;
 use ieum_connectors::{Found, connect};
 use ieum_core::night::{ExportState, Night};
 use ieum_model::catalog::{Catalog, CatalogSource, Problem};
-use ieum_model::check::{self, CarriedOver, CheckedNight, IdGrade};
+use ieum_model::check::{CarriedOver, CheckedNight, Checker, IdGrade};
 use ieum_model::connector::Connector;
 use ieum_model::error::{Error, ErrorKind, Result};
 use ieum_model::outcome::Reason;
@@ -38,7 +38,7 @@ use sha2::{Digest, Sha256};
 
 use crate::definition::Definition;
 pub use keys::{master_key, new_key_file};
-use rows::Parse;
+use rows::{Parse, Source};
 
 /// Columns of a carried-over file.
 const CARRIED_OVER_FIELDS: &[&str] = &["request_id", "dataset", "reason"];
@@ -89,10 +89,17 @@ fn load(definition: &Definition, as_of: NaiveDate, totals: ControlTotals) -> Res
     let master = master_key(&definition.keys)?;
     let sources = catalog_sources(&definition.catalog)?;
     let catalog = parse_catalog(&sources).map_err(|error| error.at("catalog", definition.catalog.display()))?;
-    let inputs = Inputs::read(definition)?;
-    let mut checked =
-        check::check(&catalog, inputs.requests, &inputs.withdrawals, &inputs.carried_over, as_of, &grade_identifier);
-    checked.malformed.extend(inputs.malformed.iter().map(|malformed| malformed.reason.clone()));
+    let mut files = Files { folder: &definition.folder, sum: Sha256::new() };
+    // Read before the requests that they decide, and digested after them.
+    let withdrawals = files.read_strictly(&definition.withdrawals, WITHDRAWAL_FIELDS, Withdrawal::from_places)?;
+    let carried = files.read_strictly(&definition.carried_over, CARRIED_OVER_FIELDS, carried_over)?;
+    let mut checker = Checker::new(&catalog, &withdrawals.rows, &carried.rows, as_of, &grade_identifier);
+    let malformed = files.check_requests(&definition.requests, &mut checker)?;
+    for (file, bytes) in withdrawals.files.iter().chain(&carried.files) {
+        add_to_digest(&mut files.sum, file, bytes);
+    }
+    let mut checked = checker.finish();
+    checked.malformed.extend(malformed.iter().map(|malformed| malformed.reason.clone()));
     let mut warnings = unknown::warnings(&catalog, &checked);
     let exports = exports(definition, as_of, &catalog, &checked, totals, &mut warnings)?;
     let night = Night {
@@ -104,9 +111,9 @@ fn load(definition: &Definition, as_of: NaiveDate, totals: ControlTotals) -> Res
         settings: definition.settings(),
         out: definition.out.join(as_of.to_string()),
         catalog_digest: digest(sources.iter().map(|source| (source.path.as_str(), source.text.as_bytes()))),
-        requests_digest: inputs.digest,
+        requests_digest: hex(files.sum),
     };
-    Ok(Loaded { night, malformed: inputs.malformed, warnings })
+    Ok(Loaded { night, malformed, warnings })
 }
 
 /// The TOML files below a catalog folder, in name order, named relative to it.
@@ -152,9 +159,13 @@ pub fn digest<'a>(files: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Strin
 
 fn add_to_digest(sum: &mut Sha256, path: &str, bytes: &[u8]) {
     for part in [path.as_bytes(), bytes] {
-        sum.update((part.len() as u64).to_be_bytes());
+        add_length(sum, part.len());
         sum.update(part);
     }
+}
+
+fn add_length(sum: &mut Sha256, bytes: usize) {
+    sum.update((bytes as u64).to_be_bytes());
 }
 
 fn hex(sum: Sha256) -> String {
@@ -206,71 +217,75 @@ fn cannot_read(path: &Path, error: &std::io::Error) -> Error {
     Error::new(kind, format!("the file cannot be read: {error}")).at("file", path.display())
 }
 
-/// What the request files say.
-struct Inputs {
-    requests: Vec<Request>,
-    withdrawals: Vec<Withdrawal>,
-    carried_over: Vec<CarriedOver>,
-    malformed: Vec<Malformed>,
-    digest: String,
-}
-
-impl Inputs {
-    fn read(definition: &Definition) -> Result<Self> {
-        let mut files = Files { folder: &definition.folder, sum: Sha256::new() };
-        let mut malformed = Vec::new();
-        let requests = files.read(&definition.requests, FIELDS, Request::from_places, &mut malformed)?;
-        let withdrawals = files.read_strictly(&definition.withdrawals, WITHDRAWAL_FIELDS, Withdrawal::from_places)?;
-        let carried_over = files.read_strictly(&definition.carried_over, CARRIED_OVER_FIELDS, carried_over)?;
-        Ok(Self { requests, withdrawals, carried_over, malformed, digest: hex(files.sum) })
-    }
-}
-
+/// The request files as they are read, and the digest of their bytes.
 struct Files<'a> {
     folder: &'a Path,
     sum: Sha256,
 }
 
 impl Files<'_> {
-    /// Every row, without exception: a withdrawal that is passed over would deliver what its subject took back.
-    fn read_strictly<T: Send>(&mut self, paths: &[PathBuf], known: &[&str], parse: Parse<T>) -> Result<Vec<T>> {
-        let mut malformed = Vec::new();
-        let all = self.read(paths, known, parse, &mut malformed)?;
-        match malformed.first() {
-            Some(first) => Err(Error::config(first.reason.to_string())
-                .at("file", &first.file)
-                .hint("correct the row; one that is passed over would deliver what its subject took back")),
-            None => Ok(all),
-        }
-    }
-
-    fn read<T: Send>(
-        &mut self,
-        paths: &[PathBuf],
-        known: &[&str],
-        parse: Parse<T>,
-        malformed: &mut Vec<Malformed>,
-    ) -> Result<Vec<T>> {
-        let mut all = Vec::new();
+    /// Every row of small files, with their bytes. Every row without exception: a withdrawal that is passed over would
+    /// deliver what its subject took back.
+    fn read_strictly<T: Send>(&self, paths: &[PathBuf], known: &[&str], parse: Parse<T>) -> Result<Strict<T>> {
+        let mut all = Strict { rows: Vec::new(), files: Vec::new() };
         for path in paths {
-            let file = relative(path, self.folder);
-            let bytes = bytes(path)?;
-            let sum = &mut self.sum;
-            let ((), rows) = rayon::join(
-                || add_to_digest(sum, &file, &bytes),
-                || rows::read(path, &bytes, known, parse).map_err(|error| error.at("file", path.display())),
-            );
-            let rows = rows?;
-            all.reserve(rows.len());
-            for row in rows {
-                match row {
-                    Ok(value) => all.push(value),
-                    Err(reason) => malformed.push(Malformed { file: file.clone(), reason }),
+            let (file, mut bytes, mut first) = (relative(path, self.folder), Vec::new(), None);
+            let mut take = |rows: Vec<rows::Parsed<T>>| {
+                for row in rows {
+                    match row {
+                        Ok(value) => all.rows.push(value),
+                        Err(reason) => first = first.take().or(Some(reason)),
+                    }
                 }
+            };
+            let mut source = Source::open(path).map_err(|error| cannot_read(path, &error))?;
+            rows::read(path, &mut source, known, parse, &mut |more| bytes.extend_from_slice(more), &mut take)
+                .map_err(|error| error.at("file", path.display()))?;
+            if let Some(first) = first {
+                return Err(Error::config(first.to_string())
+                    .at("file", &file)
+                    .hint("correct the row; one that is passed over would deliver what its subject took back"));
             }
+            all.files.push((file, bytes));
         }
         Ok(all)
     }
+
+    /// Gives every request to the checker, block by block; no file is held.
+    fn check_requests(&mut self, paths: &[PathBuf], checker: &mut Checker<'_>) -> Result<Vec<Malformed>> {
+        let mut malformed = Vec::new();
+        for path in paths {
+            let file = relative(path, self.folder);
+            let mut take = |rows: Vec<rows::Parsed<Request>>| {
+                checker.add(rows.into_iter().filter_map(|row| {
+                    row.map_err(|reason| malformed.push(Malformed { file: file.clone(), reason })).ok()
+                }));
+            };
+            let mut source = Source::open(path).map_err(|error| cannot_read(path, &error))?;
+            let (sum, mut seen) = (&mut self.sum, 0);
+            add_length(sum, file.len());
+            sum.update(&file);
+            add_length(sum, source.bytes as usize);
+            let mut see = |bytes: &[u8]| {
+                sum.update(bytes);
+                seen += bytes.len() as u64;
+            };
+            rows::read(path, &mut source, FIELDS, Request::from_places, &mut see, &mut take)
+                .map_err(|error| error.at("file", path.display()))?;
+            if seen != source.bytes {
+                let error = Error::new(ErrorKind::Temporary, "the file was written to while it was read");
+                return Err(error.at("file", path.display()));
+            }
+        }
+        Ok(malformed)
+    }
+}
+
+/// Rows of files that are read strictly.
+struct Strict<T> {
+    rows: Vec<T>,
+    /// Path and bytes of each.
+    files: Vec<(String, Vec<u8>)>,
 }
 
 fn carried_over(get: &Texts<'_>, line: u64) -> std::result::Result<CarriedOver, MalformedRequest> {

@@ -94,7 +94,7 @@ impl<'a> Checker<'a> {
     }
 
     /// Judges requests, in any order.
-    pub fn add(&mut self, requests: Vec<Request>) {
+    pub fn add(&mut self, requests: impl IntoIterator<Item = Request>) {
         for request in requests {
             self.judge(request);
         }
