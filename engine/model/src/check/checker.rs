@@ -10,7 +10,7 @@ use crate::outcome::Outcome;
 use crate::request::{CYCLES, MalformedRequest, Request, Withdrawal, is_request_id};
 
 use super::asked::{AskedOnce, Lines};
-use super::duplicates::{give_to_the_best, refuse_duplicates};
+use super::duplicates::{self, give_to_the_best, refuse_duplicates};
 use super::rules::Rules;
 use super::withdrawn::Withdrawn;
 use super::{CarriedOver, CheckedNight, CheckedRequest, Decision, Grade, IdGrade, NamedDocuments, refused};
@@ -42,6 +42,8 @@ pub(super) struct About {
     pub(super) requested_at: NaiveDate,
     /// Number of what it asks for.
     pub(super) asked: u32,
+    /// Shared by the requests that are the same one.
+    pub(super) number: u32,
     warnings: u32,
     pub(super) verified: bool,
     pub(super) periodic: bool,
@@ -52,6 +54,10 @@ pub(super) struct About {
 impl Judged {
     pub(super) fn about(&self, request: &CheckedRequest) -> &About {
         &self.by_arrival[request.ordinal as usize]
+    }
+
+    pub(super) fn question(&self, request: &CheckedRequest) -> u32 {
+        self.asked.get(self.about(request).asked).question
     }
 
     /// Decides the request and its lines.
@@ -133,14 +139,15 @@ impl<'a> Checker<'a> {
         } else {
             self.rules.refusal(&request, &recipient, subject_unclear).map(refused)
         };
-        by_arrival.push(About {
+        let mut about = About {
             requested_at: request.requested_at,
             asked: number,
+            number: 0,
             warnings,
             verified: request.verified,
             periodic: request.periodic,
             not_due,
-        });
+        };
         let mut checked = CheckedRequest {
             ordinal: self.requests.len() as u32,
             line: request.line,
@@ -153,6 +160,9 @@ impl<'a> Checker<'a> {
             refusal: None,
             lines,
         };
+        // Here, where all of it is at hand; the end would have to fetch it again for every request.
+        about.number = duplicates::number(&checked, asked.get(about.asked).question);
+        by_arrival.push(about);
         if let Some(decision) = refusal {
             self.judged.refuse(&mut checked, decision);
         }
@@ -313,6 +323,6 @@ mod tests {
     #[test]
     fn a_checked_request_is_small() {
         // A night's largest list: what is added here is there a million times.
-        assert!(size_of::<CheckedRequest>() <= 128 && size_of::<About>() <= 16);
+        assert!(size_of::<CheckedRequest>() <= 128 && size_of::<About>() <= 20);
     }
 }

@@ -32,23 +32,25 @@ struct Sameness<'a> {
     subjects: Vec<(&'a str, Cow<'a, str>)>,
 }
 
-fn sameness<'a>(request: &'a CheckedRequest, judged: &Judged) -> Sameness<'a> {
-    let mut subjects = request.subject_ids.iter().map(same_written).collect();
-    each_once(&mut subjects);
-    Sameness {
-        question: judged.asked.get(judged.about(request).asked).question,
-        recipient: &request.recipient,
-        subjects,
+impl<'a> Sameness<'a> {
+    fn of(request: &'a CheckedRequest, question: u32) -> Self {
+        let mut subjects = request.subject_ids.iter().map(same_written).collect();
+        each_once(&mut subjects);
+        Self { question, recipient: &request.recipient, subjects }
     }
+}
+
+/// A number that the same requests share. Few others have it.
+pub(super) fn number(request: &CheckedRequest, question: u32) -> u32 {
+    let hash = FxBuildHasher.hash_one(Sameness::of(request, question));
+    (hash ^ (hash >> 32)) as u32
 }
 
 /// Of the same requests only the earliest is answered. All that come here passed the other rules, so all are verified.
 pub(super) fn refuse_duplicates(requests: &mut [CheckedRequest], judged: &mut Judged) {
-    // A number for each request in place of what makes it the same: few have the same number and are looked at again.
     let asks_once = |request: &CheckedRequest| request.refusal.is_none() && !judged.about(request).periodic;
-    let number = |request: &CheckedRequest| FxBuildHasher.hash_one(sameness(request, judged));
     let places = (0u32..).zip(requests.iter()).filter(|(_, request)| asks_once(request));
-    let mut numbered: Vec<(u64, u32)> = places.map(|(place, request)| (number(request), place)).collect();
+    let mut numbered: Vec<(u32, u32)> = places.map(|(place, request)| (judged.about(request).number, place)).collect();
     numbered.sort_unstable();
 
     let mut later = Vec::new();
@@ -57,7 +59,7 @@ pub(super) fn refuse_duplicates(requests: &mut [CheckedRequest], judged: &mut Ju
         for (_, place) in alike {
             let request = &requests[*place as usize];
             // Places follow the request ids, so that the date alone decides.
-            let holder = first.entry(sameness(request, judged)).or_insert(*place);
+            let holder = first.entry(Sameness::of(request, judged.question(request))).or_insert(*place);
             if *holder != *place {
                 let requested_at = |place: u32| judged.about(&requests[place as usize]).requested_at;
                 let earlier = requested_at(*place) < requested_at(*holder);
