@@ -1,15 +1,16 @@
 //! Files → words: catalog, requests, keys and exports become a [`Night`].
 //!
 //! ```text
-//!  catalog/ ─► Catalog ──────────┐
-//!  requests, withdrawals ─► rows ┼─► check ─► CheckedNight ─┐
-//!  carried_over ─────────────────┘      exports ─► connect ─┼─► Night
-//!                                           key file ───────┘
+//!  catalog/ ───────────────────┐
+//!  withdrawals, carried_over ──┼─► Checker ─► CheckedNight ─┐
+//!  requests ─► blocks ─► rows ─┘       exports ─► connect ──┼─► Night
+//!                                             key file ─────┘
 //! ```
 //!
 //! A request that cannot be read is counted and told, never fatal. An unknown column is fatal, because the whole file is
 //! then not what we take it for, and so is a withdrawal that cannot be read.
 
+mod files;
 mod keys;
 mod rows;
 mod unknown;
@@ -30,15 +31,15 @@ use ieum_model::check::{CarriedOver, CheckedNight, Checker, IdGrade};
 use ieum_model::connector::Connector;
 use ieum_model::error::{Error, ErrorKind, Result};
 use ieum_model::outcome::Reason;
-use ieum_model::request::{FIELDS, MalformedRequest, Request, Texts, WITHDRAWAL_FIELDS, Withdrawal};
+use ieum_model::request::{MalformedRequest, Texts, WITHDRAWAL_FIELDS, Withdrawal};
 use ieum_privacy::normalize::{Grade, IdentifierKind, normalize};
 use rayon::prelude::*;
 use rustc_hash::FxHashSet;
 use sha2::{Digest, Sha256};
 
 use crate::definition::Definition;
+use files::Files;
 pub use keys::{master_key, new_key_file};
-use rows::{Parse, Source};
 
 /// Columns of a carried-over file.
 const CARRIED_OVER_FIELDS: &[&str] = &["request_id", "dataset", "reason"];
@@ -89,15 +90,14 @@ fn load(definition: &Definition, as_of: NaiveDate, totals: ControlTotals) -> Res
     let master = master_key(&definition.keys)?;
     let sources = catalog_sources(&definition.catalog)?;
     let catalog = parse_catalog(&sources).map_err(|error| error.at("catalog", definition.catalog.display()))?;
-    let mut files = Files { folder: &definition.folder, sum: Sha256::new() };
+    let mut files = Files::below(&definition.folder);
     // Read before the requests that they decide, and digested after them.
     let withdrawals = files.read_strictly(&definition.withdrawals, WITHDRAWAL_FIELDS, Withdrawal::from_places)?;
     let carried = files.read_strictly(&definition.carried_over, CARRIED_OVER_FIELDS, carried_over)?;
     let mut checker = Checker::new(&catalog, &withdrawals.rows, &carried.rows, as_of, &grade_identifier);
     let malformed = files.check_requests(&definition.requests, &mut checker)?;
-    for (file, bytes) in withdrawals.files.iter().chain(&carried.files) {
-        add_to_digest(&mut files.sum, file, bytes);
-    }
+    files.add(&withdrawals.files);
+    files.add(&carried.files);
     let mut checked = checker.finish();
     checked.malformed.extend(malformed.iter().map(|malformed| malformed.reason.clone()));
     let mut warnings = unknown::warnings(&catalog, &checked);
@@ -111,7 +111,7 @@ fn load(definition: &Definition, as_of: NaiveDate, totals: ControlTotals) -> Res
         settings: definition.settings(),
         out: definition.out.join(as_of.to_string()),
         catalog_digest: digest(sources.iter().map(|source| (source.path.as_str(), source.text.as_bytes()))),
-        requests_digest: hex(files.sum),
+        requests_digest: files.digest(),
     };
     Ok(Loaded { night, malformed, warnings })
 }
@@ -215,77 +215,6 @@ fn cannot_read(path: &Path, error: &std::io::Error) -> Error {
         _ => ErrorKind::Temporary,
     };
     Error::new(kind, format!("the file cannot be read: {error}")).at("file", path.display())
-}
-
-/// The request files as they are read, and the digest of their bytes.
-struct Files<'a> {
-    folder: &'a Path,
-    sum: Sha256,
-}
-
-impl Files<'_> {
-    /// Every row of small files, with their bytes. Every row without exception: a withdrawal that is passed over would
-    /// deliver what its subject took back.
-    fn read_strictly<T: Send>(&self, paths: &[PathBuf], known: &[&str], parse: Parse<T>) -> Result<Strict<T>> {
-        let mut all = Strict { rows: Vec::new(), files: Vec::new() };
-        for path in paths {
-            let (file, mut bytes, mut first) = (relative(path, self.folder), Vec::new(), None);
-            let mut take = |rows: Vec<rows::Parsed<T>>| {
-                for row in rows {
-                    match row {
-                        Ok(value) => all.rows.push(value),
-                        Err(reason) => first = first.take().or(Some(reason)),
-                    }
-                }
-            };
-            let mut source = Source::open(path).map_err(|error| cannot_read(path, &error))?;
-            rows::read(path, &mut source, known, parse, &mut |more| bytes.extend_from_slice(more), &mut take)
-                .map_err(|error| error.at("file", path.display()))?;
-            if let Some(first) = first {
-                return Err(Error::config(first.to_string())
-                    .at("file", &file)
-                    .hint("correct the row; one that is passed over would deliver what its subject took back"));
-            }
-            all.files.push((file, bytes));
-        }
-        Ok(all)
-    }
-
-    /// Gives every request to the checker, block by block; no file is held.
-    fn check_requests(&mut self, paths: &[PathBuf], checker: &mut Checker<'_>) -> Result<Vec<Malformed>> {
-        let mut malformed = Vec::new();
-        for path in paths {
-            let file = relative(path, self.folder);
-            let mut take = |rows: Vec<rows::Parsed<Request>>| {
-                checker.add(rows.into_iter().filter_map(|row| {
-                    row.map_err(|reason| malformed.push(Malformed { file: file.clone(), reason })).ok()
-                }));
-            };
-            let mut source = Source::open(path).map_err(|error| cannot_read(path, &error))?;
-            let (sum, mut seen) = (&mut self.sum, 0);
-            add_length(sum, file.len());
-            sum.update(&file);
-            add_length(sum, source.bytes as usize);
-            let mut see = |bytes: &[u8]| {
-                sum.update(bytes);
-                seen += bytes.len() as u64;
-            };
-            rows::read(path, &mut source, FIELDS, Request::from_places, &mut see, &mut take)
-                .map_err(|error| error.at("file", path.display()))?;
-            if seen != source.bytes {
-                let error = Error::new(ErrorKind::Temporary, "the file was written to while it was read");
-                return Err(error.at("file", path.display()));
-            }
-        }
-        Ok(malformed)
-    }
-}
-
-/// Rows of files that are read strictly.
-struct Strict<T> {
-    rows: Vec<T>,
-    /// Path and bytes of each.
-    files: Vec<(String, Vec<u8>)>,
 }
 
 fn carried_over(get: &Texts<'_>, line: u64) -> std::result::Result<CarriedOver, MalformedRequest> {
