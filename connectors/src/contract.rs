@@ -173,6 +173,29 @@ fn csv_keeps_the_contract() {
     }
 }
 
+fn keys_of_rejects(connector: &dyn Connector, dataset: &Dataset) -> Vec<Option<String>> {
+    let rejects = read(connector, dataset, &["rrno", "amount"], None).unwrap().rejects;
+    rejects.into_iter().map(|reject| reject.key.map(|key| String::from_utf8(key).unwrap())).collect()
+}
+
+#[test]
+fn a_rejected_row_tells_its_key_where_another_cell_is_at_fault() {
+    let some = |key: &str| Some(key.to_owned());
+    let csv = dataset("format='csv'\nencoding='cp949'\npath='a.csv'");
+    let rows = "amount,rrno\nx, 12뷁34 \nx,\"5,\"\"6\"\nx\n7,8,9\nx,\n";
+    let (root, _path) = folder("a.csv", &[cp949(rows), b"x,\xFF\n1,\xFF\n".to_vec()].concat());
+    let connector = CsvConnector::try_new(root.path(), &csv, 1 << 20).unwrap();
+    let expected = [some("12뷁34"), some("5,\"6"), None, None, some(""), None, None];
+    assert_eq!(keys_of_rejects(&connector, &csv), expected, "neither a ragged row nor a broken key tells one");
+    let fixed_width = dataset(&LAYOUT.replace("control={trailer='count_and_sums'}", ""));
+    let mut bytes = records("\n", 3, "-000000000000001227");
+    bytes[81 + 39 + 4] = b'x';
+    bytes[81 * 2] = b'9';
+    let (root, _path) = folder("a.dat", &bytes);
+    let connector = FixedWidthConnector::try_new(root.path(), &fixed_width, 64).unwrap();
+    assert_eq!(keys_of_rejects(&connector, &fixed_width), [some("800101"), None], "nor does a record of another kind");
+}
+
 const LAYOUT: &str = "format='fixed_width'\nencoding='cp949'\npath='a.dat'\ncontrol={trailer='count_and_sums'}\n\
     layout=[{item='rrno',bytes=6},{item='name',bytes=20},{item='amount',bytes=10},{item='day',bytes=8}]";
 

@@ -247,6 +247,11 @@ impl Columns {
         self.columns[column].push(text, self.separator)
     }
 
+    /// A cell as text in UTF-8; `None` where the bytes are no text of the encoding.
+    pub fn text(&self, bytes: &[u8]) -> Option<Vec<u8>> {
+        encoding::decode(self.encoding, bytes, &mut String::new()).map(|text| text.as_bytes().to_vec())
+    }
+
     /// Ends a row whose cells were all pushed.
     pub fn keep_row(&mut self) {
         self.keep.push(true);

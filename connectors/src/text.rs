@@ -319,6 +319,9 @@ pub trait Decode: Send {
     /// # Errors
     /// [`ieum_model::error::ErrorKind::ControlTotals`] when they do not agree.
     fn close(&self, name: &str, trailer: Option<&[u8]>, rows: u64) -> Result<()>;
+
+    /// The cell of a row in a column of the schema, without quotes and padding; `None` where the row has none.
+    fn cell(&self, row: &[u8], quoted: bool, column: usize) -> Option<Vec<u8>>;
 }
 
 /// Rows to batches and rejects.
@@ -327,6 +330,8 @@ pub struct TextReader<C, D> {
     decoder: D,
     columns: Columns,
     schema: arrow::datatypes::SchemaRef,
+    /// The key's position in the schema.
+    key: Option<usize>,
     rejects: Arc<dyn RejectSink>,
     batch_rows: usize,
     counts: ReadCounts,
@@ -336,7 +341,14 @@ impl<C: Cutter, D: Decode> TextReader<C, D> {
     /// Reads `rows` with `decoder` into `columns`, as `spec` wants.
     pub fn new(rows: Rows<C>, decoder: D, columns: Columns, spec: &ScanSpec) -> Self {
         let (schema, rejects) = (Arc::clone(&spec.schema), Arc::clone(&spec.rejects));
-        Self { rows, decoder, columns, schema, rejects, batch_rows: spec.batch_rows, counts: ReadCounts::default() }
+        let (key, counts) = (schema.index_of(&spec.key_column).ok(), ReadCounts::default());
+        Self { rows, decoder, columns, schema, key, rejects, batch_rows: spec.batch_rows, counts }
+    }
+
+    /// The key of a row that a cell of `column` spoils: the row is as wide as it should be, so each cell is its column's.
+    fn key(&self, piece: &Piece, column: Option<usize>) -> Option<Vec<u8>> {
+        let key = self.key.filter(|key| column.is_some_and(|column| column != *key))?;
+        self.columns.text(&self.decoder.cell(self.rows.row(piece), piece.quoted, key)?)
     }
 
     fn reject(&self, piece: &Piece, rule: &'static str, column: Option<usize>, reason: &str) -> Result<()> {
@@ -348,6 +360,7 @@ impl<C: Cutter, D: Decode> TextReader<C, D> {
             column: column.map(|at| self.schema.field(at).name().clone()),
             reason: reason.to_owned(),
             raw: self.rows.row(piece).to_vec(),
+            key: self.key(piece, column),
         })
     }
 }

@@ -312,6 +312,11 @@ impl Decode for CsvDecoder {
     fn close(&self, name: &str, trailer: Option<&[u8]>, rows: u64) -> Result<()> {
         if self.trailer { check_trailer(name, trailer, self.delimiter, rows) } else { Ok(()) }
     }
+
+    fn cell(&self, row: &[u8], quoted: bool, column: usize) -> Option<Vec<u8>> {
+        let cell = cell(row, *self.wanted.get(column)?, self.delimiter, quoted)?;
+        Some(cell.content(row, &mut Vec::new()).trim_ascii().to_vec())
+    }
 }
 
 /// Agreement of the trailer line, if there is one, with the number of data rows.

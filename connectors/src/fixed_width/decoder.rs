@@ -273,6 +273,11 @@ impl Decode for RecordDecoder {
     fn close(&self, name: &str, trailer: Option<&[u8]>, rows: u64) -> Result<()> {
         self.totals.check(name, trailer, rows)
     }
+
+    fn cell(&self, row: &[u8], _quoted: bool, column: usize) -> Option<Vec<u8>> {
+        let field = row.get(self.wanted.get(column)?.clone())?;
+        Some(encoding::without_dangling(self.encoding, field).trim_ascii().to_vec())
+    }
 }
 
 #[cfg(test)]

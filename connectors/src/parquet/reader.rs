@@ -75,6 +75,8 @@ pub(super) struct Reader {
     metadata: ArrowReaderMetadata,
     projection: ProjectionMask,
     key: ProjectionMask,
+    /// The key's position in the schema.
+    key_at: Option<usize>,
     columns: Vec<Column>,
     schema: SchemaRef,
     list_separator: char,
@@ -175,6 +177,7 @@ impl Reader {
             name: name.to_owned(),
             projection: ProjectionMask::roots(descriptor, decoded),
             key: ProjectionMask::roots(descriptor, key),
+            key_at: spec.schema.index_of(&spec.key_column).ok(),
             file,
             columns,
             schema: Arc::clone(&spec.schema),
@@ -270,6 +273,7 @@ impl Reader {
                 column: Some(field.name().clone()),
                 reason: format!("expected a value of type {}, the file's column is {found}", field.data_type()),
                 raw: self.raw(batch, row)?,
+                key: self.key_at.filter(|key| *key != index).and_then(|key| text(cast.column(key), row)),
             })?;
             self.counts.rejected += 1;
         }
@@ -286,6 +290,12 @@ impl Reader {
         let values = values.map_err(|_| Error::internal("a rejected row cannot be written").at("file", &self.name))?;
         Ok(values.join("\t").into_bytes())
     }
+}
+
+/// A value of a text column, without padding; `None` where it is absent.
+fn text(column: &ArrayRef, row: usize) -> Option<Vec<u8>> {
+    let texts = column.as_string_opt::<i32>().filter(|texts| texts.is_valid(row))?;
+    Some(texts.value(row).trim().as_bytes().to_vec())
 }
 
 /// Text of the first value. Arrow can show no zone by name, so a time with a zone is shown in UTC.
@@ -623,6 +633,7 @@ mod tests {
             assert_eq!(rejects.iter().map(|reject| reject.line).collect::<Vec<_>>(), lines);
             assert_eq!((counts.read, counts.kept, counts.rejected), (1000, kept, lines.len() as u64));
             assert_eq!(rejects[0].raw, b"3\t2024-02-30\t2.0");
+            assert_eq!(rejects[0].key.as_deref(), Some(&b"3"[..]));
             assert_eq!((rejects[0].rule, rejects[0].column.as_deref()), ("type", Some("day")));
             assert_eq!(rejects[2].column.as_deref(), Some("amount"));
             assert!(rows.column(1).as_primitive::<arrow::datatypes::Date32Type>().iter().all(|d| d == Some(19_782)));
