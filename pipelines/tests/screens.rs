@@ -228,7 +228,7 @@ fn ragged_rows_are_rejects_and_more_than_allowed_delay_the_lines() {
         &[
             "rows could not be read",
             "first reject: nhis/nhis_eligibility_history/part-0000.csv, line 2: ragged",
-            "hint: ask the holder",
+            "hint: see rejects/rows.ndjson; ask the holder",
         ],
     );
     night.assert_delayed("nhis_eligibility_history", "E_CONTRACT");
@@ -236,7 +236,9 @@ fn ragged_rows_are_rejects_and_more_than_allowed_delay_the_lines() {
     let night = Broken::calm();
     night.edit(ELIGIBILITY, |text| text.replacen(",이유우,9001023787894,", ",이유우,x,9001023787894,", 1));
     let screen = night.run();
-    screen.says(3, &[]);
+    let words =
+        ["dataset `nhis_eligibility_history`: 1 row could not be read", ": ragged", "hint: see rejects/rows.ndjson"];
+    screen.says(3, &words);
     assert!(screen.stdout.lines().any(|line| line.trim().starts_with("rejected") && line.trim().ends_with('1')));
     night.outcomes("nhis_eligibility_history");
     let rejects = fs::read_to_string(night.path("out/2026-11-22/rejects/rows.ndjson")).unwrap();

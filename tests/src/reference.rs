@@ -58,9 +58,22 @@ struct Search {
     column: String,
     keys: BTreeSet<String>,
     through: Vec<String>,
+    /// A row on the way here could not be read.
+    spoilt: bool,
 }
 
-/// What is read of a dataset by one key column for all lines together: a row that cannot be read is nobody's.
+/// What a request reaches.
+#[derive(Default)]
+struct Reach {
+    /// The datasets on the way to each key space.
+    ways: BTreeMap<String, Vec<String>>,
+    keys: Keys,
+    /// Key spaces on whose way a row could not be read.
+    spoilt: BTreeSet<String>,
+}
+
+/// What is read of a dataset by one key column for all lines together: a row that cannot be read is nobody's, but where
+/// it stands is known.
 #[derive(Default)]
 struct Asked {
     keys: BTreeSet<String>,
@@ -73,7 +86,8 @@ type AskedOf = BTreeMap<(String, String), Asked>;
 impl Reference<'_> {
     /// Answers by request and line; a fallback line that was not needed is left out.
     pub fn answers(&self) -> Vec<Vec<Line>> {
-        let asked = self.asked();
+        // What is read by keys that requests name decides which keys a bridge gives.
+        let asked = self.asked(&self.asked(&AskedOf::new()));
         let broken = self.broken(&asked);
         self.checked.requests.iter().map(|request| self.request(request, &asked, &broken)).collect()
     }
@@ -100,21 +114,25 @@ impl Reference<'_> {
 
     fn line(&self, request: &CheckedRequest, line: &CheckedLine, asked: &AskedOf, broken: &BTreeSet<String>) -> Line {
         let answer = |(outcome, reason), records| Line { dataset: line.document.to_string(), outcome, reason, records };
-        let (dataset, search) = match self.search(request, line) {
+        let (dataset, search) = match self.search(request, line, asked) {
             Ok(found) => found,
             Err(decided) => return answer(decided, Vec::new()),
         };
         if std::iter::once(&dataset.code).chain(&search.through).any(|code| broken.contains(code)) {
             return answer((Outcome::Delayed, Some(Reason::ContractBroken)), Vec::new());
         }
-        if search.keys.is_empty() {
-            return answer((Outcome::NotReachable, Some(Reason::NotReachable)), Vec::new());
+        match (search.keys.is_empty(), search.spoilt) {
+            (true, true) => return answer((Outcome::Delayed, Some(Reason::ContractBroken)), Vec::new()),
+            (true, false) => return answer((Outcome::NotReachable, Some(Reason::NotReachable)), Vec::new()),
+            (false, _) => {}
         }
         let declared = dataset.record_order.iter().filter(|item| line.items.contains(item));
         let rest: BTreeSet<&String> = line.items.iter().filter(|item| !dataset.record_order.contains(item)).collect();
         let order: Vec<&String> = declared.chain(rest).collect();
         let together = &asked[&(dataset.code.clone(), search.column.clone())];
-        let mut records: Vec<Vec<Cell>> = matching(self.rows(dataset), dataset, &search.column, &search.keys)
+        let found = || matching(self.rows(dataset), dataset, &search.column, &search.keys);
+        let spoilt = search.spoilt || found().any(|row| !is_readable(dataset, &together.items, row));
+        let mut records: Vec<Vec<Cell>> = found()
             .filter(|row| is_readable(dataset, &together.items, row))
             .filter_map(|row| order.iter().map(|item| cell(dataset, item, row)).collect())
             .collect();
@@ -122,10 +140,12 @@ impl Reference<'_> {
         let record = |cells: Vec<Cell>| -> Value {
             order.iter().zip(cells).map(|(item, cell)| ((*item).clone(), value(cell))).collect()
         };
-        let decided = match (records.is_empty(), line.withheld.is_empty()) {
-            (true, _) => (Outcome::NotFound, Some(Reason::NotFound)),
-            (false, false) => (Outcome::Partial, Some(Reason::R03)),
-            (false, true) => (Outcome::Provided, None),
+        let decided = match (records.is_empty(), spoilt, line.withheld.is_empty()) {
+            (true, true, _) => (Outcome::Delayed, Some(Reason::ContractBroken)),
+            (false, true, _) => (Outcome::Partial, Some(Reason::ContractBroken)),
+            (true, false, _) => (Outcome::NotFound, Some(Reason::NotFound)),
+            (false, false, false) => (Outcome::Partial, Some(Reason::R03)),
+            (false, false, true) => (Outcome::Provided, None),
         };
         answer(decided, records.into_iter().map(record).collect())
     }
@@ -139,25 +159,27 @@ impl Reference<'_> {
         &self,
         request: &CheckedRequest,
         line: &CheckedLine,
+        asked: &AskedOf,
     ) -> Result<(&Dataset, Search), (Outcome, Option<Reason>)> {
         if let Some(decided) = line.decided {
             return Err(decided);
         }
         let dataset = self.catalog.datasets.get(&*line.document).ok_or((Outcome::Refused, Some(Reason::R05)))?;
-        let (ways, keys) = self.reach(request);
-        let entrances = dataset.keys().filter_map(|key| Some((key, ways.get(&key.space)?)));
+        let reach = self.reach(request, asked);
+        let entrances = dataset.keys().filter_map(|key| Some((key, reach.ways.get(&key.space)?)));
         let (key, way) =
             entrances.min_by_key(|(_, way)| way.len()).ok_or((Outcome::NotReachable, Some(Reason::NotReachable)))?;
         if way.iter().chain([&dataset.code]).any(|code| !self.exports.contains_key(code)) {
             return Err((Outcome::Delayed, Some(Reason::HolderMissing)));
         }
-        let keys = keys.get(&key.space).cloned().unwrap_or_default();
-        Ok((dataset, Search { column: key.item.clone(), keys, through: way.clone() }))
+        let keys = reach.keys.get(&key.space).cloned().unwrap_or_default();
+        let spoilt = reach.spoilt.contains(&key.space);
+        Ok((dataset, Search { column: key.item.clone(), keys, through: way.clone(), spoilt }))
     }
 
     /// Every key space that the request reaches, the datasets on the way there, and its keys in it.
-    fn reach(&self, request: &CheckedRequest) -> (BTreeMap<String, Vec<String>>, Keys) {
-        let mut keys = Keys::new();
+    fn reach(&self, request: &CheckedRequest, asked: &AskedOf) -> Reach {
+        let (mut keys, mut spoilt) = (Keys::new(), BTreeSet::new());
         for id in request.subject_ids.iter() {
             let space = space(&id.kind);
             keys.entry(space.to_owned()).or_default().extend(canonical(space, &id.value));
@@ -172,24 +194,36 @@ impl Reference<'_> {
             ways.insert(bridge.to_space.clone(), way);
             let from = keys.get(&bridge.from_space).cloned().unwrap_or_default();
             let dataset = &self.catalog.datasets[&bridge.dataset];
-            let led_to = matching(self.rows(dataset), dataset, &bridge.from, &from)
+            let nothing = Asked::default();
+            let together = asked.get(&(bridge.dataset.clone(), bridge.from.clone())).unwrap_or(&nothing);
+            let found = || matching(self.rows(dataset), dataset, &bridge.from, &from);
+            if spoilt.contains(&bridge.from_space) || found().any(|row| !is_readable(dataset, &together.items, row)) {
+                spoilt.insert(bridge.to_space.clone());
+            }
+            let led_to = found()
+                .filter(|row| is_readable(dataset, &together.items, row))
                 .filter_map(|row| canonical(&bridge.to_space, row.get(&bridge.to)?))
                 .collect();
             keys.insert(bridge.to_space.clone(), led_to);
         }
-        (ways, keys)
+        Reach { ways, keys, spoilt }
     }
 
-    fn asked(&self) -> AskedOf {
+    /// What is read where bridges give what they give when `known` is read.
+    fn asked(&self, known: &AskedOf) -> AskedOf {
         let mut together = AskedOf::new();
         for request in &self.checked.requests {
             for line in request.lines.iter() {
-                if let Ok((dataset, search)) = self.search(request, line)
-                    && !search.keys.is_empty()
-                {
+                let Ok((dataset, search)) = self.search(request, line, known) else { continue };
+                if !search.keys.is_empty() {
                     let asked = together.entry((dataset.code.clone(), search.column)).or_default();
                     asked.keys.extend(search.keys);
                     asked.items.extend(line.items.iter().cloned());
+                }
+                // A bridge is walked by the plan that reads its dataset by the same key.
+                for bridge in self.bridges.iter().filter(|bridge| search.through.contains(&bridge.dataset)) {
+                    let keys = self.reach(request, known).keys.remove(&bridge.from_space).unwrap_or_default();
+                    together.entry((bridge.dataset.clone(), bridge.from.clone())).or_default().keys.extend(keys);
                 }
             }
         }

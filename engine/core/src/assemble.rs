@@ -119,7 +119,8 @@ fn one<'a>(
             Course::Decided(outcome, reason) => (Answer { outcome: *outcome, reason: *reason, records: 0 }, None),
             Course::Read(source) => {
                 let found = rows[*source as usize].as_ref().map(|rows| (rows, rows.range(number)));
-                (answer(found.as_ref().map_or(0, |(_, range)| range.len()), !line.withheld.is_empty()), found)
+                let records = found.as_ref().map_or(0, |(_, range)| range.len());
+                (answer(records, !line.withheld.is_empty(), courses.is_unreadable(number)), found)
             }
         };
         answers.push(Some(answer));
@@ -157,11 +158,14 @@ fn fallback(request: &CheckedRequest, answers: &[Option<Answer>], dataset: &str)
     }
 }
 
-fn answer(records: usize, withheld: bool) -> Answer {
-    let (outcome, reason) = match (records, withheld) {
-        (0, _) => (Outcome::NotFound, Some(Reason::NotFound)),
-        (_, true) => (Outcome::Partial, Some(Reason::R03)),
-        (_, false) => (Outcome::Provided, None),
+/// What a row that could not be read might have said is not known: without it a line is not answered in full.
+fn answer(records: usize, withheld: bool, unreadable: bool) -> Answer {
+    let (outcome, reason) = match (records, unreadable, withheld) {
+        (0, true, _) => (Outcome::Delayed, Some(Reason::ContractBroken)),
+        (_, true, _) => (Outcome::Partial, Some(Reason::ContractBroken)),
+        (0, false, _) => (Outcome::NotFound, Some(Reason::NotFound)),
+        (_, false, true) => (Outcome::Partial, Some(Reason::R03)),
+        (_, false, false) => (Outcome::Provided, None),
     };
     Answer { outcome, reason, records: u32::try_from(records).unwrap_or(u32::MAX) }
 }

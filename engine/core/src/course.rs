@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use ieum_model::check::{CheckedLine, CheckedRequest};
 use ieum_model::outcome::{Outcome, Reason};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::input::{ExportState, Night};
 use crate::keys::{Keys, Space};
@@ -72,6 +72,8 @@ pub struct Courses {
     pub keys: Keys,
     /// Present key of a request's subject where a register says that its number was changed.
     renamed: FxHashMap<u32, (Arc<str>, String)>,
+    /// Lines whose key stands in a row that could not be read, or behind one: they cannot be told "not found".
+    unreadable: FxHashSet<u32>,
 }
 
 /// Finds the course of every line.
@@ -301,7 +303,11 @@ impl Courses {
                 if self.keys.of(request, spaces[source as usize]).next().is_some() {
                     asked[source as usize].push(AskedLine { line, request });
                 } else {
-                    self.lines[line as usize] = Course::Decided(Outcome::NotReachable, Some(Reason::NotReachable));
+                    let (outcome, reason) = match self.unreadable.contains(&line) {
+                        true => (Outcome::Delayed, Reason::ContractBroken),
+                        false => (Outcome::NotReachable, Reason::NotReachable),
+                    };
+                    self.lines[line as usize] = Course::Decided(outcome, Some(reason));
                 }
             }
         }
@@ -330,6 +336,41 @@ impl Courses {
         readings
     }
 
+    /// Whether a row that `line` may have found, or that may have led to its key, could not be read.
+    pub fn is_unreadable(&self, line: u32) -> bool {
+        self.unreadable.contains(&line)
+    }
+
+    /// Takes the ordinals of a reading that a row which could not be read has a key of: the lines it answers, and those
+    /// behind its bridges.
+    pub fn unreadable(&mut self, reading: &Reading, ordinals: &[u32]) {
+        for ordinal in ordinals {
+            let Some(request) = ordinal.checked_sub(reading.bridge_base) else {
+                self.unreadable.insert(*ordinal);
+                continue;
+            };
+            let over = |walk: &Walk| walk.wave == reading.source.wave && reading.bridges.contains(&walk.bridge);
+            let first = self.first_line[request as usize];
+            let end = self.first_line.get(request as usize + 1).map_or(self.lines.len(), |end| *end as usize);
+            let behind = (first..number(end)).filter(|line| match &self.lines[*line as usize] {
+                Course::Read(source) => {
+                    let source = &self.sources[*source as usize];
+                    self.leads_over(request, &source.space, source.wave, &over)
+                }
+                Course::Decided(..) => false,
+            });
+            let behind: Vec<u32> = behind.collect();
+            self.unreadable.extend(behind);
+        }
+    }
+
+    /// Whether a request comes to its keys of `space`, known in `wave`, over one of these bridges.
+    fn leads_over(&self, request: u32, space: &str, wave: u32, over: &dyn Fn(&Walk) -> bool) -> bool {
+        let walked = self.walks.iter().filter(|walk| walk.wave < wave && walk.bridge.to_space == space);
+        let mut walked = walked.filter(|walk| walk.needs.binary_search(&request).is_ok());
+        walked.any(|walk| over(walk) || self.leads_over(request, &walk.bridge.from_space, walk.wave, over))
+    }
+
     /// Every line that waits for `dataset`, itself or as a bridge, is delayed for `reason`.
     pub fn delay(&mut self, dataset: &str, reason: Reason) {
         let all = number(self.lines.len());
@@ -338,12 +379,10 @@ impl Courses {
             for line in *first..end {
                 let Course::Read(source) = self.lines[line as usize] else { continue };
                 let source = &self.sources[source as usize];
-                let over = |walk: &Walk| {
-                    walk.bridge.dataset == dataset
-                        && walk.bridge.to_space == source.space
-                        && walk.needs.binary_search(&request).is_ok()
-                };
-                if source.dataset == dataset || (source.wave > 1 && self.walks.iter().any(over)) {
+                // A night does without a register of changed numbers.
+                let over = |walk: &Walk| walk.wave > 0 && walk.bridge.dataset == dataset;
+                let leads = source.wave > 1 && self.leads_over(request, &source.space, source.wave, &over);
+                if source.dataset == dataset || leads {
                     self.lines[line as usize] = Course::Decided(Outcome::Delayed, Some(reason));
                 }
             }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::prelude::SessionContext;
+use ieum_model::connector::{Reject, RejectSink};
 use ieum_model::error::{Error, ErrorKind, Result};
 use ieum_model::outcome::Outcome;
 use serde::Serialize;
@@ -12,7 +13,7 @@ use crate::course::{self, Course, Courses, Reading};
 use crate::gather;
 use crate::input::{ExportState, Night};
 use crate::reach::Bridge;
-use crate::waves::{self, KeptRejects};
+use crate::waves;
 use crate::{from_datafusion, session};
 
 /// What one dataset's plan would read.
@@ -108,6 +109,15 @@ fn asked_columns(night: &Night, courses: &Courses, reading: &Reading) -> Vec<Ask
     std::iter::once(key_column).chain(asked.into_values()).collect()
 }
 
+/// A plan that is only explained rejects nothing.
+struct NothingIsRead;
+
+impl RejectSink for NothingIsRead {
+    fn reject(&self, _: Reject) -> Result<()> {
+        Err(Error::internal("a plan that is only explained was run"))
+    }
+}
+
 /// Datasets whose lines are delayed before anything is read.
 fn not_read(night: &Night, courses: &Courses) -> Vec<DatasetExplanation> {
     let mut delayed: BTreeMap<(&str, &'static str), u64> = BTreeMap::new();
@@ -145,7 +155,7 @@ async fn one(
     let wanted = waves::wanted(night, courses, reading)?;
     let source = &reading.source;
     let files = files(night, &source.dataset);
-    let spec = waves::spec(night, source, wanted, Arc::new(KeptRejects::default()))
+    let spec = waves::spec(night, source, wanted, Arc::new(NothingIsRead))
         .ok_or_else(|| Error::internal("source has no export"))?;
     let physical = gather::plan(session, &spec)?.plan.create_physical_plan().await.map_err(from_datafusion)?;
     Ok(DatasetExplanation {

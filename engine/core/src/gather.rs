@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use arrow::array::{ArrayRef, AsArray, StringArray, StringBuilder, UInt32Array};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, Schema, UInt32Type};
 use arrow::record_batch::RecordBatch;
 use datafusion::dataframe::DataFrame;
 use datafusion::datasource::MemTable;
@@ -20,7 +20,7 @@ use futures::StreamExt;
 use ieum_model::connector::{Connector, ReadCounts, RejectSink};
 use ieum_model::dataset::Dataset;
 use ieum_model::error::{Error, Result};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::reach::identifier_kind;
 use crate::scan::{ExportTable, KEY, Scan, WantedKeys};
@@ -105,6 +105,16 @@ impl WantedBuilder {
 impl Wanted {
     fn keys(&self) -> &StringArray {
         self.rows.column(2).as_string::<i32>()
+    }
+
+    /// The ordinals that look for one of `found`, as often as they name it.
+    pub fn looking_for(&self, found: &FxHashSet<String>) -> Vec<u32> {
+        if found.is_empty() {
+            return Vec::new();
+        }
+        let ordinals = self.rows.column(0).as_primitive::<UInt32Type>().values();
+        let keys = self.keys().iter().map(|key| key.is_some_and(|key| found.contains(key)));
+        ordinals.iter().zip(keys).filter(|(_, is_found)| *is_found).map(|(ordinal, _)| *ordinal).collect()
     }
 
     /// The shapes that hold an item.

@@ -12,7 +12,7 @@
 //! | [`reach`], [`course`], [`keys`] | which key column and wave reads which dataset by which keys, and why one is not reachable |
 //! | [`scan`] | a connector as a DataFusion source; keys are made canonical and probed here |
 //! | [`gather`], [`waves`] | link and permit as one plan per dataset, wave by wave |
-//! | [`stage`] | matched, permitted rows on disk, by shard of requests |
+//! | [`stage`], [`rejects`] | matched, permitted rows by shard of requests; rows that could not be read; on disk beyond a limit |
 //! | [`assemble`], [`bundle`], [`bundle_files`] | one nested row a request, as JSON or Parquet, into files |
 //! | [`sink`] | written aside, digested, committed once, manifest last |
 //! | [`explain`], [`verify`] | what would be read, and whether a finished output is whole |
@@ -29,9 +29,11 @@ pub mod manifest;
 pub mod night;
 pub mod reach;
 mod records;
+pub mod rejects;
 pub mod scan;
 mod session;
 pub mod sink;
+mod spill;
 pub mod stage;
 pub mod verify;
 pub mod waves;

@@ -1,5 +1,7 @@
 //! One night on one page: reach, gather, assemble, account, commit.
 
+use std::sync::Arc;
+
 use ieum_model::error::{Error, ErrorKind, Result};
 use ieum_model::outcome::Outcome;
 use serde::Serialize;
@@ -8,6 +10,7 @@ use crate::assemble::{self, Assembly};
 pub use crate::input::{BundleFormat, ExportState, Layout, Night, Settings};
 use crate::manifest::{Manifest, SourceCounts, sha256_hex};
 pub use crate::records::OUTCOMES;
+use crate::rejects::{RejectedRows, Rejects};
 use crate::sink::Output;
 use crate::stage::Stage;
 use crate::waves::{self, Gathered};
@@ -68,6 +71,9 @@ impl Step {
 /// The share of the memory limit that staged rows may take before they go to disk.
 const STAGE_SHARE: u64 = 8;
 
+/// The share of the memory limit that rejected rows may take before they go to disk.
+const REJECTS_SHARE: u64 = 64;
+
 /// Runs the night and commits its output; with `dry_run`, does everything but commit.
 ///
 /// # Errors
@@ -113,7 +119,9 @@ fn make(night: &Night, output: &mut Output, begins: &mut dyn FnMut(Step)) -> Res
     begins(Step::Gather);
     let held = usize::try_from(night.settings.memory_bytes / STAGE_SHARE).unwrap_or(usize::MAX);
     let stage = Stage::new(output.stage_folder().join("rows"), held);
-    let mut gathered = waves::gather(night, &mut courses, &stage, &runtime)?;
+    let held = usize::try_from(night.settings.memory_bytes / REJECTS_SHARE).unwrap_or(usize::MAX);
+    let rejects = Arc::new(Rejects::new(output.stage_folder().join("rejects"), held));
+    let mut gathered = waves::gather(night, &mut courses, &stage, &rejects, &runtime)?;
     tracing::info!(sources = gathered.sources.len(), "gathered");
     begins(Step::Assemble);
     let pool = rayon::ThreadPoolBuilder::new()
@@ -123,9 +131,18 @@ fn make(night: &Night, output: &mut Output, begins: &mut dyn FnMut(Step)) -> Res
     let assembly = pool.install(|| assemble::assemble(night, &courses, &stage, output))?;
     tracing::info!(requests = assembly.requests.requests, "assembled");
     begins(Step::Records);
-    pool.install(|| records::write(night, &assembly, &gathered.rejects, output))?;
-    let warnings = std::mem::take(&mut gathered.warnings);
+    let rejected = pool.install(|| records::write(night, &assembly, &rejects, output))?;
+    let mut warnings = std::mem::take(&mut gathered.warnings);
+    warnings.extend(rejected.iter().filter(|rows| !gathered.left_out.contains(&rows.dataset)).map(told));
     Ok((account(manifest(night, &assembly, gathered))?, warnings))
+}
+
+/// Rejected rows of a dataset that the catalog allows.
+fn told(rejected: &RejectedRows) -> String {
+    let RejectedRows { dataset, rows, first } = rejected;
+    let what = if *rows == 1 { "1 row could not be read".to_owned() } else { format!("{rows} rows could not be read") };
+    let lines = "lines whose key one of them carries are delayed or partial (E_CONTRACT)";
+    format!("dataset `{dataset}`: {what}; {lines}\n  first reject: {first}\n  hint: see {}", records::ROWS)
 }
 
 fn manifest(night: &Night, assembly: &Assembly, gathered: Gathered) -> Manifest {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, StringArray, UInt64Array};
 use arrow::datatypes::{Field, Schema};
 use ieum_model::check::{CheckedLine, CheckedRequest};
-use ieum_model::connector::Reject;
 use ieum_model::error::Result;
 use ieum_model::outcome::{Outcome, Reason};
 use parquet::arrow::ArrowWriter;
@@ -18,26 +17,29 @@ use crate::assemble::Assembly;
 use crate::bundle::Answer;
 use crate::bundle::parquet::from_parquet;
 use crate::input::Night;
-use crate::manifest::hex;
+use crate::rejects::{RejectedRows, Rejects};
 use crate::sink::{Output, OutputWriter};
 
 /// File of the answers, below the output folder.
 pub const OUTCOMES: &str = "outcomes.parquet";
 
+/// File of the rows that could not be read, below the output folder.
+pub const ROWS: &str = "rejects/rows.ndjson";
+
 /// Answers that are encoded at a time: one row group, whatever the threads and shards.
 const LINES_AT_A_TIME: usize = 131_072;
 
-/// Writes them all.
+/// Writes them all; the rejected rows by dataset.
 ///
 /// # Errors
 /// When the output cannot be written.
-pub fn write(night: &Night, assembly: &Assembly, rejects: &[Reject], output: &mut Output) -> Result<()> {
+pub fn write(night: &Night, assembly: &Assembly, rejects: &Rejects, output: &mut Output) -> Result<Vec<RejectedRows>> {
     write_table(OUTCOMES, outcomes, lines(night, assembly), output)?;
     let delayed = lines(night, assembly).filter(|(.., answer)| answer.outcome == Outcome::Delayed);
     write_table("carried_over.parquet", carried_over, delayed, output)?;
     output.put("statistics.csv", &statistics(night, lines(night, assembly)))?;
-    write_rejects(rejects, output)?;
-    write_malformed(night, output)
+    write_malformed(night, output)?;
+    write_rejects(rejects, output)
 }
 
 type Line<'a> = (&'a CheckedRequest, &'a CheckedLine, &'a Answer);
@@ -141,20 +143,17 @@ fn statistics<'a>(night: &'a Night, lines: impl Iterator<Item = Line<'a>>) -> Ve
     out
 }
 
-fn write_rejects(rejects: &[Reject], output: &mut Output) -> Result<()> {
-    if rejects.is_empty() {
-        return Ok(());
-    }
-    let mut out = Vec::new();
-    for reject in rejects {
-        let row = serde_json::json!({
-            "source": reject.source, "line": reject.line, "byte_offset": reject.byte_offset, "rule": reject.rule,
-            "column": reject.column, "reason": reject.reason, "raw_hex": hex(&reject.raw),
-        });
-        out.extend_from_slice(row.to_string().as_bytes());
-        out.push(b'\n');
-    }
-    output.put("rejects/rows.ndjson", &out)
+fn write_rejects(rejects: &Rejects, output: &mut Output) -> Result<Vec<RejectedRows>> {
+    let mut writer = None;
+    let rejected = rejects.write(|line| {
+        let writer = match &mut writer {
+            Some(writer) => writer,
+            None => writer.insert(output.create(ROWS)?),
+        };
+        writer.append(line).map(drop)
+    })?;
+    writer.map_or(Ok(()), |writer| output.keep(writer))?;
+    Ok(rejected)
 }
 
 fn write_malformed(night: &Night, output: &mut Output) -> Result<()> {

@@ -7,12 +7,10 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
 use std::io::Cursor;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use arrow::array::{ArrayRef, AsArray, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
@@ -24,8 +22,9 @@ use arrow::record_batch::RecordBatch;
 use arrow::row::{RowConverter, Rows, SortField};
 use ieum_model::error::{Error, Result};
 
+use crate::from_arrow;
 use crate::gather::LINE;
-use crate::{from_arrow, from_io};
+use crate::spill::{Segment, Spill};
 
 /// What a writer may gather beyond the common limit before it spills: small segments would be slow to read.
 const WAITING_BYTES: usize = 4 << 20;
@@ -34,10 +33,7 @@ const WAITING_BYTES: usize = 4 << 20;
 enum Part {
     Held(RecordBatch),
     /// An Arrow IPC stream in the spill file.
-    Spilled {
-        offset: u64,
-        bytes: usize,
-    },
+    Spilled(Segment),
 }
 
 /// Parts by shard.
@@ -45,24 +41,21 @@ type Parts = BTreeMap<u32, Vec<Part>>;
 
 /// The stage of a night. Its spill file appears when it is first needed.
 pub struct Stage {
-    path: PathBuf,
     limit: usize,
     held: AtomicUsize,
-    spill: OnceLock<std::result::Result<File, Error>>,
-    spilled: AtomicU64,
+    spill: Spill,
     parts: Mutex<BTreeMap<String, Parts>>,
 }
 
 impl Stage {
     /// A stage that holds up to `limit` bytes in memory and writes the rest to a file at `path`.
     pub fn new(path: PathBuf, limit: usize) -> Self {
-        let (held, spilled) = (AtomicUsize::new(0), AtomicU64::new(0));
-        Self { path, limit, held, spill: OnceLock::new(), spilled, parts: Mutex::default() }
+        Self { limit, held: AtomicUsize::new(0), spill: Spill::new(path), parts: Mutex::default() }
     }
 
     /// Bytes of the spill file so far.
     pub fn spilled_bytes(&self) -> u64 {
-        self.spilled.load(Ordering::Relaxed)
+        self.spill.bytes()
     }
 
     /// A writer of one source's rows; `shard_of_line[line]` is the shard of a line ordinal.
@@ -82,7 +75,7 @@ impl Stage {
         for part in parts {
             match part {
                 Part::Held(batch) => batches.push(batch),
-                Part::Spilled { offset, bytes } => self.read(offset, bytes, &mut batches)?,
+                Part::Spilled(segment) => self.read(segment, &mut batches)?,
             }
         }
         let Some(first) = batches.first() else { return Ok(None) };
@@ -103,15 +96,6 @@ impl Stage {
         self.held.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    fn file(&self) -> Result<&File> {
-        let open = || {
-            let mut options = OpenOptions::new();
-            let options = options.create_new(true).read(true).write(true).mode(0o600);
-            options.open(&self.path).map_err(|error| from_io(&error, &self.path))
-        };
-        self.spill.get_or_init(open).as_ref().map_err(Clone::clone)
-    }
-
     fn append(&self, batches: &[RecordBatch]) -> Result<Part> {
         let Some(first) = batches.first() else { return Err(Error::internal("an empty part of the stage")) };
         let options =
@@ -120,15 +104,11 @@ impl Stage {
             StreamWriter::try_new_with_options(Vec::new(), &first.schema(), options).map_err(from_arrow)?;
         writer.write(&concat_batches(&first.schema(), batches).map_err(from_arrow)?).map_err(from_arrow)?;
         let bytes = writer.into_inner().map_err(from_arrow)?;
-        let offset = self.spilled.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        self.file()?.write_all_at(&bytes, offset).map_err(|error| from_io(&error, &self.path))?;
-        Ok(Part::Spilled { offset, bytes: bytes.len() })
+        self.spill.append(&bytes).map(Part::Spilled)
     }
 
-    fn read(&self, offset: u64, bytes: usize, batches: &mut Vec<RecordBatch>) -> Result<()> {
-        let mut segment = vec![0; bytes];
-        self.file()?.read_exact_at(&mut segment, offset).map_err(|error| from_io(&error, &self.path))?;
-        for batch in StreamReader::try_new(Cursor::new(segment), None).map_err(from_arrow)? {
+    fn read(&self, segment: Segment, batches: &mut Vec<RecordBatch>) -> Result<()> {
+        for batch in StreamReader::try_new(Cursor::new(self.spill.read(segment)?), None).map_err(from_arrow)? {
             batches.push(batch.map_err(from_arrow)?);
         }
         Ok(())
@@ -191,7 +171,7 @@ impl StageWriter<'_> {
                     held.push(batch.clone());
                     false
                 }
-                Part::Spilled { .. } => true,
+                Part::Spilled(_) => true,
             });
             if !held.is_empty() {
                 parts.push(self.stage.append(&held)?);

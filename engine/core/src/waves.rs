@@ -2,8 +2,8 @@
 //! known to the next wave.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
 use arrow::compute::filter_record_batch;
@@ -11,7 +11,7 @@ use arrow::datatypes::UInt32Type;
 use arrow::record_batch::RecordBatch;
 use datafusion::prelude::SessionContext;
 use ieum_model::check::CheckedRequest;
-use ieum_model::connector::{Reject, RejectSink};
+use ieum_model::connector::{ReadCounts, RejectSink};
 use ieum_model::error::{Error, ErrorKind, Result};
 use ieum_model::outcome::Reason;
 use rustc_hash::FxHashMap;
@@ -22,6 +22,8 @@ use crate::gather::{self, GatherSpec, Wanted, WantedBuilder};
 use crate::input::{ExportState, Night};
 use crate::keys::canonical;
 use crate::manifest::{SourceCounts, sha256_hex};
+use crate::records::ROWS;
+use crate::rejects::{First, RejectWriter, Rejects};
 use crate::stage::{Stage, StageWriter};
 use crate::{from_arrow, from_datafusion, session};
 
@@ -32,32 +34,14 @@ pub struct Gathered {
     pub sources: BTreeMap<String, SourceCounts>,
     /// SHA-256 of each source's plan text.
     pub plans: BTreeMap<String, String>,
-    /// Rows that could not be read, in file order.
-    pub rejects: Vec<Reject>,
+    /// Datasets that were left out of the night because one of their readings broke its contract.
+    pub left_out: BTreeSet<String>,
     /// Exports that were left out of the night: what, where, and what to do.
     pub warnings: Vec<String>,
 }
 
-/// Rejects of one source, kept until its reader has ended.
-#[derive(Default)]
-pub struct KeptRejects(Mutex<Vec<Reject>>);
-
-impl RejectSink for KeptRejects {
-    fn reject(&self, reject: Reject) -> Result<()> {
-        self.0.lock().map_err(|_| Error::internal("a reader stopped while rejecting"))?.push(reject);
-        Ok(())
-    }
-}
-
-impl KeptRejects {
-    fn take(&self) -> Result<Vec<Reject>> {
-        let mut kept = self.0.lock().map_err(|_| Error::internal("a reader stopped while rejecting"))?;
-        Ok(std::mem::take(&mut *kept))
-    }
-}
-
 /// The spec of a source's plan, or `None` where its export is not ready.
-pub fn spec(night: &Night, source: &Source, wanted: Wanted, rejects: Arc<KeptRejects>) -> Option<GatherSpec> {
+pub fn spec(night: &Night, source: &Source, wanted: Wanted, rejects: Arc<dyn RejectSink>) -> Option<GatherSpec> {
     let Some(ExportState::Ready(connector)) = night.exports.get(&source.dataset) else {
         return None;
     };
@@ -74,14 +58,16 @@ pub fn spec(night: &Night, source: &Source, wanted: Wanted, rejects: Arc<KeptRej
 struct Read {
     counts: SourceCounts,
     plan: String,
-    rejects: Vec<Reject>,
+    /// Ordinals that a row which could not be read has a key of.
+    unreadable: Vec<u32>,
+    /// Why nothing that was read counts.
+    broken: Option<Error>,
 }
 
 impl Gathered {
-    fn keep(&mut self, name: String, read: Read) {
+    fn keep(&mut self, name: String, read: &Read) {
         self.plans.insert(name.clone(), sha256_hex(read.plan.as_bytes()));
         self.sources.insert(name, read.counts);
-        self.rejects.extend(read.rejects);
     }
 }
 
@@ -90,19 +76,19 @@ async fn read_source(
     session: &SessionContext,
     source: &Source,
     wanted: Wanted,
+    rejects: Arc<RejectWriter>,
     mut take: impl FnMut(RecordBatch) -> Result<()>,
 ) -> Result<Read> {
-    let rejects = Arc::new(KeptRejects::default());
-    let spec =
-        spec(night, source, wanted, Arc::clone(&rejects)).ok_or_else(|| Error::internal("source has no export"))?;
+    let sink = Arc::<RejectWriter>::clone(&rejects);
+    let spec = spec(night, source, wanted, sink).ok_or_else(|| Error::internal("source has no export"))?;
     let planned = gather::plan(session, &spec)?;
     let physical = planned.plan.create_physical_plan().await.map_err(from_datafusion)?;
     let plan = gather::plan_text(&physical);
     let counts = gather::execute(session, physical, &planned.counts, &mut take)
         .await
         .map_err(|error| error.at("dataset", &source.dataset))?;
-    let rejects = rejects.take()?;
-    within_reject_ratio(&spec, &counts, &rejects)?;
+    let rejected = rejects.finish()?;
+    let broken = beyond_reject_ratio(&spec, &counts, rejected.first);
     let counts = SourceCounts {
         read: counts.read,
         kept: counts.kept,
@@ -111,29 +97,26 @@ async fn read_source(
         bytes: counts.bytes,
         staged: 0,
     };
-    Ok(Read { counts, plan, rejects })
+    Ok(Read { counts, plan, unreadable: spec.wanted.looking_for(&rejected.keys), broken })
 }
 
-fn within_reject_ratio(
-    spec: &GatherSpec,
-    counts: &ieum_model::connector::ReadCounts,
-    rejects: &[Reject],
-) -> Result<()> {
+/// More rows could not be read than the catalog allows.
+fn beyond_reject_ratio(spec: &GatherSpec, counts: &ReadCounts, first: Option<First>) -> Option<Error> {
     let allowed = spec.dataset.export.as_ref().map_or(0.0, |export| export.max_reject_ratio);
     #[allow(clippy::cast_precision_loss)]
     let ratio = counts.rejected as f64 / counts.read.max(1) as f64;
     if ratio <= allowed {
-        return Ok(());
+        return None;
     }
     let error = Error::contract(format!(
         "{} of {} rows could not be read; the catalog allows a share of {allowed}",
         counts.rejected, counts.read
     ))
     .at("dataset", &spec.dataset.code);
-    let first = rejects.iter().min_by_key(|reject| (&reject.source, reject.line));
-    let place = |reject: &Reject| format!("{}, line {}: {}", reject.source, reject.line, reject.rule);
-    let error = first.map(place).into_iter().fold(error, |error, place| error.at("first reject", place));
-    Err(error.hint("ask the holder for a corrected export, or raise `max_reject_ratio` in the dataset's [export]"))
+    let error = first.into_iter().fold(error, |error, first| error.at("first reject", first));
+    Some(error.hint(format!(
+        "see {ROWS}; ask the holder for a corrected export, or raise `max_reject_ratio` in the dataset's [export]"
+    )))
 }
 
 /// Who wants what in a reading: its lines, and one for every request that needs a bridge.
@@ -164,7 +147,13 @@ pub fn wanted(night: &Night, courses: &Courses, reading: &Reading) -> Result<Wan
 ///
 /// # Errors
 /// When the stage cannot be written or memory does not suffice. An export that breaks its contract delays its lines.
-pub fn gather(night: &Night, courses: &mut Courses, stage: &Stage, runtime: &Runtime) -> Result<Gathered> {
+pub fn gather(
+    night: &Night,
+    courses: &mut Courses,
+    stage: &Stage,
+    rejects: &Arc<Rejects>,
+    runtime: &Runtime,
+) -> Result<Gathered> {
     let mut gathered = Gathered::default();
     let shards = shards(night, courses);
     let session = session::open(night.settings.memory_bytes)?;
@@ -175,21 +164,28 @@ pub fn gather(night: &Night, courses: &mut Courses, stage: &Stage, runtime: &Run
         let known: &Courses = courses;
         let read = |reading: &Reading| {
             let writer = stage.writer(reading.name(), Arc::clone(&shards));
-            runtime.block_on(read(night, &session, reading, known, writer))
+            let source = &reading.source;
+            let rejects = Arc::new(rejects.writer(reading.name(), &source.dataset, &source.space));
+            runtime.block_on(read(night, &session, reading, known, writer, rejects))
         };
         let done = side_by_side(night.settings.threads, &readings, read)?;
         for (reading, read) in readings.iter().zip(done) {
-            match read {
+            let broken = match read {
                 Ok((read, keys)) => {
-                    gathered.keep(reading.name(), read);
+                    gathered.keep(reading.name(), &read);
                     courses.found(reading, keys);
+                    courses.unreadable(reading, &read.unreadable);
+                    read.broken
                 }
-                Err(error) => gathered.warnings.push(leave_out(night, courses, &reading.source.dataset, error)?),
+                Err(error) => Some(error),
+            };
+            if let Some(error) = broken {
+                let warning = leave_out(night, courses, &reading.source.dataset, error)?;
+                gathered.warnings.push(warning);
+                gathered.left_out.insert(reading.source.dataset.clone());
             }
         }
     }
-    gathered.rejects.sort_by(|a, b| (&a.source, a.byte_offset, a.line).cmp(&(&b.source, b.byte_offset, b.line)));
-    gathered.rejects.dedup();
     Ok(gathered)
 }
 
@@ -251,6 +247,7 @@ async fn read(
     reading: &Reading,
     courses: &Courses,
     mut stage: StageWriter<'_>,
+    rejects: Arc<RejectWriter>,
 ) -> Result<(Read, Vec<FoundKey>)> {
     let mut found = Vec::new();
     let wanted = wanted(night, courses, reading)?;
@@ -261,8 +258,12 @@ async fn read(
         }
         found_keys(reading, &over_bridge, &mut found)
     };
-    let mut read = read_source(night, session, &reading.source, wanted, take).await?;
-    read.counts.staged = stage.finish()?;
+    let mut read = read_source(night, session, &reading.source, wanted, rejects, take).await?;
+    if read.broken.is_some() {
+        found.clear();
+    } else {
+        read.counts.staged = stage.finish()?;
+    }
     Ok((read, found))
 }
 

@@ -66,8 +66,26 @@ enum Way<'a> {
 /// A mapping dataset that leads from a person's number to another key.
 struct Bridge<'a> {
     dataset: &'a Dataset,
+    from: &'a str,
     to: &'a str,
     space: &'a str,
+}
+
+/// Columns that are read, by dataset and key column.
+type ColumnsRead = BTreeMap<(String, String), BTreeSet<String>>;
+
+/// The identifiers of a subject in a key space, and whether a row that may hold one more could not be read.
+#[derive(Default)]
+struct Keys {
+    keys: Vec<String>,
+    unreadable: bool,
+}
+
+/// Whether a row can be read; a ragged one shows nobody's key.
+enum Legible {
+    Yes,
+    KeyOnly,
+    No,
 }
 
 /// What the whole night decides: found in a first pass over the requests.
@@ -75,8 +93,7 @@ struct Bridge<'a> {
 struct Whole {
     /// The question's first request by its hash: date and number.
     first: FxHashMap<u64, (NaiveDate, u64)>,
-    /// Columns that are read, by dataset and key column.
-    read: BTreeMap<(String, String), BTreeSet<String>>,
+    read: ColumnsRead,
     /// Holders whose totals fail, with the wave in which this is found out.
     failed: BTreeMap<String, u32>,
 }
@@ -142,7 +159,7 @@ fn bridges<'a>(night: &'a Night<'a>) -> Vec<Bridge<'a>> {
         let is_person = |item: &str| dataset.keys().any(|key| key.item == item && key.space == "person");
         for map in dataset.maps.iter().filter(|map| map.space != "person" && is_person(&map.from)) {
             if found.iter().all(|bridge| bridge.space != map.space) {
-                found.push(Bridge { dataset, to: &map.to, space: &map.space });
+                found.push(Bridge { dataset, from: &map.from, to: &map.to, space: &map.space });
             }
         }
     }
@@ -239,25 +256,33 @@ impl<'a> Judge<'a> {
     }
 
     /// The identifiers of a subject in a key space.
-    fn keys(&self, asked: &Asked<'_>, person: &Person, way: Way<'_>) -> Vec<String> {
+    fn keys(&self, asked: &Asked<'_>, person: &Person, way: Way<'_>, read: &ColumnsRead) -> Keys {
         match way {
-            Way::Closed => Vec::new(),
+            Way::Closed => Keys::default(),
             Way::Named { space: "person", .. } => {
                 let former = person.former.iter().filter(|_| register(self.night.catalog).is_some());
-                former.chain([&person.rrno]).cloned().collect()
+                Keys { keys: former.chain([&person.rrno]).cloned().collect(), unreadable: false }
             }
             Way::Named { space, .. } => {
-                asked.named.iter().filter(|(of, _)| *of == space).map(|(_, key)| key.clone()).collect()
+                let named = asked.named.iter().filter(|(of, _)| *of == space);
+                Keys { keys: named.map(|(_, key)| key.clone()).collect(), unreadable: false }
             }
             Way::Over { bridge, .. } => {
-                let Some(plan) = self.plan(&bridge.dataset.code) else { return Vec::new() };
-                let rows = 0..plan.rows(self.night.population.seed, person);
-                let cell = |nth| self.cell(plan, bridge.to, person, nth);
-                rows.filter_map(|nth| match cell(nth) {
-                    Cell::Text(key) => Some(key.into_owned()),
-                    _ => None,
-                })
-                .collect()
+                let mut found = Keys::default();
+                let Some(plan) = self.plan(&bridge.dataset.code) else { return found };
+                let read = read.get(&(bridge.dataset.code.clone(), bridge.from.to_owned()));
+                for nth in 0..plan.rows(self.night.population.seed, person) {
+                    match self.legible(plan, person, nth, read) {
+                        Legible::Yes => {
+                            if let Cell::Text(key) = self.cell(plan, bridge.to, person, nth) {
+                                found.keys.push(key.into_owned());
+                            }
+                        }
+                        Legible::KeyOnly => found.unreadable = true,
+                        Legible::No => {}
+                    }
+                }
+                found
             }
         }
     }
@@ -308,10 +333,17 @@ impl<'a> Judge<'a> {
                 *first = (*first).min((date, nth));
             }
         }
-        for block in blocks(self.night.requests) {
-            let first = &whole.first;
-            let read: Vec<_> = block.into_par_iter().flat_map_iter(|nth| self.read(nth, first)).collect();
-            for (source, items) in read {
+        // What is read by keys that requests name decides which keys a bridge gives.
+        for over in [false, true] {
+            let mut more = ColumnsRead::new();
+            for block in blocks(self.night.requests) {
+                let known = &whole;
+                let read: Vec<_> = block.into_par_iter().flat_map_iter(|nth| self.read(nth, known, over)).collect();
+                for (source, items) in read {
+                    more.entry(source).or_default().extend(items);
+                }
+            }
+            for (source, items) in more {
                 whole.read.entry(source).or_default().extend(items);
             }
         }
@@ -332,10 +364,11 @@ impl<'a> Judge<'a> {
         1 + u32::from(self.bridges.iter().any(|bridge| bridge.space == space))
     }
 
-    /// What a request has read: dataset and key column, and the columns.
-    fn read(&'a self, nth: u64, first: &FxHashMap<u64, (NaiveDate, u64)>) -> Vec<((String, String), Vec<String>)> {
+    /// What a request has read by keys that it names, or by keys that bridges gave: dataset and key column, and the
+    /// columns.
+    fn read(&'a self, nth: u64, whole: &Whole, over: bool) -> Vec<((String, String), Vec<String>)> {
         let asked = self.night.request(nth);
-        if Self::refusal(&asked).is_some() || is_repeated(&asked, nth, first) {
+        if Self::refusal(&asked).is_some() || is_repeated(&asked, nth, &whole.first) {
             return Vec::new();
         }
         let person = self.night.population.person(asked.subject);
@@ -343,7 +376,7 @@ impl<'a> Judge<'a> {
         for line in self.lines(&asked).iter().filter(|line| self.before(&asked, line).is_none()) {
             let way = self.way(&asked, line.dataset);
             let (Way::Named { key, .. } | Way::Over { key, .. }) = way else { continue };
-            if self.keys(&asked, &person, way).is_empty() {
+            if matches!(way, Way::Over { .. }) != over || self.keys(&asked, &person, way, &whole.read).keys.is_empty() {
                 continue;
             }
             let items = line.items.iter().map(|item| (*item).to_owned()).chain([key.to_owned()]);
@@ -400,45 +433,65 @@ impl<'a> Judge<'a> {
         if over.is_some() || failed(&line.dataset.holder).is_some_and(|at| at < wave) {
             return delayed;
         }
-        let keys = self.keys(asked, person, way);
-        if keys.is_empty() {
-            return (Outcome::NotReachable, Some(Reason::NotReachable), 0);
+        let Keys { keys, unreadable } = self.keys(asked, person, way, &whole.read);
+        match (keys.is_empty(), unreadable) {
+            (true, true) => return (Outcome::Delayed, Some(Reason::ContractBroken), 0),
+            (true, false) => return (Outcome::NotReachable, Some(Reason::NotReachable), 0),
+            (false, _) => {}
         }
         if failed(&line.dataset.holder).is_some() {
             return delayed;
         }
         let source = (line.dataset.code.clone(), key.to_owned());
-        let records = match (self.plan(&line.dataset.code), whole.read.get(&source)) {
+        let (records, spoilt) = match (self.plan(&line.dataset.code), whole.read.get(&source)) {
             (Some(plan), Some(read)) => self.records(plan, person, key, &keys, read),
-            _ => 0,
+            _ => (0, false),
         };
-        match (records, line.withheld) {
-            (0, _) => (Outcome::NotFound, Some(Reason::NotFound), 0),
-            (_, true) => (Outcome::Partial, Some(Reason::R03), records),
-            (_, false) => (Outcome::Provided, None, records),
+        match (records, unreadable || spoilt, line.withheld) {
+            (0, true, _) => (Outcome::Delayed, Some(Reason::ContractBroken), 0),
+            (_, true, _) => (Outcome::Partial, Some(Reason::ContractBroken), records),
+            (0, false, _) => (Outcome::NotFound, Some(Reason::NotFound), 0),
+            (_, false, true) => (Outcome::Partial, Some(Reason::R03), records),
+            (_, false, false) => (Outcome::Provided, None, records),
         }
     }
 
-    /// The readable rows of a person that one of the keys finds.
-    fn records(&self, plan: &Plan, person: &Person, key: &str, keys: &[String], read: &BTreeSet<String>) -> u64 {
-        let found = |nth: &u64| match self.cell(plan, key, person, *nth) {
-            Cell::Text(value) => keys.iter().any(|key| **key == *value) && self.is_readable(plan, person, *nth, read),
-            _ => false,
-        };
-        (0..plan.rows(self.night.population.seed, person)).filter(found).count() as u64
+    /// The readable rows of a person that one of the keys finds, and whether there is one of which only the key can be
+    /// read.
+    fn records(
+        &self,
+        plan: &Plan,
+        person: &Person,
+        key: &str,
+        keys: &[String],
+        read: &BTreeSet<String>,
+    ) -> (u64, bool) {
+        let (mut records, mut spoilt) = (0, false);
+        for nth in 0..plan.rows(self.night.population.seed, person) {
+            let Cell::Text(value) = self.cell(plan, key, person, nth) else { continue };
+            if keys.iter().any(|key| **key == *value) {
+                match self.legible(plan, person, nth, Some(read)) {
+                    Legible::Yes => records += 1,
+                    Legible::KeyOnly => spoilt = true,
+                    Legible::No => {}
+                }
+            }
+        }
+        (records, spoilt)
     }
 
     /// A row with a broken date is only unreadable where its first date is read.
-    fn is_readable(&self, plan: &Plan, person: &Person, nth: u64, read: &BTreeSet<String>) -> bool {
+    fn legible(&self, plan: &Plan, person: &Person, nth: u64, read: Option<&BTreeSet<String>>) -> Legible {
         match super::dirt(plan, self.night.population.seed, person.serial, nth) {
-            Dirt::Clean => true,
-            Dirt::Ragged => false,
+            Dirt::Clean => Legible::Yes,
+            Dirt::Ragged => Legible::No,
             Dirt::BadDate => {
                 let columns = plan.order.iter().map(|(at, _)| &plan.columns[*at]);
                 let dates = columns.filter(|column| column.item_type == ItemType::Date && !column.list);
                 let is_given = |code: &str| matches!(self.cell(plan, code, person, nth), Cell::Date(_));
                 let first = dates.map(|column| column.code.as_str()).find(|code| is_given(code));
-                first.is_none_or(|code| !read.contains(code))
+                let spoils = |code| read.is_some_and(|read| read.contains(code));
+                if first.is_some_and(spoils) { Legible::KeyOnly } else { Legible::Yes }
             }
         }
     }

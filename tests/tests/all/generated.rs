@@ -30,6 +30,10 @@ fn sources() -> Vec<CatalogSource> {
     let mut sources = small_night::catalog_sources();
     let income = sources.iter_mut().find(|source| source.path.ends_with("income.toml")).unwrap();
     income.text = income.text.replace("[export]", more);
+    let opened = "[items.opened]\nname_ko = \"개업일자\"\ntype = \"date\"\nsensitivity = \"Q\"\n\
+                  [export]\nmax_reject_ratio = 0.5";
+    let registration = sources.iter_mut().find(|source| source.path.ends_with("registration.toml")).unwrap();
+    registration.text = registration.text.replace("[export]", opened);
     sources.push(CatalogSource { path: "services/grant.toml".into(), text: grant.into() });
     sources
 }
@@ -55,8 +59,12 @@ fn exports() -> impl Strategy<Value = BTreeMap<String, Vec<Row>>> {
         ("paid", &["20260131", "2026-01-05", "", "00000000", "1969-12-31"]),
         ("kin", &["한 사람", ""]),
     ]);
-    let registration =
-        rows(vec![("brno", &BUSINESSES), ("rep_rrno", &PEOPLE), ("trade_name", &["이음, 상사", "", "둘째"])]);
+    let registration = rows(vec![
+        ("brno", &BUSINESSES),
+        ("rep_rrno", &PEOPLE),
+        ("trade_name", &["이음, 상사", "", "둘째"]),
+        ("opened", &["20200229", "", "2020-01-05", "x"]),
+    ]);
     let vat =
         rows(vec![("brno", &BUSINESSES), ("period", &["2025-1", "2025-2", ""]), ("sales", &["500", "", "7", "-7"])]);
     (income, registration, vat).prop_map(|(income, registration, vat)| {
@@ -75,7 +83,7 @@ fn document() -> impl Strategy<Value = (&'static str, String)> {
     };
     prop_oneof![
         4 => items("income", &["year", "amount", "payer", "marks", "tags", "paid", "kin"]),
-        2 => items("registration", &["brno", "trade_name"]),
+        2 => items("registration", &["brno", "trade_name", "opened"]),
         3 => items("vat", &["sales", "period"]),
         1 => Just(("income", "income(nothing)".to_owned())),
     ]
@@ -142,7 +150,7 @@ fn files(exports: &BTreeMap<String, Vec<Row>>) -> BTreeMap<&'static str, String>
             ["income/1.csv", "income/2.csv"],
             &["rrno", "kin", "year", "amount", "payer", "marks", "tags", "paid"],
         ),
-        ("registration", ["registration/1.csv", "registration/2.csv"], &["brno", "rep_rrno", "trade_name"]),
+        ("registration", ["registration/1.csv", "registration/2.csv"], &["brno", "rep_rrno", "trade_name", "opened"]),
         ("vat", ["vat/1.csv", "vat/2.csv"], &["period", "brno", "sales"]),
     ];
     let mut files = BTreeMap::new();

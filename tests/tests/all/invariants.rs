@@ -292,6 +292,82 @@ fn every_row_is_accounted_for() {
 }
 
 #[test]
+fn a_row_that_cannot_be_read_is_never_told_as_no_record() {
+    let mut exports = small_night::exports();
+    let income = exports.get_mut("income/2026.csv").unwrap();
+    *income = income.replace("\"31,000,000\"", "a lot") + "9902284123452,2023,x,가게 다섯\n";
+    let ran = run_with(&exports, &[], Making::default());
+    let (first, second) = (ran.bundle("r1"), ran.bundle("r2"));
+    let delayed = serde_json::json!({"outcome": "delayed", "reason": "E_CONTRACT", "records": []});
+    assert_eq!(first["documents"]["income"], delayed, "its only row cannot be read");
+    let income = &second["documents"]["income"];
+    assert_eq!((&income["outcome"], &income["reason"]), (&"partial".into(), &"E_CONTRACT".into()));
+    assert_eq!(income["records"].as_array().unwrap().len(), 2, "what can be read is delivered");
+    assert_eq!(first["documents"]["registration"]["outcome"], "not_found", "nothing was rejected there");
+    let [warning] = ran.summary.warnings.as_slice() else { panic!("{:?}", ran.summary.warnings) };
+    for told in ["`income`", "2 rows could not be read", "income/2026.csv, line 2: type", "rejects/rows.ndjson"] {
+        assert!(warning.contains(told), "{warning}");
+    }
+    assert!(!warning.contains("a lot") && !warning.contains("9912313000002"), "{warning}");
+    verify::verify(&ran.out()).unwrap();
+}
+
+/// The small night in which `registration` has a date, and may have rows that cannot be read.
+fn registration_with_a_date() -> Vec<CatalogSource> {
+    let mut sources = small_night::catalog_sources();
+    let registration = sources.iter_mut().find(|source| source.path.ends_with("registration.toml")).unwrap();
+    let opened = "[items.opened]\nname_ko = \"개업일자\"\ntype = \"date\"\nsensitivity = \"Q\"\n\
+                  [export]\nmax_reject_ratio = 0.9";
+    registration.text = registration.text.replace("[export]", opened);
+    sources
+}
+
+#[test]
+fn lines_behind_a_bridge_whose_row_cannot_be_read_are_delayed() {
+    let vat = |rows: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut exports = small_night::exports();
+        exports.insert("registration/2026.csv", format!("brno,rep_rrno,trade_name,opened\n{rows}"));
+        small_night::write_exports(&folder.path().join("exports"), &exports).unwrap();
+        let ask = |id: &str, documents: &str| {
+            let fields = [("request_id", id), ("subject_ids", &person(SECOND)), ("documents", documents)];
+            small_night::request(&fields).unwrap()
+        };
+        let asked = vec![ask("r1", "registration(opened)"), ask("r2", "vat(sales)")];
+        let night =
+            small_night::night(folder.path(), &registration_with_a_date(), asked, &[], Making::default()).unwrap();
+        let summary = night::run(&night, false).unwrap();
+        let vat = Ran { folder, summary }.bundle("r2")["documents"]["vat"].clone();
+        (vat["outcome"].clone(), vat["reason"].clone(), vat["records"].as_array().unwrap().len())
+    };
+    let contract = || "E_CONTRACT".into();
+    assert_eq!(vat("9999900005,9902284123452,상사,soon\n"), ("delayed".into(), contract(), 0), "no key is known");
+    let both = "9999900005,9902284123452,상사,soon\n9998100015,9902284123452,둘째,20200101\n";
+    assert_eq!(vat(both), ("partial".into(), contract(), 1), "there may be more than one business");
+    let ragged = "9999900005,9902284123452,상사\n9998100015,9902284123452,둘째,20200101\n";
+    assert_eq!(vat(ragged), ("provided".into(), serde_json::Value::Null, 1), "a ragged row shows nobody's key");
+}
+
+#[test]
+fn rows_beyond_the_allowed_share_are_all_kept_and_counted() {
+    let mut exports = small_night::exports();
+    let ragged: String = (0..5000).map(|row| format!("9{row:012},2025\n")).collect();
+    exports.entry("income/2026.csv").or_default().push_str(&ragged);
+    let ran = run_with(&exports, &[], Making::default());
+    assert_eq!(ran.bundle("r1")["documents"]["income"]["reason"], "E_CONTRACT");
+    let [warning] = ran.summary.warnings.as_slice() else { panic!("{:?}", ran.summary.warnings) };
+    assert!(warning.contains("5000 of 5004 rows") && warning.contains("rejects/rows.ndjson"), "{warning}");
+    assert_eq!(ran.summary.rows_rejected, 5000);
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&fs::read(ran.out().join("manifest.json")).unwrap()).unwrap();
+    let counts = &manifest["sources"]["income.rrno"];
+    assert_eq!((&counts["rejected"], &counts["staged"]), (&5000.into(), &0.into()));
+    let rejects = fs::read_to_string(ran.out().join("rejects/rows.ndjson")).unwrap();
+    assert_eq!(rejects.lines().count(), 5000);
+    verify::verify(&ran.out()).unwrap();
+}
+
+#[test]
 fn a_missing_export_delays_its_lines_and_nothing_else() {
     let mut exports = small_night::exports();
     exports.remove("vat/2026.csv");

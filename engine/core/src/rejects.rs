@@ -1,0 +1,391 @@
+//! Rows that could not be read, between gather and records: complete, in file order, in memory while they are few and
+//! beyond that in a spill file.
+//!
+//! ```text
+//!  connector ─► RejectWriter (one a reading) ─┬─► held ───────────────┐
+//!                │                            └─► segments of a file ─┴─► Rejects::write ─► rejects/rows.ndjson
+//!                └─► the keys of these rows: their lines must not be told "not found"
+//! ```
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use ieum_model::connector::{Reject, RejectSink};
+use ieum_model::error::{Error, Result};
+use rustc_hash::FxHashSet;
+use serde_json::json;
+
+use crate::keys::canonical;
+use crate::manifest::hex;
+use crate::spill::{Segment, Spill};
+
+/// What a writer may gather beyond the common limit before it spills: small segments would be slow to read.
+const WAITING_BYTES: usize = 256 << 10;
+/// Read at a time of a spilled segment.
+const READ_BYTES: usize = 64 << 10;
+
+/// Rejects of one reading in one file, in file order: entries one after the other.
+enum Part {
+    Held(Vec<u8>),
+    Spilled(Segment),
+}
+
+/// Export file, then the name of the reading.
+type Place = (String, String);
+
+/// The rejects of a night.
+pub struct Rejects {
+    limit: usize,
+    held: AtomicUsize,
+    spill: Spill,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    parts: BTreeMap<Place, Vec<Part>>,
+    /// Dataset of each reading.
+    datasets: BTreeMap<String, String>,
+    /// The first reject of each dataset.
+    first: BTreeMap<String, First>,
+}
+
+/// Where the first reject stands: file, offset, line, and the rule that it breaks.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct First {
+    file: String,
+    byte_offset: u64,
+    line: u64,
+    rule: &'static str,
+}
+
+impl std::fmt::Display for First {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}, line {}: {}", self.file, self.line, self.rule)
+    }
+}
+
+/// The rejected rows of one dataset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RejectedRows {
+    /// Dataset code.
+    pub dataset: String,
+    /// How many; a row that two readings could not read for the same reason counts once.
+    pub rows: u64,
+    /// The first of them.
+    pub first: First,
+}
+
+impl Rejects {
+    /// Rejects of which `limit` bytes are held in memory; the rest goes to a file at `path`.
+    pub fn new(path: PathBuf, limit: usize) -> Self {
+        Self { limit, held: AtomicUsize::new(0), spill: Spill::new(path), kept: Mutex::default() }
+    }
+
+    /// Bytes of the spill file so far.
+    pub fn spilled_bytes(&self) -> u64 {
+        self.spill.bytes()
+    }
+
+    /// A sink for one reading of `dataset` by keys of `space`.
+    pub fn writer(self: &Arc<Self>, reading: String, dataset: &str, space: &str) -> RejectWriter {
+        let (rejects, dataset, space) = (Arc::clone(self), dataset.to_owned(), space.to_owned());
+        RejectWriter { rejects, reading, dataset, space, taken: Mutex::default() }
+    }
+
+    fn kept(&self) -> Result<MutexGuard<'_, Kept>> {
+        self.kept.lock().map_err(|_| Error::internal("a writer of rejects stopped halfway"))
+    }
+
+    /// Reserves memory; `false` where the limit is reached.
+    fn reserve(&self, bytes: usize) -> bool {
+        let more = |held: usize| Some(held + bytes).filter(|all| *all <= self.limit);
+        self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    fn release(&self, bytes: usize) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Hands over every reject as one line of JSON, in the order of files and rows, and says what was rejected of which
+    /// dataset. `read_by` of a line names the readings that could not read the row for this reason.
+    ///
+    /// # Errors
+    /// When the spill file cannot be read, or `line` fails.
+    pub fn write(&self, mut line: impl FnMut(&[u8]) -> Result<()>) -> Result<Vec<RejectedRows>> {
+        let kept = self.kept()?;
+        let mut rows: BTreeMap<&str, u64> = BTreeMap::new();
+        let places: Vec<(&Place, &Vec<Part>)> = kept.parts.iter().collect();
+        for of_file in places.chunk_by(|a, b| a.0.0 == b.0.0) {
+            let mut readings = Vec::with_capacity(of_file.len());
+            for ((_, reading), parts) in of_file {
+                readings.push((reading.as_str(), Entries::try_new(&self.spill, parts)?));
+            }
+            while let Some(next) = readings.iter().filter_map(|(_, entries)| entries.next.clone()).min() {
+                let mut read_by = Vec::new();
+                for (reading, entries) in &mut readings {
+                    if entries.next.as_ref() == Some(&next) {
+                        entries.advance()?;
+                        read_by.push(*reading);
+                    }
+                }
+                let datasets: std::collections::BTreeSet<&str> =
+                    read_by.iter().filter_map(|reading| kept.datasets.get(*reading)).map(String::as_str).collect();
+                datasets.into_iter().for_each(|dataset| *rows.entry(dataset).or_default() += 1);
+                line(&next.with(&read_by))?;
+            }
+        }
+        let told = |(dataset, first): (&String, &First)| RejectedRows {
+            dataset: dataset.clone(),
+            rows: rows.get(dataset.as_str()).copied().unwrap_or(0),
+            first: first.clone(),
+        };
+        Ok(kept.first.iter().map(told).collect())
+    }
+}
+
+/// A reject as it waits: its place in the file, and its line of JSON without the closing brace.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry {
+    byte_offset: u64,
+    line: u64,
+    json: Vec<u8>,
+}
+
+impl Entry {
+    fn of(reject: &Reject) -> Self {
+        let row = json!({
+            "source": reject.source, "line": reject.line, "byte_offset": reject.byte_offset, "rule": reject.rule,
+            "column": reject.column, "reason": reject.reason, "raw_hex": hex(&reject.raw),
+        });
+        let mut json = row.to_string().into_bytes();
+        json.pop();
+        Self { byte_offset: reject.byte_offset, line: reject.line, json }
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        for number in [self.byte_offset, self.line, self.json.len() as u64] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        out.extend_from_slice(&self.json);
+    }
+
+    fn read(from: &mut dyn BufRead) -> std::io::Result<Option<Self>> {
+        if from.fill_buf()?.is_empty() {
+            return Ok(None);
+        }
+        let mut number = || {
+            let mut bytes = [0; 8];
+            from.read_exact(&mut bytes).map(|()| u64::from_le_bytes(bytes))
+        };
+        let (byte_offset, line, length) = (number()?, number()?, number()?);
+        let mut json = vec![0; usize::try_from(length).map_err(std::io::Error::other)?];
+        from.read_exact(&mut json)?;
+        Ok(Some(Self { byte_offset, line, json }))
+    }
+
+    /// The whole line of JSON.
+    fn with(&self, read_by: &[&str]) -> Vec<u8> {
+        let mut line = self.json.clone();
+        line.extend_from_slice(format!(",\"read_by\":{}}}\n", json!(read_by)).as_bytes());
+        line
+    }
+}
+
+/// The entries of one reading in one file, in their order.
+struct Entries<'a> {
+    spill: &'a Spill,
+    parts: std::slice::Iter<'a, Part>,
+    part: Box<dyn BufRead + 'a>,
+    next: Option<Entry>,
+}
+
+impl<'a> Entries<'a> {
+    fn try_new(spill: &'a Spill, parts: &'a [Part]) -> Result<Self> {
+        let mut entries = Self { spill, parts: parts.iter(), part: Box::new(std::io::empty()), next: None };
+        entries.advance()?;
+        Ok(entries)
+    }
+
+    fn advance(&mut self) -> Result<()> {
+        loop {
+            let read = Entry::read(&mut *self.part);
+            self.next = read.map_err(|error| Error::internal(format!("rejects cannot be read again: {error}")))?;
+            if self.next.is_some() {
+                return Ok(());
+            }
+            self.part = match self.parts.next() {
+                None => return Ok(()),
+                Some(Part::Held(bytes)) => Box::new(bytes.as_slice()),
+                Some(Part::Spilled(segment)) => {
+                    Box::new(BufReader::with_capacity(READ_BYTES, self.spill.reader(*segment)))
+                }
+            };
+        }
+    }
+}
+
+/// Takes the rejects of one reading. Dropped before [`RejectWriter::finish`], it leaves nothing.
+pub struct RejectWriter {
+    rejects: Arc<Rejects>,
+    reading: String,
+    dataset: String,
+    space: String,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Default)]
+struct Taken {
+    parts: BTreeMap<String, Vec<Part>>,
+    /// Bytes held that are reserved, and those that are not.
+    held: usize,
+    beyond: usize,
+    first: Option<First>,
+    keys: FxHashSet<String>,
+}
+
+/// What a reading rejected.
+#[derive(Debug, Default)]
+pub struct Finished {
+    /// The first reject.
+    pub first: Option<First>,
+    /// The canonical keys of the rows whose key could be read.
+    pub keys: FxHashSet<String>,
+}
+
+impl RejectSink for RejectWriter {
+    fn reject(&self, reject: Reject) -> Result<()> {
+        let mut taken = self.taken()?;
+        if let Some(key) = reject.key.as_deref().and_then(|key| canonical(&self.space, std::str::from_utf8(key).ok()?))
+        {
+            taken.keys.insert(key);
+        }
+        let entry = Entry::of(&reject);
+        let Reject { source, line, byte_offset, rule, .. } = reject;
+        let place = First { file: source.clone(), byte_offset, line, rule };
+        if taken.first.as_ref().is_none_or(|first| place < *first) {
+            taken.first = Some(place);
+        }
+        let parts = taken.parts.entry(source).or_default();
+        if !matches!(parts.last(), Some(Part::Held(_))) {
+            parts.push(Part::Held(Vec::new()));
+        }
+        let Some(Part::Held(bytes)) = parts.last_mut() else { return Err(Error::internal("no place for a reject")) };
+        let before = bytes.capacity();
+        entry.write(bytes);
+        let grown = bytes.capacity() - before;
+        let reserved = self.rejects.reserve(grown);
+        *if reserved { &mut taken.held } else { &mut taken.beyond } += grown;
+        if taken.beyond > WAITING_BYTES { self.spill(&mut taken) } else { Ok(()) }
+    }
+}
+
+impl RejectWriter {
+    fn taken(&self) -> Result<MutexGuard<'_, Taken>> {
+        self.taken.lock().map_err(|_| Error::internal("a reader stopped while rejecting"))
+    }
+
+    /// Writes out everything that is held here.
+    fn spill(&self, taken: &mut Taken) -> Result<()> {
+        for part in taken.parts.values_mut().flatten() {
+            if let Part::Held(bytes) = part {
+                *part = Part::Spilled(self.rejects.spill.append(bytes)?);
+            }
+        }
+        self.rejects.release(std::mem::take(&mut taken.held));
+        taken.beyond = 0;
+        Ok(())
+    }
+
+    /// Hands the rejects over.
+    ///
+    /// # Errors
+    /// When they cannot be spilled.
+    pub fn finish(&self) -> Result<Finished> {
+        let mut taken = self.taken()?;
+        if taken.beyond > 0 && !self.rejects.reserve(taken.beyond) {
+            self.spill(&mut taken)?;
+        }
+        // What is handed over stays reserved.
+        (taken.held, taken.beyond) = (0, 0);
+        let mut kept = self.rejects.kept()?;
+        for (file, parts) in std::mem::take(&mut taken.parts) {
+            kept.parts.insert((file, self.reading.clone()), parts);
+        }
+        if let Some(first) = &taken.first {
+            kept.datasets.insert(self.reading.clone(), self.dataset.clone());
+            let known = kept.first.entry(self.dataset.clone()).or_insert_with(|| first.clone());
+            if first < known {
+                *known = first.clone();
+            }
+        }
+        Ok(Finished { first: taken.first.take(), keys: std::mem::take(&mut taken.keys) })
+    }
+}
+
+impl Drop for RejectWriter {
+    fn drop(&mut self) {
+        if let Ok(taken) = self.taken.get_mut() {
+            self.rejects.release(taken.held);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reject(source: &str, line: u64, raw: &str) -> Reject {
+        Reject {
+            source: source.into(),
+            line,
+            byte_offset: line * 10,
+            rule: "type",
+            column: Some("amount".into()),
+            reason: "expected a whole number".into(),
+            raw: raw.into(),
+            key: Some(format!("{line}-0").into_bytes()),
+        }
+    }
+
+    /// Two readings of two files, each row rejected by both but the last.
+    fn written(limit: usize, path: PathBuf) -> (Vec<String>, Vec<RejectedRows>, u64) {
+        let rejects = Arc::new(Rejects::new(path, limit));
+        for (reading, last) in [("d.b", 1000), ("d.a", 999)] {
+            let writer = rejects.writer(reading.into(), "d", "business");
+            for line in 1..=last {
+                writer.reject(reject("2.csv", line, &"x".repeat(500))).unwrap();
+                writer.reject(reject("1.csv", line, "y")).unwrap();
+            }
+            let finished = writer.finish().unwrap();
+            assert_eq!(finished.first.unwrap().to_string(), "1.csv, line 1: type");
+            assert!(finished.keys.len() == usize::try_from(last).unwrap() && finished.keys.contains("70"));
+        }
+        let dropped = rejects.writer("e.a".into(), "e", "business");
+        dropped.reject(reject("3.csv", 1, "z")).unwrap();
+        drop(dropped);
+        let mut lines = Vec::new();
+        let told = rejects.write(|line| {
+            lines.push(String::from_utf8(line.to_vec()).unwrap());
+            Ok(())
+        });
+        (lines, told.unwrap(), rejects.spilled_bytes())
+    }
+
+    #[test]
+    fn rejects_come_in_file_order_once_each_whether_they_were_spilled_or_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let (held, told, spilled) = written(usize::MAX, folder.path().join("held"));
+        assert_eq!((held.len(), spilled), (2000, 0));
+        assert_eq!((told.len(), told[0].rows, told[0].first.line), (1, 2000, 1));
+        assert!(held[0].contains("\"1.csv\"") && held[0].ends_with(",\"read_by\":[\"d.a\",\"d.b\"]}\n"), "{}", held[0]);
+        assert!(held[999].contains("\"line\":1000,") && held[999].ends_with(",\"read_by\":[\"d.b\"]}\n"));
+        assert!(held[1000].contains("\"2.csv\"") && held[1000].contains("\"line\":1,"));
+        let (some, told_some, spilled) = written(64 << 10, folder.path().join("spilled"));
+        assert!(spilled > 1 << 20, "a row of 500 bytes is more in hexadecimal: {spilled}");
+        assert!(some == held && told_some == told);
+    }
+}
