@@ -179,17 +179,12 @@ fn subject(domains: &BTreeMap<&str, DomainKey>, recipient: &str, courses: &Cours
 
 fn count(counts: &mut RequestCounts, request: &CheckedRequest, answers: &[Option<Answer>]) {
     let outcomes: Vec<Outcome> = answers.iter().flatten().map(|answer| answer.outcome).collect();
-    let slot = match standing(request, &outcomes) {
-        Standing::Delivered => &mut counts.delivered,
-        Standing::Partial => &mut counts.partial,
-        Standing::Refused => &mut counts.refused,
-        Standing::Delayed => &mut counts.delayed,
-    };
-    *slot += 1;
-    counts.requests += 1;
+    counts.add(standing(request.refusal.is_some(), &outcomes));
 }
 
-enum Standing {
+/// What became of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
     Delivered,
     Partial,
     Refused,
@@ -198,12 +193,12 @@ enum Standing {
 
 /// Refused: nothing may be delivered. Delayed: nothing is, and something is still to come. Delivered: every line has its
 /// final answer in full. Partial: the rest.
-fn standing(request: &CheckedRequest, outcomes: &[Outcome]) -> Standing {
+pub(crate) fn standing(refused: bool, outcomes: &[Outcome]) -> Standing {
     let closed = |o: &Outcome| matches!(o, Outcome::Refused | Outcome::Withdrawn | Outcome::NoConsent);
     let full =
         |o: &Outcome| matches!(o, Outcome::Provided | Outcome::NotFound | Outcome::Ambiguous | Outcome::NotReachable);
     let carries = outcomes.iter().any(|o| matches!(o, Outcome::Provided | Outcome::Partial));
-    if request.refusal.is_some() || outcomes.iter().all(closed) {
+    if refused || outcomes.iter().all(closed) {
         Standing::Refused
     } else if outcomes.iter().all(full) {
         Standing::Delivered

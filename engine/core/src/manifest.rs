@@ -6,6 +6,8 @@ use ieum_model::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::assemble::Standing;
+
 /// Lower-case hexadecimal SHA-256.
 pub fn sha256_hex(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
@@ -63,6 +65,18 @@ pub struct RequestCounts {
 }
 
 impl RequestCounts {
+    /// Counts one more request.
+    pub(crate) fn add(&mut self, standing: Standing) {
+        let slot = match standing {
+            Standing::Delivered => &mut self.delivered,
+            Standing::Partial => &mut self.partial,
+            Standing::Refused => &mut self.refused,
+            Standing::Delayed => &mut self.delayed,
+        };
+        *slot += 1;
+        self.requests += 1;
+    }
+
     /// Whether every request is answered exactly once.
     pub fn balances(&self) -> bool {
         self.requests == self.delivered + self.partial + self.refused + self.delayed

@@ -23,6 +23,12 @@ use crate::sink::{Output, OutputWriter};
 /// File of the answers, below the output folder.
 pub const OUTCOMES: &str = "outcomes.parquet";
 
+/// File of the lines that the next run asks again.
+pub const CARRIED_OVER: &str = "carried_over.parquet";
+
+/// File of the statistics.
+pub const STATISTICS: &str = "statistics.csv";
+
 /// File of the rows that could not be read, below the output folder.
 pub const ROWS: &str = "rejects/rows.ndjson";
 
@@ -36,8 +42,8 @@ const LINES_AT_A_TIME: usize = 131_072;
 pub fn write(night: &Night, assembly: &Assembly, rejects: &Rejects, output: &mut Output) -> Result<Vec<RejectedRows>> {
     write_table(OUTCOMES, outcomes, lines(night, assembly), output)?;
     let delayed = lines(night, assembly).filter(|(.., answer)| answer.outcome == Outcome::Delayed);
-    write_table("carried_over.parquet", carried_over, delayed, output)?;
-    output.put("statistics.csv", &statistics(night, lines(night, assembly)))?;
+    write_table(CARRIED_OVER, carried_over, delayed, output)?;
+    output.put(STATISTICS, &statistics(night, lines(night, assembly)))?;
     write_malformed(night, output)?;
     write_rejects(rejects, output)
 }

@@ -1,13 +1,17 @@
 //! verify: every digest, count and identity of a finished output, offline.
 
+mod counts;
+
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use ieum_model::error::{Error, ErrorKind, Result};
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
-use crate::manifest::{Manifest, sha256_hex};
+use crate::manifest::{Manifest, hex};
 
 /// What was verified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -31,15 +35,16 @@ fn broken(message: impl Into<String>, path: &Path) -> Error {
 /// Verifies the output in `folder`.
 ///
 /// # Errors
-/// [`ErrorKind::Integrity`] at the first digest, count or identity that does not hold, or file that is missing or extra.
+/// [`ErrorKind::Integrity`] at the first digest, count or identity that does not hold, or file or folder that is missing or
+/// extra.
 pub fn verify(folder: &Path) -> Result<VerifyReport> {
     let manifest = read_manifest(folder)?;
     let mut listed = BTreeSet::from([folder.join("manifest.json")]);
     let mut bytes = 0;
     for file in &manifest.files {
         let path = folder.join(&file.path);
-        let content = fs::read(&path).map_err(|error| broken(format!("file cannot be read: {error}"), &path))?;
-        if content.len() as u64 != file.bytes || sha256_hex(&content) != file.sha256 {
+        let digested = digest(&path).map_err(|error| broken(format!("file cannot be read: {error}"), &path))?;
+        if digested != (file.bytes, file.sha256.clone()) {
             return Err(broken("file differs from the manifest", &path));
         }
         bytes += file.bytes;
@@ -51,12 +56,28 @@ pub fn verify(folder: &Path) -> Result<VerifyReport> {
         }
     }
     identities(&manifest, folder)?;
+    counts::agree(&manifest, folder)?;
     Ok(VerifyReport {
         files: manifest.files.len() as u64,
         bytes,
         requests: manifest.requests.requests,
         run_digest: manifest.run_digest,
     })
+}
+
+/// Bytes of a file, and their SHA-256.
+fn digest(path: &Path) -> std::io::Result<(u64, String)> {
+    const READ_BYTES: usize = 1 << 20;
+    let (mut file, mut digest, mut bytes) = (File::open(path)?, Sha256::new(), 0);
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            return Ok((bytes, hex(&digest.finalize())));
+        }
+        digest.update(&buffer[..read]);
+        bytes += read as u64;
+    }
 }
 
 fn read_manifest(folder: &Path) -> Result<Manifest> {
@@ -83,13 +104,15 @@ fn identities(manifest: &Manifest, folder: &Path) -> Result<()> {
 fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
     let failed = |error: std::io::Error| broken(format!("folder cannot be read: {error}"), folder);
     let mut files = Vec::new();
+    let mut is_empty = true;
     for entry in fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
+        is_empty = false;
         if path.is_dir() {
             files.extend(files_below(&path)?);
         } else {
             files.push(path);
         }
     }
-    Ok(files)
+    if is_empty { Err(broken("folder is not in the manifest", folder)) } else { Ok(files) }
 }

@@ -115,6 +115,24 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 9] = [
+        Self::Provided,
+        Self::Partial,
+        Self::NotFound,
+        Self::Ambiguous,
+        Self::NotReachable,
+        Self::Refused,
+        Self::Delayed,
+        Self::Withdrawn,
+        Self::NoConsent,
+    ];
+
+    /// The outcome of this word.
+    pub fn of_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| outcome.code() == code)
+    }
+
     /// The word written to outcomes and bundles.
     pub fn code(self) -> &'static str {
         match self {

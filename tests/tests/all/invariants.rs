@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
+use ieum_core::manifest::{Manifest, sha256_hex};
 use ieum_core::night::{self, BundleFormat, Layout, RunSummary};
 use ieum_core::{explain, verify};
 use ieum_model::catalog::CatalogSource;
@@ -442,6 +443,73 @@ fn a_bundle_is_whole_or_absent() {
     }
     fs::write(ran.out().join("extra"), "x").unwrap();
     assert_eq!(verify::verify(&ran.out()).unwrap_err().kind, ErrorKind::Integrity);
+}
+
+/// What verification says of a copy of an output in which `change` was made, and whose manifest was then made to fit.
+fn verified_after(out: &Path, change: impl Fn(&Path, &mut Manifest)) -> Result<(), String> {
+    let folder = tempfile::tempdir().unwrap();
+    let mut manifest: Manifest = serde_json::from_slice(&fs::read(out.join("manifest.json")).unwrap()).unwrap();
+    for (name, bytes) in files(out) {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    change(folder.path(), &mut manifest);
+    manifest.files.retain(|file| folder.path().join(&file.path).exists());
+    for file in &mut manifest.files {
+        let bytes = fs::read(folder.path().join(&file.path)).unwrap();
+        (file.bytes, file.sha256) = (bytes.len() as u64, sha256_hex(&bytes));
+    }
+    manifest.run_digest = manifest.digest().unwrap();
+    fs::write(folder.path().join("manifest.json"), manifest.encode().unwrap()).unwrap();
+    verify::verify(folder.path()).map(drop).map_err(|error| error.message)
+}
+
+#[test]
+fn whatever_is_counted_twice_agrees_in_a_verified_output() {
+    let mut exports = small_night::exports();
+    exports.entry("income/2026.csv").or_default().push_str("9902284123452,2023,x,가게 다섯\n");
+    exports.remove("vat/2026.csv");
+    for layout in [Layout::PerRequest, Layout::Packed] {
+        for format in [BundleFormat::Json, BundleFormat::Parquet] {
+            let ran = run_with(&exports, &[], Making { layout, format, ..Making::default() });
+            let check = |expected: &str, change: &dyn Fn(&Path, &mut Manifest)| {
+                let told = verified_after(&ran.out(), change).unwrap_err();
+                assert!(told.contains(expected), "{told}, expected {expected}");
+            };
+            verified_after(&ran.out(), |_, _| ()).unwrap();
+            let without_last_line = |path: &Path| {
+                let text = fs::read_to_string(path).unwrap();
+                let kept = text.trim_end().rfind('\n').map_or(0, |end| end + 1);
+                fs::write(path, &text[..kept]).unwrap();
+            };
+            check("answers by outcome", &|_, manifest| *manifest.outcomes.get_mut("provided").unwrap() += 1);
+            check("requests partly delivered", &|_, manifest| {
+                manifest.requests.partial -= 1;
+                manifest.requests.refused += 1;
+            });
+            check("rejected rows of `income.rrno`", &|out, _| without_last_line(&out.join("rejects/rows.ndjson")));
+            check("rejected rows", &|_, manifest| {
+                let counts = manifest.sources.get_mut("income.rrno").unwrap();
+                (counts.rejected, counts.kept) = (counts.rejected - 1, counts.kept + 1);
+            });
+            check("lines carried over", &|out, _| {
+                fs::copy(out.join("outcomes.parquet"), out.join("carried_over.parquet")).unwrap();
+            });
+            check("do not agree with the answers", &|out, _| without_last_line(&out.join("statistics.csv")));
+            check("folder is not in the manifest", &|out, _| fs::create_dir(out.join("bundles/empty")).unwrap());
+            match layout {
+                Layout::PerRequest => check("have no bundle", &|out, _| {
+                    let bundles = files(&out.join("bundles"));
+                    let second = bundles.keys().find(|name| name.contains("r2.")).unwrap();
+                    fs::remove_file(out.join("bundles").join(second)).unwrap();
+                }),
+                Layout::Packed => check("the index", &|out, _| {
+                    without_last_line(&out.join("bundles/packed/semas/fund.index.csv"));
+                }),
+            }
+        }
+    }
 }
 
 #[test]
