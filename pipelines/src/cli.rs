@@ -1,5 +1,6 @@
 //! The arguments and their help. A flag that is given overrides the run definition.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use chrono::NaiveDate;
@@ -19,7 +20,7 @@ const BENCH: &str = "Examples:
 const CODES: &str = "Exit codes:
   0 committed   1 failed   2 wrong usage   3 committed, but someone should look (delays, rejects, malformed requests)
   4 a gate refused to publish   5 temporary, retry   6 configuration or contract invalid   11 locked
-  12 key wrong or missing   20 integrity failure
+  12 key wrong or missing   20 integrity failure   130 or 143 interrupted, nothing committed
 Codes may be added; a meaning never changes.";
 
 /// Links the exports of data holders into one bundle per request.
@@ -35,6 +36,14 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// The format of results that these arguments ask for, even if they are wrong otherwise.
+pub fn output_of(arguments: impl Iterator<Item = OsString>) -> Output {
+    let arguments: Vec<OsString> = arguments.collect();
+    let apart = |pair: &[OsString]| pair[0] == "--output" && pair[1] == "json";
+    let is_json = arguments.iter().any(|argument| argument == "--output=json") || arguments.windows(2).any(apart);
+    if is_json { Output::Json } else { Output::Text }
 }
 
 /// How much goes to stderr.

@@ -15,6 +15,7 @@
 //! | [`generate`] | synthetic exports and requests for a catalog |
 //! | [`judge`] | whether the answers of a run are the expected ones |
 //! | [`screen`] | the only place that prints |
+//! | [`signals`] | what the system tells the process: stop, and that a file may not grow |
 
 pub mod bench;
 pub mod cli;
@@ -24,3 +25,4 @@ pub mod generate;
 pub mod judge;
 pub mod load;
 pub mod screen;
+pub mod signals;

@@ -3,10 +3,16 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use ieum::{cli::Cli, commands, screen::Screen};
+use ieum::cli::{self, Cli};
+use ieum::screen::{self, Screen};
+use ieum::{commands, signals};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    signals::file_size_limit_is_an_error();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => return ExitCode::from(screen::usage(&usage, cli::output_of(std::env::args_os()))),
+    };
     let screen = Screen::new(cli.command.output(), &cli.verbosity);
     screen.start_log(cli.log_format);
     match commands::dispatch(cli.command, &screen) {

@@ -80,10 +80,19 @@ impl Screen {
             let _ = writeln!(stderr, "\nhint: {hint}");
         }
         if self.output == Output::Json {
-            let last = json!({ "message_type": "exit_error", "code": code, "message": error.message });
-            let _ = writeln!(stderr, "{last}");
+            exit_error(&mut stderr, code, &error.message);
         }
         code
+    }
+
+    /// Tells that a signal ends the run with an exit code.
+    pub fn interrupted(&self, signal: &str, code: u8) {
+        let message = format!("interrupted by {signal}: nothing is committed, what was written is removed");
+        let mut stderr = stderr().lock();
+        let _ = writeln!(stderr, "error: {message}");
+        if self.output == Output::Json {
+            exit_error(&mut stderr, code, &message);
+        }
     }
 
     /// Runs `work` with a spinner, which shows only on a terminal.
@@ -97,6 +106,24 @@ impl Screen {
         spinner.finish_and_clear();
         done
     }
+}
+
+/// The last line of a failure for a reader that is a program.
+fn exit_error(stderr: &mut impl Write, code: u8, message: &str) {
+    let last = json!({ "message_type": "exit_error", "code": code, "message": message });
+    let _ = writeln!(stderr, "{last}");
+}
+
+/// Tells wrong usage, or the help that was asked for, and gives the exit code.
+pub fn usage(usage: &clap::Error, output: Output) -> u8 {
+    let _ = usage.print();
+    let code = u8::try_from(usage.exit_code()).unwrap_or(1);
+    if code != 0 && output == Output::Json {
+        let told = usage.to_string();
+        let first = told.lines().next().unwrap_or_default();
+        exit_error(&mut stderr().lock(), code, first.strip_prefix("error: ").unwrap_or(first));
+    }
+    code
 }
 
 /// Aligned columns: the first to the left, numbers to the right.

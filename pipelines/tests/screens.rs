@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use arrow::array::{Array, AsArray};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -336,7 +336,7 @@ fn a_full_disk_stops_the_night_and_a_retry_may_help() {
     // Blocks of 1 KiB: the first hits the stage, the second a bundle.
     for limit in ["1", "8"] {
         let night = Broken::new();
-        let limited = format!("trap '' XFSZ; ulimit -f {limit}; exec \"$0\" run nightly.toml");
+        let limited = format!("ulimit -f {limit}; exec \"$0\" run nightly.toml");
         let mut command = Command::new("bash");
         command.args(["-c", &limited, env!("CARGO_BIN_EXE_ieum")]).current_dir(night.folder.path());
         let screen = Screen::of(command.output().unwrap());
@@ -364,6 +364,75 @@ fn a_locked_output_is_left_alone() {
     night.nothing_is_committed(&screen);
     lock.unlock().unwrap();
     night.run().says(3, &[]);
+}
+
+/// A part of an export is a pipe that nobody writes to: the run stands there, its stage open.
+#[test]
+fn an_interrupted_run_removes_what_it_wrote() {
+    for (signal, name, code) in [("TERM", "SIGTERM", 143), ("INT", "SIGINT", 130)] {
+        let night = Broken::new();
+        let mut run = Command::new(env!("CARGO_BIN_EXE_ieum"));
+        run.args(["run", "nightly.toml", "--output", "json"]);
+        let pipe = night.path("exports/nts/income_amount_cert/part-0001.csv");
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        night.edit("catalog/datasets/nts/income_amount_cert.toml", |text| {
+            assert!(text.contains("*.csv.gz"));
+            text.replace("*.csv.gz", "*.csv*")
+        });
+        let run = run.current_dir(night.folder.path()).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let stage = night.path("out/2026-11-22.partial/.stage");
+        wait_for(|| stage.exists());
+        let sent = Command::new("kill").args(["-s", signal, &run.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        let screen = Screen::of(run.wait_with_output().unwrap());
+        screen.says(code, &["interrupted by ", name, "nothing is committed"]);
+        let last: serde_json::Value = serde_json::from_str(screen.stderr.lines().last().unwrap()).unwrap();
+        assert_eq!(last["code"].as_i64(), Some(code.into()));
+        night.nothing_is_committed(&screen);
+        assert_eq!(fs::read_dir(night.path("out")).unwrap().count(), 0, "not even a lock is left");
+    }
+}
+
+#[track_caller]
+fn wait_for(ready: impl Fn() -> bool) {
+    for _ in 0..1000 {
+        if ready() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("waited in vain");
+}
+
+#[test]
+fn what_a_killed_run_left_is_swept_by_the_run_of_another_date() {
+    let night = Broken::calm();
+    for name in ["2026-11-20", "2026-11-21", "reports"] {
+        fs::create_dir_all(night.path(&format!("out/{name}.partial/.stage"))).unwrap();
+        fs::write(night.path(&format!("out/{name}.partial/.stage/rows")), "of a person").unwrap();
+    }
+    File::create(night.path("out/2026-11-20.lock")).unwrap();
+    let living = File::create(night.path("out/2026-11-21.lock")).unwrap();
+    living.lock().unwrap();
+    night.run().says(0, &[]);
+    let left = fs::read_dir(night.path("out")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let left: BTreeSet<String> = left.collect();
+    // What a living run writes is left alone, and so is what has no lock: it is not ours.
+    let expected = ["2026-11-21.lock", "2026-11-21.partial", "2026-11-22", "reports.partial"];
+    assert_eq!(left, expected.map(str::to_owned).into());
+}
+
+#[test]
+fn a_dry_run_looks_at_a_committed_night_again() {
+    let night = Broken::calm();
+    night.run().says(0, &[]);
+    let committed = fs::read(night.path("out/2026-11-22/manifest.json")).unwrap();
+    let screen = night.ieum(&["run", "nightly.toml", "--dry-run"]);
+    screen.says(0, &[]);
+    assert!(screen.stdout.contains("dry run, nothing published"), "{}", screen.stdout);
+    assert_eq!(fs::read(night.path("out/2026-11-22/manifest.json")).unwrap(), committed);
+    assert_eq!(fs::read_dir(night.path("out")).unwrap().count(), 1);
+    night.ieum(&["verify", "out/2026-11-22"]).says(0, &[]);
 }
 
 #[test]
@@ -403,6 +472,13 @@ fn wrong_usage_exits_with_2() {
     let night = Broken::new();
     night.ieum(&["run"]).says(2, &["<FILE>", "Usage: ieum run"]);
     night.ieum(&["rum", "nightly.toml"]).says(2, &["'run'"]);
+    for json in [&["--output", "json"][..], &["--output=json"]] {
+        let screen = night.ieum(&[&["run", "--threds", "2"][..], json].concat());
+        screen.says(2, &["Usage: ieum run", "--threads"]);
+        let last: serde_json::Value = serde_json::from_str(screen.stderr.lines().last().unwrap()).unwrap();
+        assert_eq!((last["message_type"].as_str(), last["code"].as_u64()), (Some("exit_error"), Some(2)));
+        assert!(last["message"].as_str().unwrap().contains("'--threds'"), "{last}");
+    }
 }
 
 #[test]

@@ -89,7 +89,7 @@ pub fn run(night: &Night, dry_run: bool) -> Result<RunSummary> {
 /// As [`run`].
 pub fn run_observed(night: &Night, dry_run: bool, begins: &mut dyn FnMut(Step)) -> Result<RunSummary> {
     tracing::info!(requests = night.checked.requests.len(), "night begins");
-    let mut output = Output::begin(&night.out)?;
+    let mut output = if dry_run { Output::rehearse(&night.out)? } else { Output::begin(&night.out)? };
     match make(night, &mut output, begins) {
         Ok((manifest, warnings)) if dry_run => {
             output.abandon();

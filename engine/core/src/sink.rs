@@ -1,8 +1,9 @@
 //! sink: everything is written aside, digested on the way, and committed by one rename; the manifest stands last.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::{BufWriter, ErrorKind as IoErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use ieum_model::error::{Error, ErrorKind, Result};
@@ -10,6 +11,11 @@ use sha2::{Digest, Sha256};
 
 use crate::from_io;
 use crate::manifest::{Manifest, OutputFile, hex};
+
+/// Beside the target: what is being written, what is being removed, and who may write.
+const PARTIAL: &str = ".partial";
+const REMOVED: &str = ".removed";
+const LOCK: &str = ".lock";
 
 /// An output that is being written; nothing of it can be mistaken for a finished one.
 pub struct Output {
@@ -55,6 +61,81 @@ fn create_folder(path: &Path) -> Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| from_io(&error, path))
 }
 
+/// Creates a folder below `root`, but not `root`: an output that was withdrawn does not come back.
+fn create_below(root: &Path, folder: &Path) -> Result<()> {
+    if folder == root {
+        return Ok(());
+    }
+    let create = || match fs::DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() != IoErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    };
+    match (create(), folder.parent()) {
+        (Err(error), Some(parent)) if error.kind() == IoErrorKind::NotFound && parent != root => {
+            create_below(root, parent)?;
+            create().map_err(|error| from_io(&error, folder))
+        }
+        (created, _) => created.map_err(|error| from_io(&error, folder)),
+    }
+}
+
+/// Opens and locks a lock file; `None` where somebody holds it.
+fn locked(options: &fs::OpenOptions, path: &Path) -> std::io::Result<Option<File>> {
+    loop {
+        let file = options.open(path)?;
+        if file.try_lock().is_err() {
+            return Ok(None);
+        }
+        // Whoever held it may have removed it meanwhile: then it locks nothing.
+        let same =
+            |stands: &fs::Metadata, ours: &fs::Metadata| (stands.dev(), stands.ino()) == (ours.dev(), ours.ino());
+        match fs::metadata(path) {
+            Ok(stands) if same(&stands, &file.metadata()?) => return Ok(Some(file)),
+            Err(error) if error.kind() != IoErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+}
+
+/// Removes what killed runs left in `folder`: personal data would stand there for ever. What a living run writes is locked,
+/// and a folder without a lock file is not ours.
+fn sweep(folder: &Path) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let names: BTreeSet<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let left = |name: &String| name.strip_suffix(PARTIAL).or_else(|| name.strip_suffix(REMOVED)).map(str::to_owned);
+    for name in names.iter().filter_map(left).collect::<BTreeSet<String>>() {
+        let lock = folder.join(format!("{name}{LOCK}"));
+        let Ok(Some(_held)) = locked(fs::OpenOptions::new().write(true), &lock) else { continue };
+        let remove = |suffix: &str| match fs::remove_dir_all(folder.join(format!("{name}{suffix}"))) {
+            Err(error) if error.kind() != IoErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+        match remove(PARTIAL).and_then(|()| remove(REMOVED)).and_then(|()| fs::remove_file(&lock)) {
+            Ok(()) => tracing::info!(run = name, "what a killed run left is removed"),
+            Err(error) => tracing::warn!(run = name, %error, "what a killed run left cannot be removed"),
+        }
+    }
+}
+
+/// Removes what this process has written for `target` so far, though it is still writing; `false` where there is nothing to
+/// remove, because nothing is written yet or the output is committed.
+pub fn withdraw(target: &Path) -> bool {
+    /// A file that was being opened when the folder was moved may still appear in it.
+    const ATTEMPTS: usize = 100;
+    let removed = beside(target, REMOVED);
+    let _ = fs::remove_dir_all(&removed);
+    if fs::rename(beside(target, PARTIAL), &removed).is_err() {
+        return false;
+    }
+    for _ in 0..ATTEMPTS {
+        if fs::remove_dir_all(&removed).is_ok() {
+            break;
+        }
+    }
+    let _ = fs::remove_file(beside(target, LOCK));
+    true
+}
+
 impl Write for OutputWriter {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.out.write_all(bytes)?;
@@ -69,7 +150,7 @@ impl Write for OutputWriter {
 }
 
 impl Output {
-    /// Begins an output that will stand at `target`; what a killed run left aside is removed.
+    /// Begins an output that will stand at `target`; what killed runs left aside there and beside it is removed.
     ///
     /// # Errors
     /// [`ErrorKind::Locked`] when another run writes to the same target, [`ErrorKind::Config`] when a committed output
@@ -80,26 +161,34 @@ impl Output {
                 .at("path", target.display())
                 .hint("give another --out or --date, or move the folder away"));
         }
+        Self::rehearse(target)
+    }
+
+    /// Begins an output as [`Output::begin`] does, to be abandoned: an output that stands at `target` is no hindrance.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Locked`] when another run writes to the same target.
+    pub fn rehearse(target: &Path) -> Result<Self> {
         if let Some(parent) = target.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             create_folder(parent)?;
         }
-        let lock_path = beside(target, ".lock");
-        let lock = fs::OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&lock_path)
-            .map_err(|error| from_io(&error, &lock_path))?;
-        lock.try_lock().map_err(|_| {
+        let lock_path = beside(target, LOCK);
+        let mut options = fs::OpenOptions::new();
+        let options = options.create(true).truncate(false).write(true).mode(0o600);
+        let lock = locked(options, &lock_path).map_err(|error| from_io(&error, &lock_path))?;
+        let lock = lock.ok_or_else(|| {
             Error::new(ErrorKind::Locked, "another run writes to this output")
                 .at("lock", lock_path.display())
                 .hint("wait for it to end")
         })?;
-        let aside = beside(target, ".partial");
-        if aside.exists() {
-            fs::remove_dir_all(&aside).map_err(|error| from_io(&error, &aside))?;
+        let aside = beside(target, PARTIAL);
+        for left in [&aside, &beside(target, REMOVED)] {
+            if left.exists() {
+                fs::remove_dir_all(left).map_err(|error| from_io(&error, left))?;
+            }
         }
+        let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty());
+        sweep(parent.unwrap_or(Path::new(".")));
         create_folder(&aside)?;
         let output = Self { aside, target: target.into(), files: Vec::new(), _lock: lock };
         create_folder(&output.stage_folder())?;
@@ -118,7 +207,7 @@ impl Output {
     pub fn create(&self, relative: &str) -> Result<OutputWriter> {
         let path = self.aside.join(relative);
         if let Some(parent) = path.parent() {
-            create_folder(parent)?;
+            create_below(&self.aside, parent)?;
         }
         let file = fs::OpenOptions::new()
             .create_new(true)
@@ -169,14 +258,14 @@ impl Output {
             let folder = File::open(parent).map_err(|error| from_io(&error, parent))?;
             folder.sync_all().map_err(|error| from_io(&error, parent))?;
         }
-        let _ = fs::remove_file(beside(&self.target, ".lock"));
+        let _ = fs::remove_file(beside(&self.target, LOCK));
         Ok(manifest)
     }
 
     /// Removes what was written: a dry run, or a failed one.
     pub fn abandon(self) {
         let _ = fs::remove_dir_all(&self.aside);
-        let _ = fs::remove_file(beside(&self.target, ".lock"));
+        let _ = fs::remove_file(beside(&self.target, LOCK));
     }
 }
 

@@ -13,6 +13,7 @@ use crate::cli::RunArgs;
 use crate::definition::Definition;
 use crate::load::{self, ControlTotals};
 use crate::screen::{Screen, grouped, size, table};
+use crate::signals::Interrupts;
 
 /// The last line on stdout of `ieum run --output json`. Fields may be added.
 #[derive(Serialize)]
@@ -33,15 +34,19 @@ struct Summary<'a> {
 /// When nothing was committed.
 pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8> {
     let start = started();
+    let interrupts = Interrupts::wait(*screen);
     let (mut definition, as_of) = definition(&args.file, args.date)?;
     overridden(&mut definition, args);
     let loaded = screen
         .busy("checking requests and exports", || load::night(&definition, as_of, ControlTotals::WhileReading))?;
     tell_warnings(&loaded, screen);
     let mut steps = Steps { latest: "load", began: start, seconds: BTreeMap::new() };
+    interrupts.writes_to(&loaded.night.out);
     let run = screen.busy("running the night", || {
         night::run_observed(&loaded.night, args.dry_run, &mut |step| steps.begin(step.name()))
-    })?;
+    });
+    interrupts.settle();
+    let run = run?;
     steps.begin("end");
     for warning in &run.warnings {
         screen.warning(warning);
