@@ -3,10 +3,11 @@
 mod bundle;
 mod exports;
 mod night;
+mod permit;
 mod probe;
 mod pseudonyms;
 
 use criterion::{criterion_group, criterion_main};
 
-criterion_group!(kernels, probe::benches, night::benches, bundle::benches, pseudonyms::benches);
+criterion_group!(kernels, probe::benches, night::benches, permit::benches, bundle::benches, pseudonyms::benches);
 criterion_main!(kernels);

@@ -9,11 +9,13 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use arrow::array::{ArrayRef, AsArray, StringArray, StringBuilder, UInt32Array};
-use arrow::datatypes::{DataType, Field, Schema, UInt32Type};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt32Type};
 use arrow::record_batch::RecordBatch;
+use datafusion::common::DFSchema;
 use datafusion::dataframe::DataFrame;
 use datafusion::datasource::MemTable;
 use datafusion::logical_expr::{JoinType, col, in_list, lit, when};
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
 use datafusion::prelude::SessionContext;
 use futures::StreamExt;
@@ -24,11 +26,12 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::reach::identifier_kind;
 use crate::scan::{ExportTable, KEY, Scan, WantedKeys};
-use crate::{from_arrow, from_datafusion};
+use crate::{from_arrow, from_datafusion, session};
 
 /// Column of the line ordinal, the only thing that says whose a row is above the join.
 pub const LINE: &str = "__line";
-const SHAPE: &str = "__shape";
+/// Column of the line's shape, between link and permit.
+pub const SHAPE: &str = "__shape";
 const WANTED: &str = "__wanted";
 
 /// The requests of one reading: who wants what by which key.
@@ -177,6 +180,46 @@ fn permit(item: &str, wanted: &Wanted) -> Result<datafusion::prelude::Expr> {
     }
     let listed = in_list(col(SHAPE), allowed.into_iter().map(lit).collect(), false);
     Ok(when(listed, name()).end().map_err(from_datafusion)?.alias(item))
+}
+
+/// permit alone, as [`plan`] plans it above the join: for batches that are linked already, to be measured.
+pub struct Permit {
+    schema: SchemaRef,
+    columns: Vec<Arc<dyn PhysicalExpr>>,
+}
+
+impl Permit {
+    /// The step for batches of `linked`: `__line`, `__shape` and items.
+    ///
+    /// # Errors
+    /// When an expression cannot be built.
+    pub fn try_new(linked: &SchemaRef, wanted: &Wanted) -> Result<Self> {
+        /// Expressions take none of it.
+        const MEMORY_BYTES: u64 = 1 << 20;
+        let session = session::open(MEMORY_BYTES)?;
+        let names = || linked.fields().iter().map(|field| field.name()).filter(|name| *name != SHAPE);
+        let input = DFSchema::try_from(Arc::clone(linked)).map_err(from_datafusion)?;
+        let physical = |name: &String| {
+            let column = if name == LINE { col(LINE) } else { permit(name, wanted)? };
+            session.create_physical_expr(column, &input).map_err(from_datafusion)
+        };
+        let columns = names().map(physical).collect::<Result<_>>()?;
+        let fields: Vec<Field> = names()
+            .filter_map(|name| linked.field_with_name(name).ok())
+            .map(|field| field.clone().with_nullable(true))
+            .collect();
+        Ok(Self { schema: Arc::new(Schema::new(fields)), columns })
+    }
+
+    /// `__line` and the items, those that a line may not have blanked.
+    ///
+    /// # Errors
+    /// When the batch is not as the step was made for.
+    pub fn evaluate(&self, linked: &RecordBatch) -> Result<RecordBatch> {
+        let value = |column: &Arc<dyn PhysicalExpr>| column.evaluate(linked)?.into_array(linked.num_rows());
+        let columns = self.columns.iter().map(value).collect::<datafusion::error::Result<_>>();
+        RecordBatch::try_new(Arc::clone(&self.schema), columns.map_err(from_datafusion)?).map_err(from_arrow)
+    }
 }
 
 /// The physical plan as text.
