@@ -12,6 +12,7 @@ use ieum_core::{explain, verify};
 use ieum_model::catalog::CatalogSource;
 use ieum_model::error::ErrorKind;
 use ieum_model::request::{Request, Withdrawal};
+use ieum_privacy::{KeyDomain, MasterKey};
 use ieum_tests::small_night::{self, FIRST, Making, SECOND};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tempfile::TempDir;
@@ -167,6 +168,31 @@ fn identifiers_stop_at_link() {
         for number in ["9912313000002", "9902284123452", FIRST, SECOND] {
             let found = bytes.windows(number.len()).any(|window| window == number.as_bytes());
             assert!(!found, "{name} holds an identifier that nobody asked for");
+        }
+    }
+}
+
+#[test]
+fn secrets_do_not_print() {
+    let folder = tempfile::tempdir().unwrap();
+    small_night::write_exports(&folder.path().join("exports"), &small_night::exports()).unwrap();
+    let sources = small_night::catalog_sources();
+    let night = small_night::night(folder.path(), &sources, requests(), &[], Making::default()).unwrap();
+    let derived = night.master.derive(&KeyDomain::recipient("semas"));
+    let mut told = format!("{:?}\n{derived:?}\n", night.master);
+    // Key files with one thing wrong: the message may not repeat what stands there.
+    let secret = "5a".repeat(32);
+    for wrong in ["ieum-key/1", "ieum-key/1 n one", "ieum-key/1 n/o 1", "ieum-key/1 n 1 5b"] {
+        let error = MasterKey::from_hex_file_text(&format!("{wrong} {secret}")).unwrap_err();
+        told.push_str(&format!("{error} {error:?}\n"));
+    }
+    let summary = night::run(&night, false).unwrap();
+    told.push_str(&format!("{summary:?}"));
+    for printed in [&secret[..16], "5A5A5A5A", "90, 90, 90, 90", "ZZZZZZZZ"] {
+        assert!(!told.contains(printed), "{told}");
+        for (name, bytes) in files(&night.out) {
+            let found = bytes.windows(printed.len()).any(|window| window == printed.as_bytes());
+            assert!(!found, "{name} holds a key");
         }
     }
 }
