@@ -1,5 +1,5 @@
-//! permit alone: the expressions of a dataset's plan on batches that are linked already, 10 items, 32k rows. With one shape
-//! every line may have everything and nothing is evaluated; with more, each item is a CASE over the line's shape.
+//! permit alone: the expressions of a dataset's plan on batches that are linked already, 10 items, 32k rows. With one
+//! shape every line may have everything and nothing is evaluated; with more, each item is a CASE over the line's shape.
 
 use std::sync::Arc;
 

@@ -345,7 +345,7 @@ impl<C: Cutter, D: Decode> TextReader<C, D> {
         Self { rows, decoder, columns, schema, key, rejects, batch_rows: spec.batch_rows, counts }
     }
 
-    /// The key of a row that a cell of `column` spoils: the row is as wide as it should be, so each cell is its column's.
+    /// The key of a row that a cell of `column` spoils: the row is as wide as it should be, so its cells are in place.
     fn key(&self, piece: &Piece, column: Option<usize>) -> Option<Vec<u8>> {
         let key = self.key.filter(|key| column.is_some_and(|column| column != *key))?;
         self.columns.text(&self.decoder.cell(self.rows.row(piece), piece.quoted, key)?)

@@ -14,6 +14,7 @@
 //! | [`bench`] | nights at rising sizes, measured |
 //! | [`generate`] | synthetic exports and requests for a catalog |
 //! | [`judge`] | whether the answers of a run are the expected ones |
+//! | [`log`] | the log as JSON |
 //! | [`screen`] | the only place that prints |
 //! | [`signals`] | what the system tells the process: stop, and that a file may not grow |
 
@@ -24,5 +25,6 @@ pub mod definition;
 pub mod generate;
 pub mod judge;
 pub mod load;
+pub mod log;
 pub mod screen;
 pub mod signals;

@@ -13,8 +13,8 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(usage) => return ExitCode::from(screen::usage(&usage, cli::output_of(std::env::args_os()))),
     };
-    let screen = Screen::new(cli.command.output(), &cli.verbosity);
-    screen.start_log(cli.log_format);
+    let screen = Screen::new(cli.command.output(), cli.log_format, &cli.verbosity);
+    screen.start_log();
     match commands::dispatch(cli.command, &screen) {
         Ok(code) => ExitCode::from(code),
         Err(error) => ExitCode::from(screen.failure(&error)),

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::time::Duration;
 
+use ieum_core::night::Warning;
 use ieum_model::error::Error;
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -12,6 +13,7 @@ use serde_json::json;
 use tracing::level_filters::LevelFilter;
 
 use crate::cli::{LogFormat, Output, Verbosity};
+use crate::log::JsonLines;
 
 /// How often the spinner turns.
 const SPIN: Duration = Duration::from_millis(120);
@@ -20,18 +22,19 @@ const SPIN: Duration = Duration::from_millis(120);
 #[derive(Debug, Clone, Copy)]
 pub struct Screen {
     output: Output,
+    log: LogFormat,
     quiet: bool,
     verbose: u8,
 }
 
 impl Screen {
-    /// A screen for results of that format.
-    pub fn new(output: Output, verbosity: &Verbosity) -> Self {
-        Self { output, quiet: verbosity.quiet, verbose: verbosity.verbose }
+    /// A screen for results of one format and a log of another.
+    pub fn new(output: Output, log: LogFormat, verbosity: &Verbosity) -> Self {
+        Self { output, log, quiet: verbosity.quiet, verbose: verbosity.verbose }
     }
 
     /// Sends the log to stderr. Colours only on a terminal and without `NO_COLOR`.
-    pub fn start_log(&self, format: LogFormat) {
+    pub fn start_log(&self) {
         let level = match (self.quiet, self.verbose) {
             (true, _) => LevelFilter::ERROR,
             (false, 0) => LevelFilter::WARN,
@@ -41,9 +44,9 @@ impl Screen {
         let colours = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let log = tracing_subscriber::fmt().with_writer(stderr).with_max_level(level).with_ansi(colours);
         // A subscriber that a caller has set before stays.
-        let _ = match format {
+        let _ = match self.log {
             LogFormat::Text => tracing::subscriber::set_global_default(log.finish()),
-            LogFormat::Json => tracing::subscriber::set_global_default(log.json().flatten_event(true).finish()),
+            LogFormat::Json => tracing::subscriber::set_global_default(log.event_format(JsonLines).finish()),
         };
     }
 
@@ -64,20 +67,38 @@ impl Screen {
         }
     }
 
-    /// Something to look at that stops nothing.
+    /// Something to look at, met before the run, that stops nothing.
     pub fn warning(&self, text: &str) {
-        if !self.quiet {
-            let _ = writeln!(stderr().lock(), "warning: {text}");
+        match self.log {
+            LogFormat::Json => tracing::warn!(stage = "load", "{text}"),
+            LogFormat::Text if self.quiet => {}
+            LogFormat::Text => drop(writeln!(stderr().lock(), "warning: {text}")),
+        }
+    }
+
+    /// Something to look at that a run met and that stops nothing.
+    pub fn warning_of_run(&self, run_id: &str, warning: &Warning) {
+        match self.log {
+            LogFormat::Json => {
+                let Warning { stage, dataset, message } = warning;
+                tracing::warn!(run_id, dataset, stage = stage.name(), "{message}");
+            }
+            LogFormat::Text => self.warning(&warning.message),
         }
     }
 
     /// Tells a failure and gives its exit code.
     pub fn failure(&self, error: &Error) -> u8 {
         let code = error.kind.exit_code();
+        if self.log == LogFormat::Json {
+            tracing::error!("{}", error.told());
+        }
         let mut stderr = stderr().lock();
-        let _ = writeln!(stderr, "error: {error}");
-        if let Some(hint) = &error.hint {
-            let _ = writeln!(stderr, "\nhint: {hint}");
+        if self.log == LogFormat::Text {
+            let _ = writeln!(stderr, "error: {error}");
+            if let Some(hint) = &error.hint {
+                let _ = writeln!(stderr, "\nhint: {hint}");
+            }
         }
         if self.output == Output::Json {
             exit_error(&mut stderr, code, &error.message);
@@ -88,8 +109,13 @@ impl Screen {
     /// Tells that a signal ends the run with an exit code.
     pub fn interrupted(&self, signal: &str, code: u8) {
         let message = format!("interrupted by {signal}: nothing is committed, what was written is removed");
+        if self.log == LogFormat::Json {
+            tracing::error!("{message}");
+        }
         let mut stderr = stderr().lock();
-        let _ = writeln!(stderr, "error: {message}");
+        if self.log == LogFormat::Text {
+            let _ = writeln!(stderr, "error: {message}");
+        }
         if self.output == Output::Json {
             exit_error(&mut stderr, code, &message);
         }

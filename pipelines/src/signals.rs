@@ -79,7 +79,7 @@ impl State {
     }
 }
 
-/// Blocks the signals that end a run in this thread and those it starts, but for those that are to be ignored (`nohup`).
+/// Blocks the signals that end a run in this thread and those it starts, but for those to be ignored (`nohup`).
 #[allow(unsafe_code)]
 fn block() -> libc::sigset_t {
     // SAFETY: a signal set and an action are plain data, filled in by the calls that are handed them; the mask of this

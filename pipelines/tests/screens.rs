@@ -491,6 +491,33 @@ fn a_failure_with_json_output_ends_with_one_object() {
 }
 
 #[test]
+fn a_json_log_is_one_object_a_line_with_the_same_keys() {
+    let night = Broken::new();
+    let screen = night.ieum(&["run", "nightly.toml", "--log-format", "json", "-v"]);
+    screen.says(3, &[]);
+    let lines = |screen: &Screen| -> Vec<serde_json::Value> {
+        let lines = screen.stderr.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}")));
+        lines.collect()
+    };
+    let told = lines(&screen);
+    for line in &told {
+        for key in ["ts", "level", "target", "run_id", "dataset", "stage", "msg"] {
+            assert!(line.get(key).is_some(), "no {key} in {line}");
+        }
+    }
+    let find = |words: &str| told.iter().find(|line| line["msg"].as_str().unwrap().contains(words)).unwrap();
+    let rejected = find("rows could not be read");
+    assert_eq!((&rejected["level"], &rejected["stage"]), (&"WARN".into(), &"gather".into()));
+    assert_eq!(rejected["dataset"], "nhis_eligibility_history");
+    assert!(rejected["run_id"].as_str().unwrap().starts_with("2026-11-22-"), "{rejected}");
+    assert_eq!(find("`medication_history` is delayed")["stage"], "load");
+    assert_eq!(find("assembled")["requests"], 200);
+    let failed = lines(&night.ieum(&["run", "nightly.toml", "--log-format", "json"]));
+    let last = failed.last().unwrap();
+    assert!(last["level"] == "ERROR" && last["msg"].as_str().unwrap().contains("holds a committed run"), "{last}");
+}
+
+#[test]
 fn help_opens_with_examples_that_run() {
     let folder = Broken::new();
     let help = folder.ieum(&["--help"]);

@@ -11,6 +11,8 @@ use ieum_model::connector::Connector;
 use ieum_model::outcome::Reason;
 use ieum_privacy::MasterKey;
 
+use crate::manifest::sha256_hex;
+
 /// How bundles are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
@@ -73,4 +75,13 @@ pub struct Night {
     pub catalog_digest: String,
     /// SHA-256 of the request files.
     pub requests_digest: String,
+}
+
+impl Night {
+    /// The run's id: the same for the same inputs, catalog, key and date.
+    pub fn run_id(&self) -> String {
+        let (id, epoch) = (self.master.key_id(), self.master.epoch());
+        let seed = format!("{}\n{}\n{}\n{id}\n{epoch}", self.as_of, self.catalog_digest, self.requests_digest);
+        format!("{}-{}", self.as_of, &sha256_hex(seed.as_bytes())[..12])
+    }
 }

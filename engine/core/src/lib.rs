@@ -12,7 +12,8 @@
 //! | [`reach`], [`course`], [`keys`] | which key column and wave reads which dataset by which keys, and why one is not reachable |
 //! | [`scan`] | a connector as a DataFusion source; keys are made canonical and probed here |
 //! | [`gather`], [`waves`] | link and permit as one plan per dataset, wave by wave |
-//! | [`stage`], [`rejects`] | matched, permitted rows by shard of requests; rows that could not be read; on disk beyond a limit |
+//! | [`stage`] | matched, permitted rows by shard of requests, on disk beyond a limit |
+//! | [`rejects`] | rows that could not be read, likewise |
 //! | [`assemble`], [`bundle`], [`bundle_files`] | one nested row a request, as JSON or Parquet, into files |
 //! | [`sink`] | written aside, digested, committed once, manifest last |
 //! | [`explain`], [`verify`] | what would be read, and whether a finished output is whole |

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::assemble::{self, Assembly};
 pub use crate::input::{BundleFormat, ExportState, Layout, Night, Settings};
-use crate::manifest::{Manifest, SourceCounts, sha256_hex};
+use crate::manifest::{Manifest, SourceCounts};
 pub use crate::records::OUTCOMES;
 use crate::rejects::{RejectedRows, Rejects};
 use crate::sink::Output;
@@ -35,9 +35,20 @@ pub struct RunSummary {
     pub run_digest: String,
     pub not_due: u64,
     pub lines_delayed: u64,
-    /// Exports that were left out of the night: what, where, and what to do.
+    /// Exports that were left out of the night, and rows that could not be read.
     #[serde(skip)]
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
+}
+
+/// Something to look at that stopped nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// The step that met it.
+    pub stage: Step,
+    /// The dataset concerned.
+    pub dataset: String,
+    /// What, where, and what to do.
+    pub message: String,
 }
 
 /// A step of a run.
@@ -88,7 +99,8 @@ pub fn run(night: &Night, dry_run: bool) -> Result<RunSummary> {
 /// # Errors
 /// As [`run`].
 pub fn run_observed(night: &Night, dry_run: bool, begins: &mut dyn FnMut(Step)) -> Result<RunSummary> {
-    tracing::info!(requests = night.checked.requests.len(), "night begins");
+    let run_id = night.run_id();
+    tracing::info!(run_id, stage = Step::Plan.name(), requests = night.checked.requests.len(), "night begins");
     let mut output = if dry_run { Output::rehearse(&night.out)? } else { Output::begin(&night.out)? };
     match make(night, &mut output, begins) {
         Ok((manifest, warnings)) if dry_run => {
@@ -107,7 +119,7 @@ pub fn run_observed(night: &Night, dry_run: bool, begins: &mut dyn FnMut(Step)) 
 }
 
 /// The manifest to commit, and what was left out of the night.
-fn make(night: &Night, output: &mut Output, begins: &mut dyn FnMut(Step)) -> Result<(Manifest, Vec<String>)> {
+fn make(night: &Night, output: &mut Output, begins: &mut dyn FnMut(Step)) -> Result<(Manifest, Vec<Warning>)> {
     begins(Step::Plan);
     // Exports of one file are read on the gathering threads; this one reads those of several.
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -115,21 +127,22 @@ fn make(night: &Night, output: &mut Output, begins: &mut dyn FnMut(Step)) -> Res
         .build()
         .map_err(|error| Error::new(ErrorKind::Temporary, format!("threads cannot be started: {error}")))?;
     let mut courses = course::courses(night);
-    tracing::info!(lines = courses.lines.len(), waves = courses.waves(), "planned");
+    let run_id = night.run_id();
+    tracing::info!(run_id, stage = Step::Plan.name(), lines = courses.lines.len(), waves = courses.waves(), "planned");
     begins(Step::Gather);
     let held = usize::try_from(night.settings.memory_bytes / STAGE_SHARE).unwrap_or(usize::MAX);
     let stage = Stage::new(output.stage_folder().join("rows"), held);
     let held = usize::try_from(night.settings.memory_bytes / REJECTS_SHARE).unwrap_or(usize::MAX);
     let rejects = Arc::new(Rejects::new(output.stage_folder().join("rejects"), held));
     let mut gathered = waves::gather(night, &mut courses, &stage, &rejects, &runtime)?;
-    tracing::info!(sources = gathered.sources.len(), "gathered");
+    tracing::info!(run_id, stage = Step::Gather.name(), sources = gathered.sources.len(), "gathered");
     begins(Step::Assemble);
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(night.settings.threads)
         .build()
         .map_err(|error| Error::new(ErrorKind::Temporary, format!("threads cannot be started: {error}")))?;
     let assembly = pool.install(|| assemble::assemble(night, &courses, &stage, output))?;
-    tracing::info!(requests = assembly.requests.requests, "assembled");
+    tracing::info!(run_id, stage = Step::Assemble.name(), requests = assembly.requests.requests, "assembled");
     begins(Step::Records);
     let rejected = pool.install(|| records::write(night, &assembly, &rejects, output))?;
     let mut warnings = std::mem::take(&mut gathered.warnings);
@@ -138,25 +151,19 @@ fn make(night: &Night, output: &mut Output, begins: &mut dyn FnMut(Step)) -> Res
 }
 
 /// Rejected rows of a dataset that the catalog allows.
-fn told(rejected: &RejectedRows) -> String {
+fn told(rejected: &RejectedRows) -> Warning {
     let RejectedRows { dataset, rows, first } = rejected;
     let what = if *rows == 1 { "1 row could not be read".to_owned() } else { format!("{rows} rows could not be read") };
     let lines = "lines whose key one of them carries are delayed or partial (E_CONTRACT)";
-    format!("dataset `{dataset}`: {what}; {lines}\n  first reject: {first}\n  hint: see {}", records::ROWS)
+    let see = records::ROWS;
+    let message = format!("dataset `{dataset}`: {what}; {lines}\n  first reject: {first}\n  hint: see {see}");
+    Warning { stage: Step::Gather, dataset: dataset.clone(), message }
 }
 
 fn manifest(night: &Night, assembly: &Assembly, gathered: Gathered) -> Manifest {
-    let seed = format!(
-        "{}\n{}\n{}\n{}\n{}",
-        night.as_of,
-        night.catalog_digest,
-        night.requests_digest,
-        night.master.key_id(),
-        night.master.epoch()
-    );
     Manifest {
         manifest: "ieum-manifest/1".into(),
-        run_id: format!("{}-{}", night.as_of, &sha256_hex(seed.as_bytes())[..12]),
+        run_id: night.run_id(),
         as_of: night.as_of.to_string(),
         catalog_digest: night.catalog_digest.clone(),
         requests_digest: night.requests_digest.clone(),
@@ -184,7 +191,7 @@ fn account(manifest: Manifest) -> Result<Manifest> {
     }
 }
 
-fn summary(night: &Night, manifest: &Manifest, warnings: Vec<String>, committed: bool) -> RunSummary {
+fn summary(night: &Night, manifest: &Manifest, warnings: Vec<Warning>, committed: bool) -> RunSummary {
     let total = |count: fn(&SourceCounts) -> u64| manifest.sources.values().map(count).sum();
     RunSummary {
         run_id: manifest.run_id.clone(),

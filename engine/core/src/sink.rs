@@ -97,8 +97,8 @@ fn locked(options: &fs::OpenOptions, path: &Path) -> std::io::Result<Option<File
     }
 }
 
-/// Removes what killed runs left in `folder`: personal data would stand there for ever. What a living run writes is locked,
-/// and a folder without a lock file is not ours.
+/// Removes what killed runs left in `folder`: personal data would stand there for ever. What a living run writes is
+/// locked, and a folder without a lock file is not ours.
 fn sweep(folder: &Path) {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let names: BTreeSet<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
@@ -117,8 +117,8 @@ fn sweep(folder: &Path) {
     }
 }
 
-/// Removes what this process has written for `target` so far, though it is still writing; `false` where there is nothing to
-/// remove, because nothing is written yet or the output is committed.
+/// Removes what this process has written for `target` so far, though it is still writing; `false` where there is nothing
+/// to remove, because nothing is written yet or the output is committed.
 pub fn withdraw(target: &Path) -> bool {
     /// A file that was being opened when the folder was moved may still appear in it.
     const ATTEMPTS: usize = 100;

@@ -35,8 +35,8 @@ fn broken(message: impl Into<String>, path: &Path) -> Error {
 /// Verifies the output in `folder`.
 ///
 /// # Errors
-/// [`ErrorKind::Integrity`] at the first digest, count or identity that does not hold, or file or folder that is missing or
-/// extra.
+/// [`ErrorKind::Integrity`] at the first digest, count or identity that does not hold, or file or folder that is missing
+/// or extra.
 pub fn verify(folder: &Path) -> Result<VerifyReport> {
     let manifest = read_manifest(folder)?;
     let mut listed = BTreeSet::from([folder.join("manifest.json")]);

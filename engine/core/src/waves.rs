@@ -22,6 +22,7 @@ use crate::gather::{self, GatherSpec, Wanted, WantedBuilder};
 use crate::input::{ExportState, Night};
 use crate::keys::canonical;
 use crate::manifest::{SourceCounts, sha256_hex};
+use crate::night::{Step, Warning};
 use crate::records::ROWS;
 use crate::rejects::{First, RejectWriter, Rejects};
 use crate::stage::{Stage, StageWriter};
@@ -37,7 +38,7 @@ pub struct Gathered {
     /// Datasets that were left out of the night because one of their readings broke its contract.
     pub left_out: BTreeSet<String>,
     /// Exports that were left out of the night: what, where, and what to do.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 /// The spec of a source's plan, or `None` where its export is not ready.
@@ -180,9 +181,10 @@ pub fn gather(
                 Err(error) => Some(error),
             };
             if let Some(error) = broken {
-                let warning = leave_out(night, courses, &reading.source.dataset, error)?;
-                gathered.warnings.push(warning);
-                gathered.left_out.insert(reading.source.dataset.clone());
+                let dataset = reading.source.dataset.clone();
+                let message = leave_out(night, courses, &dataset, error)?;
+                gathered.left_out.insert(dataset.clone());
+                gathered.warnings.push(Warning { stage: Step::Gather, dataset, message });
             }
         }
     }

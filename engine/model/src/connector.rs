@@ -31,8 +31,8 @@ pub struct Reject {
     pub reason: String,
     /// The row's bytes as they stand in the file.
     pub raw: Vec<u8>,
-    /// The row's key as [`KeyProbe::may_match`] is asked for it, where a cell beside it is at fault. `None` where the row's
-    /// shape is: the key may then be another cell.
+    /// The row's key as [`KeyProbe::may_match`] is asked for it, where a cell beside it is at fault. `None` where the
+    /// row's shape is: the key may then be another cell.
     pub key: Option<Vec<u8>>,
 }
 

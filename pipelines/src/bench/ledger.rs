@@ -118,10 +118,10 @@ mod tests {
     use super::super::plan::{Axis, groups};
     use super::super::record::Settings;
     use super::*;
-    use crate::cli::{Output, Verbosity};
+    use crate::cli::{LogFormat, Output, Verbosity};
 
     fn screen() -> Screen {
-        Screen::new(Output::Text, &Verbosity { quiet: true, verbose: 0 })
+        Screen::new(Output::Text, LogFormat::Text, &Verbosity { quiet: true, verbose: 0 })
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8> {
     let run = run?;
     steps.begin("end");
     for warning in &run.warnings {
-        screen.warning(warning);
+        screen.warning_of_run(&run.run_id, warning);
     }
     let summary = Summary {
         run: &run,
