@@ -275,6 +275,30 @@ fn a_wrong_count_manifest_or_truncated_gz_breaks_the_contract() {
 }
 
 #[test]
+fn the_headers_of_fixed_width_files_tell_whether_they_are_fresh() {
+    let mut dataset = dataset(&LAYOUT.replace("a.dat", "*.dat"));
+    dataset.validity_days = Some(30);
+    let (root, path) = folder("a.dat", &records("\n", 3, "-000000000000001227"));
+    let found = |day: u32| connect(root.path(), &dataset, NaiveDate::from_ymd_opt(2026, 11, day).unwrap()).unwrap();
+    assert!(matches!(found(30), Found::Export(_)));
+    let base = NaiveDate::from_ymd_opt(2026, 10, 31);
+    // The other file is one day younger: the oldest one counts.
+    let younger =
+        String::from_utf8_lossy(&records("\n", 0, "+000000000000000000")[..81]).replace("20261031", "20261101");
+    std::fs::write(path.with_file_name("b.dat"), younger + &format!("{:80}\n", "330000000000+000000000000000000"))
+        .unwrap();
+    let later = connect(root.path(), &dataset, NaiveDate::from_ymd_opt(2026, 12, 1).unwrap()).unwrap();
+    assert!(matches!(later, Found::Stale { date, validity_days: 30 } if Some(date) == base));
+    // A header without a day proves nothing, and one of another dataset neither.
+    for (from, to) in [("20261031", "        "), ("11d ", "11e ")] {
+        let text = cp949(&encoding_rs::EUC_KR.decode(&records("\n", 3, "-000000000000001227")).0.replacen(from, to, 1));
+        std::fs::write(&path, text).unwrap();
+        let Found::Export(export) = found(30) else { panic!("not found") };
+        disagrees_while_reading(export.as_ref(), &dataset);
+    }
+}
+
+#[test]
 fn real_files_are_read_or_rejected_row_by_row() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/korean");
     let check = |file: &str, columns: &[&str], read_rows: u64, kept: u64| {

@@ -16,7 +16,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use crate::csv::decoder::{Cell, CsvCutter, cut_cells};
 use crate::csv::skim::{self, Shape};
 use crate::files::{self, Source};
-use crate::fixed_width::decoder::{HEAD, Head, ranges};
+use crate::fixed_width::decoder::ranges;
+use crate::fixed_width::head::{HEAD, Head};
 use crate::text::{CHUNK, Cut, Cutter, Window, after_line_end};
 use crate::{columns, encoding, export_of};
 

@@ -56,21 +56,39 @@ pub enum Found {
 }
 
 /// Finds the export of `dataset` below `exports_root` and opens the connector of its format. Where the export's path carries
-/// a date (`{date}`), the newest one not after `on` is meant.
+/// a date (`{date}`), the newest one not after `on` is meant; else the headers of a fixed-width export tell its date.
 ///
 /// # Errors
 /// When the dataset declares no export, or declares one that cannot be read.
 pub fn connect(exports_root: &Path, dataset: &Dataset, on: NaiveDate) -> Result<Found> {
     let export = export_of(dataset)?;
+    let stale = |date: NaiveDate| {
+        let validity_days = dataset.validity_days.filter(|days| (on - date).num_days() > i64::from(*days))?;
+        Some(Found::Stale { date, validity_days })
+    };
     if !export.path.contains(dated::DATE) {
-        return open(exports_root, dataset);
+        return match base_date(exports_root, dataset)?.and_then(stale) {
+            Some(stale) => Ok(stale),
+            None => open(exports_root, dataset),
+        };
     }
     let Some(date) = dated::newest(exports_root, &export.path, on)? else { return Ok(Found::Missing) };
-    if let Some(validity_days) = dataset.validity_days.filter(|days| (on - date).num_days() > i64::from(*days)) {
-        return Ok(Found::Stale { date, validity_days });
+    if let Some(stale) = stale(date) {
+        return Ok(stale);
     }
-    let path = dated::of_date(&export.path, date);
-    open(exports_root, &Dataset { export: Some(Export { path, ..export.clone() }), ..dataset.clone() })
+    let export = Export { path: dated::of_date(&export.path, date), ..export.clone() };
+    // What the path says of the date is not asked of the files once more.
+    open(exports_root, &Dataset { export: Some(export), validity_days: None, ..dataset.clone() })
+}
+
+/// The date that the files of an export themselves tell, where its validity depends on it.
+fn base_date(exports_root: &Path, dataset: &Dataset) -> Result<Option<NaiveDate>> {
+    let export = export_of(dataset)?;
+    let tells = export.format == Format::FixedWidth && dataset.validity_days.is_some();
+    if !tells || files::find(exports_root, &export.path)?.is_empty() {
+        return Ok(None);
+    }
+    fixed_width::base_date(exports_root, dataset)
 }
 
 fn open(exports_root: &Path, dataset: &Dataset) -> Result<Found> {

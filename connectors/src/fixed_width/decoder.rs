@@ -12,8 +12,6 @@ use crate::convert::{Columns, whole_number};
 use crate::encoding;
 use crate::text::{Cut, Cutter, Decode, Passed, Verdict, line_end};
 
-/// Bytes of a header record before its filler.
-pub const HEAD: usize = 76;
 /// Bytes of a data record before the fields of the layout.
 pub const DATA_HEAD: usize = 13;
 /// Bytes of a trailer record before its sums.
@@ -23,24 +21,6 @@ pub const SUM: usize = 19;
 
 const LENGTH: &str = "expected a record of the length that the header record declares";
 const KIND: &str = "expected a data record (kind 22)";
-
-/// What the header record says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Head {
-    /// Bytes of every record, line end not included.
-    pub record_len: usize,
-    /// Number of data records.
-    pub data_count: u64,
-}
-
-impl Head {
-    /// Reads the first [`HEAD`] bytes of a file; `None` where they are no header record.
-    pub fn parse(bytes: &[u8]) -> Option<Self> {
-        let record = bytes.get(..HEAD)?.strip_prefix(b"11")?;
-        let record_len = usize::try_from(control::count(&record[59..64])?).ok()?;
-        Some(Self { record_len, data_count: control::count(&record[64..74])? })
-    }
-}
 
 /// Byte range in a data record of every field of the layout.
 pub fn ranges(layout: &[LayoutField]) -> Vec<Range<usize>> {

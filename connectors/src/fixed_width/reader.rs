@@ -4,11 +4,13 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use chrono::NaiveDate;
 use ieum_model::connector::{BatchReader, Connector, ScanSpec};
 use ieum_model::dataset::{Dataset, Encoding, Export, ItemType, TrailerRule};
-use ieum_model::error::{Error, Result};
+use ieum_model::error::{Error, ErrorKind, Result};
 
-use super::decoder::{self, HEAD, Head, RecordCutter, RecordDecoder, SUM, TRAILER_HEAD, Totals};
+use super::decoder::{self, RecordCutter, RecordDecoder, SUM, TRAILER_HEAD, Totals};
+use super::head::{HEAD, Head};
 use crate::convert::Columns;
 use crate::files::{self, Source};
 use crate::text::{CHUNK, Rows, TextReader, Window};
@@ -20,6 +22,25 @@ use crate::{columns, control, encoding, export_of, nothing_matches};
 /// When no file matches, or the export declares no layout.
 pub fn open(root: &Path, dataset: &Dataset) -> Result<Box<dyn Connector>> {
     Ok(Box::new(FixedWidthConnector::try_new(root, dataset, CHUNK)?))
+}
+
+/// The day that the export of `dataset` below `root` is of, by the headers of its files: the oldest one. `None` where no
+/// header tells one; why not is for reading to say.
+///
+/// # Errors
+/// When the export cannot be opened, or storage fails.
+pub fn base_date(root: &Path, dataset: &Dataset) -> Result<Option<NaiveDate>> {
+    let connector = FixedWidthConnector::try_new(root, dataset, HEAD)?;
+    let mut oldest = None;
+    for name in &connector.names {
+        let date = match connector.rows(name) {
+            Ok((head, ..)) => head.base_date(),
+            Err(error) if error.kind == ErrorKind::Temporary => return Err(error),
+            Err(_) => None,
+        };
+        oldest = oldest.into_iter().chain(date).min();
+    }
+    Ok(oldest)
 }
 
 pub(crate) struct FixedWidthConnector {
@@ -72,6 +93,7 @@ impl FixedWidthConnector {
         }
         window.require(HEAD)?;
         let head = Head::parse(window.bytes()).ok_or_else(|| broken("file does not start with a header record"))?;
+        head.check(name, &self.dataset)?;
         let data = self.ranges.last().map_or(0, |range| range.end);
         let needed = HEAD.max(data).max(TRAILER_HEAD + SUM * self.summed().len());
         if head.record_len < needed {

@@ -477,6 +477,7 @@ mod tests {
             code: "d".into(),
             name_ko: String::new(),
             holder: "h".into(),
+            institution_code: None,
             category: String::new(),
             basis: Basis::K,
             basis_note: None,

@@ -288,6 +288,9 @@ pub struct Dataset {
     pub name_ko: String,
     /// Code of the data holder.
     pub holder: String,
+    /// Institution code (기관코드) of the data holder, once the catalog is known.
+    #[serde(skip)]
+    pub institution_code: Option<String>,
     /// Legal category (민원처리법 시행령 7조의3⑦).
     pub category: String,
     /// How far the evidence for the items goes.
@@ -306,7 +309,8 @@ pub struct Dataset {
     /// Items that order a person's records.
     #[serde(default)]
     pub record_order: Vec<String>,
-    /// Days an export stays fresh after its date, where its path carries one; an older one delays its lines (`E_STALE`).
+    /// Days an export stays fresh after its date, which its path carries, or else the header of a fixed-width file; an
+    /// older one delays its lines (`E_STALE`).
     #[serde(default)]
     pub validity_days: Option<u32>,
     /// Whether own data may be transferred at all (court-trial information may not: 전자정부법 43조의2).

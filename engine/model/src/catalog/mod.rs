@@ -193,6 +193,7 @@ mod tests {
         let lists = "[code_lists.sex]\nvalues = { 1 = \"남\", 2 = \"여\" }\n";
         let catalog = parse(&[("codelists.toml", lists), ("README.md", "no catalog file")]).unwrap();
         assert_eq!(catalog.datasets["passport"].views["short"], ["name"]);
+        assert_eq!(catalog.datasets["passport"].institution_code.as_deref(), Some("9900004"));
         assert_eq!(catalog.services["loan"].documents[0].exclude, ["name"]);
         assert_eq!(catalog.services["loan"].documents.len(), 2);
         assert_eq!(catalog.code_lists["sex"].values["1"], "남");

@@ -59,6 +59,8 @@ impl<'a> Load<'a> {
         }
         for LoadedDataset { mut dataset, .. } in datasets {
             canonical_dataset(&mut dataset);
+            dataset.institution_code =
+                self.catalog.holders.get(&dataset.holder).map(|holder| holder.institution_code.clone());
             self.catalog.datasets.entry(dataset.code.clone()).or_insert(dataset);
         }
         for loaded in std::mem::take(&mut self.services) {
