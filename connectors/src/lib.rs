@@ -17,7 +17,7 @@
 //! | [`encoding`], [`convert`] | a cell's bytes → text → typed column |
 //! | [`control`] | how a file proves that it is complete |
 //! | [`floor`] | the least work of any reader, to measure the others by |
-//! | `contract` (tests) | the behaviours that every text connector passes |
+//! | `contract` (tests) | the behaviours that every connector passes |
 
 pub mod columns;
 #[cfg(test)]

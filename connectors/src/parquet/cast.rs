@@ -16,6 +16,8 @@ use arrow::datatypes::{
 use arrow::error::ArrowError;
 use ieum_model::dataset::ItemType;
 
+use crate::convert;
+
 /// Seconds by which Korean time is ahead of UTC.
 const KOREA: i64 = 9 * 3600;
 const DAY: i64 = 24 * 3600;
@@ -112,7 +114,7 @@ fn lost(before: &ArrayRef, after: ArrayRef) -> Cast {
 
 fn from_text<T: arrow::datatypes::ArrowPrimitiveType>(
     text: &StringArray,
-    parse: impl Fn(&str) -> Option<T::Native>,
+    parse: impl Fn(&str) -> Option<Option<T::Native>>,
 ) -> Cast {
     let mut bad = Vec::new();
     let values = text.iter().enumerate().map(|(row, value)| {
@@ -121,17 +123,18 @@ fn from_text<T: arrow::datatypes::ArrowPrimitiveType>(
         if parsed.is_none() {
             bad.push(row);
         }
-        parsed
+        parsed.flatten()
     });
     let array: arrow::array::PrimitiveArray<T> = values.collect();
     Cast { array: Arc::new(array), bad }
 }
 
-fn integer(text: &str) -> Option<i64> {
-    text.parse().ok()
+/// As the text formats read it.
+fn integer(text: &str) -> Option<Option<i64>> {
+    convert::whole_number(text).map(Some)
 }
 
-fn integer_with_zero_fraction(text: &str) -> Option<i64> {
+fn integer_with_zero_fraction(text: &str) -> Option<Option<i64>> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     if fraction.bytes().all(|digit| digit == b'0') { integer(whole) } else { None }
 }
@@ -142,8 +145,13 @@ fn whole(value: f64) -> Option<i64> {
     (value.fract() == 0.0 && (-END..END).contains(&value)).then_some(value as i64)
 }
 
+/// A date as the text formats read it, or with a time after it, which is left out; `Some(None)` for no date.
+fn date(text: &str) -> Option<Option<i32>> {
+    convert::date(text).or_else(|| date_and_time(text).map(Some))
+}
+
 /// A date in one of the usual forms: `YYYYMMDD`, or parted by `-`, `.` or `/`; a time after it is left out.
-fn date(text: &str) -> Option<i32> {
+fn date_and_time(text: &str) -> Option<i32> {
     let bytes = text.as_bytes();
     if bytes.iter().all(u8::is_ascii_digit) {
         let time_fits = match bytes.len() {
