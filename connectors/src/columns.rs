@@ -1,5 +1,7 @@
 //! Which column of a file is which item.
 
+use std::collections::BTreeMap;
+
 use arrow::datatypes::Schema;
 use ieum_model::connector::ScanSpec;
 use ieum_model::dataset::{Dataset, Export};
@@ -14,6 +16,14 @@ pub fn code<'a>(dataset: &'a Dataset, export: &'a Export, name: &'a str) -> &'a 
     }
 }
 
+/// A column as its holder and the catalog name it.
+pub(crate) fn named(columns: &BTreeMap<String, String>, code: &str) -> String {
+    match columns.iter().find(|(_, mapped)| *mapped == code) {
+        Some((name, _)) if name != code => format!("`{name}` (`{code}`)"),
+        _ => format!("`{code}`"),
+    }
+}
+
 /// Position in `names` of every column of `schema`.
 ///
 /// # Errors
@@ -24,13 +34,18 @@ pub fn locate(dataset: &Dataset, export: &Export, names: &[&str], schema: &Schem
         let mut found = codes.iter().enumerate().filter(|(_, code)| **code == wanted).map(|(at, _)| at);
         match (found.next(), found.next()) {
             (Some(at), None) => Ok(at),
-            (Some(_), Some(_)) => Err(Error::contract(format!("column `{wanted}` stands there twice"))),
+            (Some(_), Some(_)) => {
+                Err(Error::contract(format!("column {} stands there twice", named(&export.columns, wanted)))
+                    .hint("ask the holder to deliver it once, or map one of the two to another item in `columns`"))
+            }
             (None, _) => {
-                let error = Error::contract(format!("column `{wanted}` is missing"));
-                Err(match nearest(wanted, names.iter().chain(&codes).copied()) {
-                    Some(name) => error.hint(format!("did the holder mean it by `{name}`? Then map it in `columns`")),
-                    None => error,
-                })
+                let error = Error::contract(format!("column {} is missing", named(&export.columns, wanted)));
+                Err(error.hint(match nearest(wanted, names.iter().chain(&codes).copied()) {
+                    Some(name) => format!("did the holder mean it by `{name}`? Then map it in `columns`"),
+                    None => {
+                        "if the holder renamed it, map its name in `columns`; else ask the holder to deliver it".into()
+                    }
+                }))
             }
         }
         .map_err(|error| error.at("dataset", &dataset.code).at("column", wanted))

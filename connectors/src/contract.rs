@@ -309,6 +309,41 @@ fn a_wrong_count_manifest_or_truncated_gz_breaks_the_contract() {
 }
 
 #[test]
+fn a_file_that_breaks_its_contract_says_what_to_do() {
+    let check = |export: &str, bytes: &[u8], message: &str| {
+        let dataset = dataset(export);
+        let (root, path) = folder("a.dat", bytes);
+        if message == "manifest does not hold a SHA-256 digest" {
+            std::fs::write(path.with_extension("dat.sha256"), "0123  a.dat\n").unwrap();
+        }
+        let Found::Export(export) = connect(root.path(), &dataset, NaiveDate::default()).unwrap() else { panic!() };
+        let read = read(export.as_ref(), &dataset, &["rrno"], None);
+        let error = export.verify_control().and(read).unwrap_err();
+        assert!(error.message.starts_with(message), "{error}");
+        assert!(
+            error.hint.is_some() && error.context.iter().any(|(field, _)| ["export", "file"].contains(field)),
+            "{error}"
+        );
+    };
+    let csv = |more: &str| format!("format='csv'\npath='a.dat'\n{more}");
+    check(&csv(""), b"", "file has no header row");
+    check(&csv(""), b"\xFF\xFEr\0", "file starts with the byte order mark of UTF-16");
+    check(&csv("encoding='cp949'"), b"\xEF\xBB\xBFrrno\n", "file starts with the byte order mark of UTF-8");
+    check(&csv(""), b"name\nx\n", "column `rrno` is missing");
+    check(&csv("columns={'number'='rrno'}"), b"name\nx\n", "column `number` (`rrno`) is missing");
+    check(&csv(""), b"rrno,rrno\nx,x\n", "column `rrno` stands there twice");
+    check(&csv("control={trailer='count'}"), b"rrno\n1\n#TRAILER,1\n2\n", "rows follow the trailer");
+    check(&csv("control={manifest='sha256'}"), b"rrno\n1\n", "manifest is missing");
+    check(&csv("control={manifest='sha256'}"), b"rrno\n1\n", "manifest does not hold a SHA-256 digest");
+    let whole = records("\n", 3, "-000000000000001227");
+    check(LAYOUT, &whole[..whole.len() - 81], "trailer record is missing");
+    check(LAYOUT, &whole[81..], "file does not start with a header record");
+    check(LAYOUT, &[&whole[..78], &whole[79..]].concat(), "header record is shorter");
+    check(&LAYOUT.replace("bytes=20", "bytes=90"), &whole, "header declares records of 80 bytes, the layout needs 127");
+    check("format='parquet'\npath='a.dat'\ncolumns={'number'='rrno'}", &as_parquet(false), "the export has no column");
+}
+
+#[test]
 fn the_headers_of_fixed_width_files_tell_whether_they_are_fresh() {
     let mut dataset = dataset(&LAYOUT.replace("a.dat", "*.dat"));
     dataset.validity_days = Some(30);

@@ -13,6 +13,13 @@ use crate::files::io_error;
 /// Bytes hashed at a time.
 const HASH_READ: usize = 1024 * 1024;
 
+/// What to do about a file that is not the one its holder counted.
+pub(crate) const AGAIN: &str = "the file is incomplete or was changed; ask the holder to deliver it again";
+
+/// What to do about a manifest that cannot be that of its file.
+pub(crate) const REWRITE: &str =
+    "ask the holder to write it with `sha256sum <file> > <file>.sha256` and deliver both again";
+
 /// Checks `<name>.sha256`, as `sha256sum` writes it, against the bytes of `name` as they stand on storage.
 ///
 /// # Errors
@@ -22,21 +29,26 @@ pub fn verify_manifest(root: &Path, name: &str) -> Result<()> {
     let text = match std::fs::read_to_string(root.join(&manifest)) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(Error::control_totals("manifest is missing").at("export", name).at("manifest", manifest));
+            return Err(Error::control_totals("manifest is missing").at("export", name).at("manifest", manifest).hint(
+                "ask the holder to deliver it, as `sha256sum` writes it; if it never does, take `manifest` out of \
+                 `[export.control]`",
+            ));
         }
         Err(error) => return Err(io_error(&manifest, &error)),
     };
-    let broken = |message: &str| Err(Error::control_totals(message).at("export", name).at("manifest", &manifest));
+    let broken = |message: &str, hint: &str| {
+        Err(Error::control_totals(message).at("export", name).at("manifest", &manifest).hint(hint))
+    };
     let (expected, of) = text.trim().split_once(char::is_whitespace).unwrap_or((text.trim(), ""));
     let of = of.trim_start().trim_start_matches('*');
     if expected.len() != 64 || !expected.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return broken("manifest does not hold a SHA-256 digest");
+        return broken("manifest does not hold a SHA-256 digest", REWRITE);
     }
     if !of.is_empty() && Path::new(of).file_name() != Path::new(name).file_name() {
-        return broken("manifest is of another file");
+        return broken("manifest is of another file", REWRITE);
     }
     if !expected.eq_ignore_ascii_case(&digest(root, name)?) {
-        return broken("file does not agree with its manifest");
+        return broken("file does not agree with its manifest", AGAIN);
     }
     Ok(())
 }
@@ -76,5 +88,5 @@ pub(crate) fn same_count(name: &str, place: &'static str, declared: u64, counted
         .at("export", name)
         .at("declared", declared)
         .at("counted", counted)
-        .hint("the file is incomplete or was changed; ask the holder to deliver it again"))
+        .hint(AGAIN))
 }

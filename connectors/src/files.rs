@@ -48,9 +48,18 @@ pub fn sizes(root: &Path, names: &[String]) -> Result<Vec<u64>> {
     names.iter().map(size).collect()
 }
 
+/// What to do about a file that cannot be read.
+pub(crate) fn readable(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::PermissionDenied => "let the account of the run read the file and its folders",
+        io::ErrorKind::NotFound => "the file went away after it was found; run again once it is delivered whole",
+        _ => "check the storage, then run again",
+    }
+}
+
 /// A storage failure that a retry may help.
 pub(crate) fn io_error(name: &str, error: &io::Error) -> Error {
-    Error::new(ErrorKind::Temporary, format!("cannot read: {error}")).at("export", name)
+    Error::new(ErrorKind::Temporary, format!("cannot read: {error}")).at("export", name).hint(readable(error.kind()))
 }
 
 /// A decompressed byte stream that knows how much of its file it has read.

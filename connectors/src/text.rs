@@ -255,7 +255,11 @@ impl<C: Cutter> Rows<C> {
     }
 
     fn after_trailer(&self) -> Error {
-        Error::contract("rows follow the trailer").at("export", self.name()).at("byte_offset", self.window.offset())
+        Error::contract("rows follow the trailer")
+            .at("export", self.name())
+            .at("line", self.line)
+            .at("byte_offset", self.window.offset())
+            .hint("the trailer must be the last line; ask the holder to deliver each export in a file of its own")
     }
 
     /// Bytes of the row last returned.

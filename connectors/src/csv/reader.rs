@@ -72,7 +72,10 @@ impl CsvConnector {
         let header = rows.advance()?.map(|piece| (rows.row(&piece).to_vec(), piece.is_quoted()));
         match header {
             Some(header) => Ok((rows, Some(header))),
-            None => Err(Error::contract("file has no header row").at("dataset", &self.dataset.code).at("export", name)),
+            None => Err(Error::contract("file has no header row")
+                .at("dataset", &self.dataset.code)
+                .at("export", name)
+                .hint("the file is empty; ask the holder to deliver it again")),
         }
     }
 
@@ -107,16 +110,16 @@ impl CsvConnector {
 
 /// Moves past a UTF-8 byte order mark; refuses marks of other encodings.
 fn skip_mark(window: &mut Window, expected: Encoding, name: &str) -> Result<()> {
-    let found = match window.bytes() {
+    let (found, hint) = match window.bytes() {
         [0xEF, 0xBB, 0xBF, ..] if expected == Encoding::Utf8 => {
             window.consume(3);
             return Ok(());
         }
-        [0xEF, 0xBB, 0xBF, ..] => "UTF-8",
-        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => "UTF-16",
+        [0xEF, 0xBB, 0xBF, ..] => ("UTF-8", "write `encoding = \"utf-8\"` in the export's section of the catalog"),
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => ("UTF-16", "ask the holder to deliver the file in UTF-8 or CP949"),
         _ => return Ok(()),
     };
-    Err(Error::contract(format!("file starts with the byte order mark of {found}")).at("export", name))
+    Err(Error::contract(format!("file starts with the byte order mark of {found}")).at("export", name).hint(hint))
 }
 
 impl Connector for CsvConnector {

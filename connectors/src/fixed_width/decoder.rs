@@ -91,26 +91,34 @@ impl Cutter for RecordCutter {
     }
 }
 
+/// A money field that the trailer sums.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summed {
+    /// Item code.
+    pub item: String,
+    /// Its byte range in a data record.
+    pub range: Range<usize>,
+}
+
 /// What the rows of a file add up to, to be compared with its header and trailer records.
 #[derive(Debug, Clone)]
 pub struct Totals {
     /// Number of data records that the header declares.
     declared: u64,
-    /// Byte ranges of the fields that the trailer sums.
-    summed: Vec<Range<usize>>,
+    summed: Vec<Summed>,
     sums: Vec<i128>,
 }
 
 impl Totals {
     /// Nothing yet, of a file whose header declares this many data records.
-    pub fn new(declared: u64, summed: Vec<Range<usize>>) -> Self {
+    pub fn new(declared: u64, summed: Vec<Summed>) -> Self {
         Self { declared, sums: vec![0; summed.len()], summed }
     }
 
     /// Adds a row, readable or not.
     pub fn add(&mut self, row: &[u8]) {
-        for (sum, range) in self.sums.iter_mut().zip(&self.summed) {
-            *sum += i128::from(row.get(range.clone()).map_or(0, amount));
+        for (sum, summed) in self.sums.iter_mut().zip(&self.summed) {
+            *sum += i128::from(row.get(summed.range.clone()).map_or(0, amount));
         }
     }
 
@@ -124,19 +132,22 @@ impl Totals {
                 .at("export", name)
                 .at("declared", self.declared)
                 .at("counted", counted)
+                .hint(control::AGAIN)
         })?;
-        let (declared, declared_sums) = self::trailer(trailer, self.summed.len())
-            .ok_or_else(|| Error::control_totals("trailer record cannot be read").at("export", name))?;
+        let (declared, declared_sums) = self::trailer(trailer, self.summed.len()).ok_or_else(|| {
+            Error::control_totals(format!("trailer record does not hold a count and {} sums", self.summed.len()))
+                .at("export", name)
+                .hint("compare the money items of `layout` with the holder's file, and `control.trailer` too")
+        })?;
         control::same_count(name, "header", self.declared, counted)?;
         control::same_count(name, "trailer", declared, counted)?;
-        match declared_sums.iter().zip(&self.sums).position(|(declared, sum)| declared != sum) {
-            None => Ok(()),
-            Some(at) => Err(Error::control_totals("a sum in the trailer does not agree with the data records")
-                .at("export", name)
-                .at("sum", at + 1)
-                .at("declared", declared)
-                .at("counted", counted)),
-        }
+        let sums = declared_sums.iter().zip(&self.sums).zip(&self.summed);
+        let wrong: Vec<&str> =
+            sums.filter(|((declared, sum), _)| declared != sum).map(|(_, summed)| summed.item.as_str()).collect();
+        let Some(first) = wrong.first() else { return Ok(()) };
+        // The sums themselves are left out: that of a single row is a value of it.
+        let message = format!("sum of `{first}` in the trailer does not agree with the data records");
+        Err(Error::control_totals(message).at("export", name).at("items", wrong.join(", ")).hint(control::AGAIN))
     }
 }
 
@@ -261,6 +272,7 @@ impl Decode for RecordDecoder {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use proptest::prelude::*;
 
@@ -283,5 +295,25 @@ mod tests {
                 assert_eq!(amount(&field), expected, "{field:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_wrong_sum_names_its_items_and_no_amount() {
+        let field = |item: &str, range| Summed { item: item.to_owned(), range };
+        let mut totals = Totals::new(1, vec![field("pay", 0..4), field("tax", 4..8), field("fee", 8..12)]);
+        totals.add(b"100120023003");
+        let check = |trailer: Option<&str>, message: &str, items: Option<&str>| {
+            let error = totals.check("a.dat", trailer.map(str::as_bytes), 1).unwrap_err();
+            let told = error.context.iter().find(|(field, _)| *field == "items");
+            assert_eq!((error.message.as_str(), told.map(|(_, items)| items.as_str())), (message, items));
+            assert!(error.hint.is_some() && !error.to_string().contains("2002"), "{error}");
+        };
+        let trailer = |sums: [i64; 3]| format!("330000000001{:+019}{:+019}{:+019}", sums[0], sums[1], sums[2]);
+        let message = "sum of `tax` in the trailer does not agree with the data records";
+        check(Some(&trailer([1001, 2003, 3003])), message, Some("tax"));
+        check(Some(&trailer([1001, 2003, 3004])), message, Some("tax, fee"));
+        check(Some("330000000001"), "trailer record does not hold a count and 3 sums", None);
+        check(None, "trailer record is missing", None);
+        totals.check("a.dat", Some(trailer([1001, 2002, 3003]).as_bytes()), 1).unwrap();
     }
 }

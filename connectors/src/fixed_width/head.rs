@@ -50,8 +50,8 @@ impl Head {
     /// Compares the header of the file called `name` with the dataset it is read for.
     ///
     /// # Errors
-    /// [`ieum_model::error::ErrorKind::ControlTotals`] when it is of another dataset or holder, or its base date is no day or
-    /// is needed and blank.
+    /// [`ieum_model::error::ErrorKind::ControlTotals`] when it is of another dataset or holder, or its base date is no
+    /// day, or is needed and blank.
     pub fn check(&self, name: &str, dataset: &Dataset) -> Result<()> {
         let wrong = |message: String, field: Range<usize>| {
             let bytes = format!("{} to {}", field.start + 1, field.end);

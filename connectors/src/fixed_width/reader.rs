@@ -9,7 +9,7 @@ use ieum_model::connector::{BatchReader, Connector, ScanSpec};
 use ieum_model::dataset::{Dataset, Encoding, Export, ItemType, TrailerRule};
 use ieum_model::error::{Error, ErrorKind, Result};
 
-use super::decoder::{self, RecordCutter, RecordDecoder, SUM, TRAILER_HEAD, Totals};
+use super::decoder::{self, RecordCutter, RecordDecoder, SUM, Summed, TRAILER_HEAD, Totals};
 use super::head::{HEAD, Head};
 use crate::convert::Columns;
 use crate::files::{self, Source};
@@ -24,8 +24,8 @@ pub fn open(root: &Path, dataset: &Dataset) -> Result<Box<dyn Connector>> {
     Ok(Box::new(FixedWidthConnector::try_new(root, dataset, CHUNK)?))
 }
 
-/// The day that the export of `dataset` below `root` is of, by the headers of its files: the oldest one. `None` where no
-/// header tells one; why not is for reading to say.
+/// The day that the export of `dataset` below `root` is of, by the headers of its files: the oldest one. `None` where
+/// no header tells one; why not is for reading to say.
 ///
 /// # Errors
 /// When the export cannot be opened, or storage fails.
@@ -71,39 +71,49 @@ impl FixedWidthConnector {
         Ok(Self { root: root.to_owned(), dataset: dataset.clone(), export, ranges, names, sizes, chunk })
     }
 
-    /// Byte ranges of the money fields that the trailer sums, in layout order; what a repeated one holds is no amount.
-    fn summed(&self) -> Vec<Range<usize>> {
+    /// The money fields that the trailer sums, in layout order; what a repeated one holds is no amount.
+    fn summed(&self) -> Vec<Summed> {
         if self.export.control.trailer != Some(TrailerRule::CountAndSums) {
             return Vec::new();
         }
-        let is_money = |name: &str| {
-            let code = columns::code(&self.dataset, &self.export, name);
-            self.dataset.items.get(code).is_some_and(|item| item.item_type == ItemType::Amt && !item.list)
-        };
+        let is_money =
+            |code: &str| self.dataset.items.get(code).is_some_and(|item| item.item_type == ItemType::Amt && !item.list);
         let fields = self.export.layout.iter().zip(&self.ranges);
-        fields.filter(|(field, _)| is_money(&field.item)).map(|(_, range)| range.clone()).collect()
+        let named = fields.map(|(field, range)| (columns::code(&self.dataset, &self.export, &field.item), range));
+        let money = named.filter(|(code, _)| is_money(code));
+        money.map(|(code, range)| Summed { item: code.to_owned(), range: range.clone() }).collect()
     }
 
     fn rows(&self, name: &str) -> Result<(Head, RecordCutter, Rows<RecordCutter>)> {
-        let broken = |message: &str| Error::contract(message).at("dataset", &self.dataset.code).at("export", name);
+        let broken = |message: &str, hint: &str| {
+            Error::contract(message).at("dataset", &self.dataset.code).at("export", name).hint(hint)
+        };
         let mut window = Window::new(Source::open(&self.root, name)?, self.chunk);
         window.require(3)?;
         if self.export.encoding == Encoding::Utf8 && window.bytes().starts_with(b"\xEF\xBB\xBF") {
             window.consume(3);
         }
         window.require(HEAD)?;
-        let head = Head::parse(window.bytes()).ok_or_else(|| broken("file does not start with a header record"))?;
+        let head = Head::parse(window.bytes()).ok_or_else(|| {
+            broken(
+                "file does not start with a header record (kind 11)",
+                "ask the holder for the file with its header, or correct `format` in the catalog",
+            )
+        })?;
         head.check(name, &self.dataset)?;
         let data = self.ranges.last().map_or(0, |range| range.end);
         let needed = HEAD.max(data).max(TRAILER_HEAD + SUM * self.summed().len());
         if head.record_len < needed {
             let message = format!("header declares records of {} bytes, the layout needs {needed}", head.record_len);
-            return Err(broken(&message));
+            return Err(broken(
+                &message,
+                "compare the widths of `layout` in the catalog with the holder's file description",
+            ));
         }
         window.require(head.record_len + 2)?;
         let record = &window.bytes()[..head.record_len.min(window.bytes().len())];
         if record.len() < head.record_len || memchr::memchr2(b'\n', b'\r', record).is_some() {
-            return Err(broken("header record is shorter than the record length it declares"));
+            return Err(broken("header record is shorter than the record length it declares", control::AGAIN));
         }
         let (lines, skip) = match window.bytes()[head.record_len..] {
             [b'\r', b'\n', ..] => (true, 2),

@@ -42,6 +42,11 @@ impl Layout {
             list_separator: export.list_separator,
         }
     }
+
+    /// A column as its holder and the catalog name it.
+    fn named(&self, code: &str) -> String {
+        crate::columns::named(&self.columns, code)
+    }
 }
 
 struct ParquetConnector {
@@ -69,7 +74,7 @@ pub fn open(root: &Path, dataset: &Dataset) -> Result<Option<Box<dyn Connector>>
     })?;
     let mut files = Vec::new();
     for path in found {
-        let path = path.map_err(|e| temporary("cannot look for the export", &e, &export.path))?;
+        let path = path.map_err(|e| temporary("cannot look for the export", e.error(), &export.path))?;
         if manifest.is_some() && path.extension().is_some_and(|extension| extension == "sha256") {
             continue;
         }
@@ -94,8 +99,9 @@ fn relative(root: &Path, path: &Path) -> Result<String> {
     Ok(parts.ok_or_else(|| Error::contract("the file's name is not UTF-8").at("file", path.display()))?.join("/"))
 }
 
-fn temporary(what: &str, error: &dyn std::fmt::Display, file: impl std::fmt::Display) -> Error {
-    Error::new(ErrorKind::Temporary, format!("{what}: {error}")).at("file", file)
+fn temporary(what: &str, error: &std::io::Error, file: impl std::fmt::Display) -> Error {
+    let hint = crate::files::readable(error.kind());
+    Error::new(ErrorKind::Temporary, format!("{what}: {error}")).at("file", file).hint(hint)
 }
 
 impl Connector for ParquetConnector {
@@ -147,8 +153,11 @@ fn verify_digest(path: &Path, name: &str) -> Result<()> {
         Err(e) => return Err(temporary("cannot read the digest", &e, &manifest_name)),
     };
     let base = name.rsplit('/').next().unwrap_or(name);
-    let promised = promised_digest(&text, base)
-        .ok_or_else(|| Error::control_totals("no line of `sha256sum` for the export").at("file", &manifest_name))?;
+    let promised = promised_digest(&text, base).ok_or_else(|| {
+        Error::control_totals("no line of `sha256sum` for the export")
+            .at("file", &manifest_name)
+            .hint(crate::control::REWRITE)
+    })?;
     if sha256(path).map_err(|e| temporary("cannot read the file", &e, name))? == promised {
         return Ok(());
     }

@@ -134,7 +134,7 @@ impl Reader {
         let fields = metadata.schema().fields();
         let find = |code: &str| {
             file_column(layout, fields, code).ok_or_else(|| {
-                let error = Error::contract(format!("the export has no column for `{code}`"))
+                let error = Error::contract(format!("the export has no column for {}", layout.named(code)))
                     .at("dataset", &layout.dataset)
                     .at("file", name);
                 match nearest(code, fields.iter().map(|field| field.name().as_str())) {
@@ -313,6 +313,7 @@ fn show(array: &dyn Array) -> Result<String, ArrowError> {
 
 fn type_error(field: &Field, found: &DataType) -> Error {
     Error::contract(format!("column `{}` is of type {found}, {} is wanted", field.name(), field.data_type()))
+        .hint("compare the item's `type` in the catalog with the file; else ask the holder for the type it had")
 }
 
 impl BatchReader for Reader {
