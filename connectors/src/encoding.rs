@@ -7,6 +7,7 @@ use std::sync::Arc;
 use encoding_rs::{DecoderResult, EUC_KR};
 use ieum_model::connector::KeyProbe;
 use ieum_model::dataset::Encoding;
+pub use ieum_model::dataset::is_separator;
 
 /// The text of `bytes`, or `None` where they are not `encoding`. `scratch` holds it if it had to be translated.
 pub fn decode<'a>(encoding: Encoding, bytes: &'a [u8], scratch: &'a mut String) -> Option<&'a str> {
@@ -60,11 +61,6 @@ pub fn without_dangling(encoding: Encoding, bytes: &[u8]) -> &[u8] {
             if at > bytes.len() { &bytes[..bytes.len() - 1] } else { bytes }
         }
     }
-}
-
-/// Whether `separator` can be looked for bytewise in any supported encoding and is no part of a value's grammar.
-pub fn is_separator(separator: char) -> bool {
-    separator.is_ascii() && !separator.is_ascii_alphanumeric() && !matches!(separator, '"' | '\n' | '\r' | '\0')
 }
 
 #[cfg(test)]

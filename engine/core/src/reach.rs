@@ -3,21 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ieum_model::catalog::Catalog;
+pub use ieum_model::catalog::space_of;
 use ieum_model::dataset::Dataset;
 use ieum_privacy::normalize::IdentifierKind;
-
-/// The key space in which an identifier of `kind` names its subject.
-pub fn space_of(kind: &str) -> &str {
-    match kind {
-        "rrno" | "frno" | "report_no" => "person",
-        "brno" => "business",
-        "crno" => "corporation",
-        "pnu" => "parcel",
-        "vhrno" | "vin" => "vehicle",
-        "pno" => "passport",
-        other => other,
-    }
-}
 
 /// How identifiers of a key space are made canonical.
 pub fn identifier_kind(space: &str) -> IdentifierKind {

@@ -188,6 +188,11 @@ pub enum Encoding {
     Cp949,
 }
 
+/// Whether `separator` can be looked for bytewise in any supported encoding and is no part of a value's grammar.
+pub fn is_separator(separator: char) -> bool {
+    separator.is_ascii() && !separator.is_ascii_alphanumeric() && !matches!(separator, '"' | '\n' | '\r' | '\0')
+}
+
 /// How an export proves that it is complete.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields)]

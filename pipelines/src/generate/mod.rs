@@ -206,7 +206,7 @@ fn write_part(
     } else {
         part * PART_PEOPLE..((part + 1) * PART_PEOPLE).min(population.people)
     };
-    let path = exports.join(plan.export.path.replace("**", "all").replace('*', &format!("part-{part:04}")));
+    let path = exports.join(path_of(plan, part, population.as_of));
     // Only a header record needs the count beforehand.
     let count = if plan.export.layout.is_empty() {
         0
@@ -233,6 +233,12 @@ fn write_part(
         }
     }
     writer.finish()
+}
+
+/// The file of one part, below the exports folder.
+fn path_of(plan: &Plan, part: u64, date: NaiveDate) -> String {
+    let dated = plan.export.path.replace("{date}", &date.format("%Y%m%d").to_string());
+    dated.replace("**", "all").replace('*', &format!("part-{part:04}"))
 }
 
 /// A person who has rows, and how many.
@@ -450,7 +456,7 @@ mod tests {
         let known: BTreeSet<String> = (0..2000).map(|serial| population.rrno(serial)).collect();
         let (mut former, mut present) = (0, 0);
         for plan in plans(&catalog, DEFAULT_DATASETS, false, &[]) {
-            let path = folder.join("exports").join(plan.export.path.replace('*', "part-0000"));
+            let path = folder.join("exports").join(path_of(&plan, 0, options.as_of));
             let Some(text) = text(&path).filter(|_| plan.code != "resident_number_change") else { continue };
             let old = leads.keys().filter(|old| text.contains(**old)).count();
             let new = leads.values().filter(|new| text.contains(**new)).count();

@@ -236,13 +236,16 @@ fn choose(dataset: &Dataset, columns: &[Column], turn: usize, order: usize, form
     } else {
         Vec::new()
     };
+    // What depends on the date of an export has it in its files' names, unless a header record tells it.
+    let dated = dataset.validity_days.is_some() && format != Format::FixedWidth;
+    let names = if dated { "*_{date}" } else { "*" };
     Export {
         format,
         encoding,
         header: true,
         delimiter: ',',
         list_separator: '|',
-        path: format!("{holder}/{code}/*.{extension}"),
+        path: format!("{holder}/{code}/{names}.{extension}"),
         columns: titles,
         order: Vec::new(),
         layout,

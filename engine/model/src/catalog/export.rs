@@ -2,38 +2,78 @@
 
 use std::collections::BTreeSet;
 
-use crate::dataset::{Dataset, Export, Format};
+use crate::dataset::{Dataset, Export, Format, TrailerRule, is_separator};
 
 use super::Load;
 use super::parse::suggestion;
 use super::references::item_names;
 use super::source::File;
 
+/// Stands for the date of an export in its path.
+const DATE: &str = "{date}";
+const SOME_DATE: &str = "20260101";
+
 impl Load<'_> {
     pub(super) fn check_export(&mut self, file: &File<'_>, dataset: &Dataset, export: &Export) {
-        let mut wrong = |place: &str, value: &str, message: String| {
-            let line = file.line(&["export", place], value);
-            self.problems.push(file.problem(line, message));
-        };
         if export.format == Format::FixedWidth && export.layout.is_empty() {
-            wrong("format", "fixed_width", "fixed_width needs `layout`".into());
+            self.wrong(file, "format", "fixed_width", "fixed_width needs `layout`", None);
         }
         if export.format == Format::Csv && !export.header && export.order.is_empty() {
-            wrong("format", "csv", "csv without header needs `order`".into());
+            self.wrong(file, "format", "csv", "csv without header needs `order`", None);
         }
         for (place, character) in [("delimiter", export.delimiter), ("list_separator", export.list_separator)] {
-            if !character.is_ascii() {
-                wrong(place, &character.to_string(), format!("{place} `{character}` is not ASCII"));
+            if !is_separator(character) {
+                let message = format!("{place} `{}` is no separator", character.escape_debug());
+                let hint = "one ASCII character, no letter, digit, quote or line end";
+                self.wrong(file, place, &character.to_string(), message, Some(hint));
             }
         }
-        if !is_below(&export.path) {
-            let message = format!("path `{}` is not below the exports folder", export.path);
-            wrong("path", &export.path, message);
-        }
+        self.check_trailer(file, export);
+        self.check_path(file, dataset, export);
         if !(0.0..=1.0).contains(&export.max_reject_ratio) {
-            wrong("max_reject_ratio", "max_reject_ratio", "max_reject_ratio is not between 0 and 1".into());
+            let message = "max_reject_ratio is not between 0 and 1";
+            self.wrong(file, "max_reject_ratio", "max_reject_ratio", message, None);
         }
         self.check_export_columns(file, dataset, export);
+    }
+
+    fn wrong(&mut self, file: &File<'_>, place: &str, value: &str, message: impl Into<String>, hint: Option<&str>) {
+        self.report(file, file.line(&["export", place], value), message, hint.map(str::to_owned));
+    }
+
+    fn check_trailer(&mut self, file: &File<'_>, export: &Export) {
+        match (export.format, export.control.trailer) {
+            (Format::Csv, Some(TrailerRule::CountAndSums)) => {
+                let message = "a csv trailer carries a count, no sums";
+                self.wrong(file, "control", "count_and_sums", message, Some("write `trailer = \"count\"`"));
+            }
+            (Format::Parquet, Some(_)) => {
+                let hint = "take it out: the file itself tells how many rows it has";
+                self.wrong(file, "control", "trailer", "a parquet file has no trailer", Some(hint));
+            }
+            _ => {}
+        }
+    }
+
+    fn check_path(&mut self, file: &File<'_>, dataset: &Dataset, export: &Export) {
+        let path = &export.path;
+        if !is_below(path) {
+            self.wrong(file, "path", path, format!("path `{path}` is not below the exports folder"), None);
+        } else if let Err(error) = glob::Pattern::new(&path.replace(DATE, SOME_DATE)) {
+            self.wrong(file, "path", path, format!("path `{path}` is no pattern: {}", error.msg), None);
+        }
+        if dataset.validity_days.is_some() && export.format != Format::FixedWidth && !path.contains(DATE) {
+            let hint = "write `{date}` where the file's name has it as YYYYMMDD, or take validity_days out";
+            let message = "validity_days needs the date of the export, which path does not carry";
+            self.report(file, file.line(&[], "validity_days"), message, Some(hint.into()));
+        }
+    }
+
+    /// Every key is among the columns that the export lists, if it lists any.
+    fn check_listed(&mut self, file: &File<'_>, place: &str, listed: &BTreeSet<&str>, keys: &BTreeSet<&str>) {
+        for key in keys.iter().filter(|key| !listed.is_empty() && !listed.contains(*key)) {
+            self.wrong(file, place, place, format!("{place} lacks the key column `{key}`"), None);
+        }
     }
 
     fn check_export_columns(&mut self, file: &File<'_>, dataset: &Dataset, export: &Export) {
@@ -54,11 +94,22 @@ impl Load<'_> {
                 self.report(file, line, format!("unknown column `{name}` in {place}"), hint);
             }
         }
+        let keys: BTreeSet<&str> = keys().collect();
+        let order = export.order.iter().map(|name| meaning(dataset, export, name)).collect();
+        let layout = export.layout.iter().map(|field| meaning(dataset, export, &field.item)).collect();
+        self.check_listed(file, "order", &order, &keys);
+        self.check_listed(file, "layout", &layout, &keys);
         for field in export.layout.iter().filter(|field| field.bytes == 0) {
             let line = file.line(&["export", "layout"], &field.item);
             self.report(file, line, format!("layout field `{}` has no width", field.item), None);
         }
     }
+}
+
+/// The item code that a column's name means.
+fn meaning<'a>(dataset: &'a Dataset, export: &'a Export, name: &'a str) -> &'a str {
+    let name = export.columns.get(name).map_or(name, String::as_str);
+    dataset.item(name).map_or(name, |(code, _)| code)
 }
 
 /// Whether a glob stays below the folder it is applied to.
@@ -79,16 +130,45 @@ mod tests {
             dataset(old, new, &[&format!("{D}:{line}: {message}")]);
         };
         one("format = \"csv\"", "format = \"fixed_width\"", 32, "fixed_width needs `layout`");
-        one("order = [\"rrno\", \"NAME\", \"issued\"]", "header = false", 32, "csv without header needs `order`");
-        one("columns =", "delimiter = \"·\"\ncolumns =", 34, "delimiter `·` is not ASCII");
-        one("columns =", "list_separator = \"·\"\ncolumns =", 34, "list_separator `·` is not ASCII");
+        one(
+            "order = [\"rrno\", \"NAME\", \"issued\", \"pno\"]",
+            "header = false",
+            32,
+            "csv without header needs `order`",
+        );
+        let separator = "(one ASCII character, no letter, digit, quote or line end)";
+        for (wrong, shown) in [("·", "·"), ("a", "a"), ("\\\"", "\\\""), ("1", "1"), ("\\n", "\\n")] {
+            for place in ["delimiter", "list_separator"] {
+                let message = format!("{place} `{shown}` is no separator {separator}");
+                one("columns =", &format!("{place} = \"{wrong}\"\ncolumns ="), 34, &message);
+            }
+        }
         one("{ NAME = \"name\" }", "{ NAME = \"zz\" }", 34, "unknown column `zz` in columns");
         one("\"NAME\", ", "\"ZZ\", ", 35, "unknown column `ZZ` in order");
-        let layout = "layout = [{ item = \"rrno\", bytes = 13 }, { item = \"zz\", bytes = 1 }]\norder =";
-        one("order = [\"rrno\"", &format!("{layout} [\"rrno\""), 35, "unknown column `zz` in layout");
+        let layout = "layout = [{ item = \"rrno\", bytes = 13 }, { item = \"pno\", bytes = 9 }]\norder =";
+        let unknown = layout.replace("\norder", "\nX").replace(" }]\nX", " }, { item = \"zz\", bytes = 1 }]\norder");
+        one("order = [\"rrno\"", &format!("{unknown} [\"rrno\""), 35, "unknown column `zz` in layout");
+        one("order = [\"rrno\"", &format!("{layout} [\"NAME\""), 36, "order lacks the key column `rrno`");
+        let layout = layout.replace("\"pno\"", "\"name\"");
+        one("order = [\"rrno\"", &format!("{layout} [\"rrno\""), 35, "layout lacks the key column `pno`");
         for path in ["../x.csv", "/x.csv", "a/../x.csv", ""] {
             one("mofa/passport_*.csv", path, 33, &format!("path `{path}` is not below the exports folder"));
         }
+        one("passport_*.csv", "[.csv", 33, "path `mofa/[.csv` is no pattern: invalid range pattern");
+        let stars = "path `mofa/***` is no pattern: wildcards are either regular `*` or recursive `**`";
+        one("passport_*.csv", "***", 33, stars);
+        let sums = "a csv trailer carries a count, no sums (write `trailer = \"count\"`)";
+        one("columns =", "control = { trailer = \"count_and_sums\" }\ncolumns =", 34, sums);
+        let trailer = "a parquet file has no trailer (take it out: the file itself tells how many rows it has)";
+        one("format = \"csv\"", "format = \"parquet\"\ncontrol = { trailer = \"count\" }", 33, trailer);
+        let days = "validity_days = 30\nrecord_order =";
+        let undated = "validity_days needs the date of the export, which path does not carry (write `{date}` where the \
+                       file's name has it as YYYYMMDD, or take validity_days out)";
+        one("record_order =", days, 9, undated);
+        let dated = with(&with(DATASET, "record_order =", days), "passport_*", "passport_{date}_*");
+        check(&[(D, &dated)], &[]);
+        let headed = with(&with(DATASET, "record_order =", days), "format = \"csv\"", "format = \"fixed_width\"");
+        check(&[(D, &headed)], &[&format!("{D}:33: fixed_width needs `layout`")]);
         one("columns =", "max_reject_ratio = nan\ncolumns =", 34, "max_reject_ratio is not between 0 and 1");
     }
 }

@@ -42,7 +42,7 @@ short = ["FLNM"]
 format = "csv"
 path = "mofa/passport_*.csv"
 columns = { NAME = "name" }
-order = ["rrno", "NAME", "issued"]
+order = ["rrno", "NAME", "issued", "pno"]
 "#;
 pub(super) const SERVICE: &str = r#"code = "loan"
 name_ko = "대출"

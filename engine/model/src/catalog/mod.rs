@@ -13,6 +13,7 @@ mod fixture;
 mod parse;
 mod references;
 mod source;
+mod spaces;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,6 +25,7 @@ use crate::service::{DocumentLine, Service};
 
 use references::Names;
 use source::{File, read_files};
+pub use spaces::space_of;
 
 /// One file of the catalog folder.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -45,7 +45,7 @@ impl<'a> Load<'a> {
         let path = SECTIONS.iter().find(|(name, _)| *name == section).map_or("", |(_, path)| path);
         if let Some(file) = files.get(path) {
             let table = self.section_table(file, section);
-            names.partial = !file.whole || table.is_none();
+            names.partial = (!file.whole || table.is_none()).then(|| file.text.to_owned());
             for (key, value) in table.into_iter().flatten() {
                 let code = key.get_ref().as_ref();
                 names.all.insert(code.to_owned());
@@ -151,19 +151,43 @@ impl<'a> Load<'a> {
     }
 }
 
-/// Reads `node` as a `T`. Unknown keys are reported and taken out of `node`; any other error is reported and ends it.
+/// Reads `node` as a `T`. Unknown keys and unreadable values are reported and taken out of `node`; `None` if one was
+/// unreadable.
 fn decode<T: DeserializeOwned>(file: &File<'_>, node: &mut Node<'_>, problems: &mut Vec<Problem>) -> Option<T> {
+    let (read, whole) = decode_rest(file, node, problems);
+    read.filter(|_| whole)
+}
+
+/// As [`decode`], but gives what is left without the unreadable values, and whether there were none.
+fn decode_rest<T: DeserializeOwned>(
+    file: &File<'_>,
+    node: &mut Node<'_>,
+    problems: &mut Vec<Problem>,
+) -> (Option<T>, bool) {
+    let mut taken: Vec<String> = Vec::new();
     loop {
         let error = match T::deserialize(ValueDeserializer::from(node.clone())) {
-            Ok(value) => return Some(value),
+            Ok(value) => return (Some(value), taken.is_empty()),
             Err(error) => error,
         };
+        let missing = error.message().strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+        if missing.is_some_and(|name| taken.iter().any(|taken| taken == name)) {
+            return (None, false);
+        }
         let offset = error.span().unwrap_or_else(|| node.span()).start;
         let mut problem = file.problem(file.line_at(offset), error.message());
         problem.hint = expected_name(error.message());
         problems.push(problem);
-        if !(error.message().starts_with("unknown field") && remove_key_at(node, offset)) {
-            return None;
+        if error.message().starts_with("unknown field") {
+            if !remove_key_at(node, offset) {
+                return (None, false);
+            }
+        } else if missing.is_some() && offset == node.span().start {
+            return (None, false);
+        } else if let Some(name) = remove_value_at(node, offset) {
+            taken.push(name);
+        } else {
+            return (None, false);
         }
     }
 }
@@ -191,6 +215,21 @@ fn remove_key_at(node: &mut Node<'_>, offset: usize) -> bool {
             }
         }
         _ => false,
+    }
+}
+
+/// Takes the innermost entry whose value is at `offset` out of whichever table it is in, and gives its key.
+fn remove_value_at(node: &mut Node<'_>, offset: usize) -> Option<String> {
+    match node.get_mut() {
+        DeValue::Array(array) => array.iter_mut().find_map(|entry| remove_value_at(entry, offset)),
+        DeValue::Table(table) => {
+            if let Some(name) = table.iter_mut().find_map(|(_, value)| remove_value_at(value, offset)) {
+                return Some(name);
+            }
+            let key = table.iter().find(|(_, value)| value.span().contains(&offset)).map(|(key, _)| key.clone())?;
+            table.remove(&key).map(|_| key.into_inner().into_owned())
+        }
+        _ => None,
     }
 }
 
@@ -246,7 +285,8 @@ fn take_lines(file: &File<'_>, root: &mut Node<'_>, problems: &mut Vec<Problem>)
     };
     let nodes = std::mem::replace(array, DeArray::new());
     let count = nodes.len();
-    let read = |(number, mut node): (usize, Node<'_>)| Some((number, decode(file, &mut node, problems)?));
+    // What is left of a line still names a dataset, items and a view.
+    let read = |(number, mut node): (usize, Node<'_>)| Some((number, decode_rest(file, &mut node, problems).0?));
     let lines: Vec<_> = nodes.into_iter().enumerate().filter_map(read).collect();
     let lost = lines.len() != count;
     (lines, lost)
@@ -282,6 +322,26 @@ mod tests {
             &[("recipient.toml", RECIPIENTS)],
             &["recipient.toml:1: not a file of a catalog (did you mean `recipients.toml`?)"],
         );
+    }
+
+    #[test]
+    fn every_problem_of_a_part_is_told_at_once() {
+        let found = |files: &[(&str, &str)]| -> Vec<(String, usize, String)> {
+            let brief = |message: &str| message.split('`').take(2).collect::<String>();
+            let problems = parse(files).unwrap_err().into_iter();
+            problems.map(|problem| (problem.path, problem.line, brief(&problem.message))).collect()
+        };
+        let at = |path: &str, line, message: &str| (path.to_owned(), line, message.to_owned());
+        let text = with(DATASET, "type = \"date\"\nsensitivity = \"G\"", "type = \"dat\"\nsensitivity = \"g\"");
+        assert_eq!(found(&[(D, &text)]), [at(D, 19, "unknown variant dat"), at(D, 20, "unknown variant g")]);
+        let text = with(&text, "type = \"dat\"\n", "");
+        assert_eq!(found(&[(D, &text)]), [at(D, 17, "missing field type"), at(D, 19, "unknown variant g")]);
+        let text = with(SERVICE, "view = \"short\"", "when = \"nobody\"\nview = \"shrot\"");
+        assert_eq!(found(&[(S, &text)]), [at(S, 16, "unknown variant nobody"), at(S, 17, "unknown view shrot")]);
+        let holders = with(HOLDERS, "\"외교부\"", "외교부");
+        let text = with(DATASET, "holder = \"mofa\"", "holder = \"moef\"");
+        let problems = found(&[("holders.toml", &holders), ("datasets/moef/passport.toml", &text)]);
+        assert!(problems.contains(&at("datasets/moef/passport.toml", 3, "unknown holder moef")), "{problems:?}");
     }
 
     #[test]
@@ -322,6 +382,13 @@ mod tests {
         );
         dataset("[items.stamps]", "[items.\"..\"]", &[&format!("{D}:22: item `..` is not a code ({hint})")]);
         let item = "to = \"pno\"";
-        dataset(item, "to = \"여권\"", &[&format!("{D}:8: key column `여권` is not a code ({hint})")]);
+        dataset(
+            item,
+            "to = \"여권\"",
+            &[
+                &format!("{D}:8: key column `여권` is not a code ({hint})"),
+                &format!("{D}:35: order lacks the key column `여권`"),
+            ],
+        );
     }
 }

@@ -9,16 +9,17 @@ use super::parse::suggestion;
 use super::source::File;
 use super::{Catalog, Load, LoadedDataset, LoadedService};
 
-/// The names that a reference may use; `partial` if some could not be read, so that nothing is called unknown.
+/// The names that a reference may use. Where some could not be read, `partial` is the file's text: what stands nowhere
+/// in it is unknown all the same.
 #[derive(Default)]
 pub(super) struct Names {
     pub(super) all: BTreeSet<String>,
-    pub(super) partial: bool,
+    pub(super) partial: Option<String>,
 }
 
 impl Names {
     fn lacks(&self, name: &str) -> bool {
-        !self.partial && !self.all.contains(name)
+        !self.all.contains(name) && !self.partial.as_ref().is_some_and(|text| text.contains(name))
     }
 
     fn iter(&self) -> impl Iterator<Item = &str> {
@@ -57,6 +58,7 @@ impl<'a> Load<'a> {
             self.check_name(file, &["category"], ("categories", "category"), &dataset.category);
             self.check_dataset(file, dataset);
         }
+        self.check_spaces(&datasets);
         for LoadedDataset { mut dataset, .. } in datasets {
             canonical_dataset(&mut dataset);
             dataset.institution_code =
@@ -79,6 +81,7 @@ impl<'a> Load<'a> {
         for code in dataset.items.keys() {
             self.check_code(file, &["items"], "item", code);
         }
+        self.check_aliases(file, dataset);
         for (view, items) in &dataset.views {
             self.check_code(file, &["views"], "view", view);
             self.check_items(file, &["views", view], dataset, items);
@@ -87,6 +90,19 @@ impl<'a> Load<'a> {
         self.check_record_order(file, dataset);
         if let Some(export) = &dataset.export {
             self.check_export(file, dataset, export);
+        }
+    }
+
+    /// A standard abbreviation names one item.
+    fn check_aliases(&mut self, file: &File<'_>, dataset: &Dataset) {
+        let mut named: BTreeMap<&str, &str> = dataset.items.keys().map(|code| (code.as_str(), code.as_str())).collect();
+        for (code, item) in &dataset.items {
+            let Some(std) = item.std.as_deref() else { continue };
+            let other = *named.entry(std).or_insert(code);
+            if other != code {
+                let line = file.line(&["items", code, "std"], std);
+                self.report(file, line, format!("std `{std}` of item `{code}` names item `{other}` too"), None);
+            }
         }
     }
 
@@ -281,6 +297,17 @@ mod tests {
             "from = \"rno\"",
             &["datasets/mofa/passport.toml:8: map from `rno`, which is no key of the dataset (did you mean `rrno`?)"],
         );
+    }
+
+    #[test]
+    fn a_standard_abbreviation_names_one_item() {
+        let one = |std: &str, message: &str| {
+            let text = format!("name_ko = \"발급일자\"\nstd = \"{std}\"");
+            dataset("name_ko = \"발급일자\"", &text, &[&format!("{D}:{message} too")]);
+        };
+        one("FLNM", "13: std `FLNM` of item `name` names item `issued`");
+        one("stamps", "19: std `stamps` of item `issued` names item `stamps`");
+        dataset("name_ko = \"발급일자\"", "name_ko = \"발급일자\"\nstd = \"issued\"", &[]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub(super) type Node<'a> = Spanned<DeValue<'a>>;
 /// A parsed file; `root` keeps the spans.
 pub(super) struct File<'a> {
     pub(super) path: &'a str,
-    text: &'a str,
+    pub(super) text: &'a str,
     pub(super) root: Node<'a>,
     /// False if the syntax is broken, so that names may be missing from `root`.
     pub(super) whole: bool,
