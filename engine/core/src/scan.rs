@@ -52,6 +52,13 @@ fn number(digits: &[u8]) -> Option<u64> {
     })
 }
 
+/// The digits that [`number`] made `number` of.
+fn digits(number: u64) -> Box<[u8]> {
+    let mut digits = number.to_string().into_bytes();
+    digits.remove(0);
+    digits.into()
+}
+
 impl WantedKeys {
     /// The set of `keys`, already canonical.
     pub fn new(kind: IdentifierKind, keys: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
@@ -85,6 +92,13 @@ impl KeyProbe for WantedKeys {
             normalize::spell(self.kind, raw_key, canonical);
             self.holds(canonical)
         })
+    }
+
+    fn sorted_keys(&self) -> Option<Vec<Box<[u8]>>> {
+        let numbers = self.numbers.iter().map(|number| digits(*number));
+        let mut keys: Vec<Box<[u8]>> = numbers.chain(self.texts.iter().cloned()).collect();
+        keys.sort_unstable();
+        Some(keys)
     }
 }
 
@@ -356,6 +370,13 @@ mod tests {
             raw.insert(dash.min(key.len()), '-');
             prop_assert!(keys.may_match(key.as_bytes()));
             prop_assert!(keys.may_match(raw.as_bytes()));
+        }
+
+        #[test]
+        fn the_wanted_keys_are_told_in_order(keys in proptest::collection::btree_set("[0-9]{1,20}|[0-9A-Z]{1,9}", 0..20)) {
+            let boxed = || keys.iter().map(|key| Box::<[u8]>::from(key.as_bytes()));
+            let wanted = WantedKeys::new(IdentifierKind::Other, boxed());
+            prop_assert_eq!(wanted.sorted_keys(), Some(boxed().collect()));
         }
 
         #[test]

@@ -12,6 +12,12 @@ pub trait KeyProbe: Send + Sync {
     /// Whether a row whose key column holds these bytes could be wanted. The bytes are the key as the export spells it, in
     /// UTF-8, without quotes and padding; the probe normalizes them itself.
     fn may_match(&self, raw_key: &[u8]) -> bool;
+
+    /// The wanted keys themselves, canonical, ascending by their bytes, each once; for an export that is held sorted by its
+    /// canonical key and need not be asked row by row. `None` where the probe cannot tell them.
+    fn sorted_keys(&self) -> Option<Vec<Box<[u8]>>> {
+        None
+    }
 }
 
 /// A row that could not be read, complete.

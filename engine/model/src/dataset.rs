@@ -354,6 +354,19 @@ impl Dataset {
         std::iter::once(&self.key).chain(&self.other_keys)
     }
 
+    /// Every column that some night may look rows up by: [`Dataset::keys`], and where a mapping stays within one key space (a
+    /// change of numbers, read both ways) the column it leads to.
+    pub fn lookup_keys(&self) -> Vec<Key> {
+        let mut keys: Vec<Key> = self.keys().cloned().collect();
+        for map in &self.maps {
+            let changes = keys.iter().any(|key| key.item == map.from && key.space == map.space);
+            if changes && !keys.iter().any(|key| key.item == map.to) {
+                keys.push(Key { item: map.to.clone(), space: map.space.clone() });
+            }
+        }
+        keys
+    }
+
     /// Arrow field of any column of the export: an item's own field, or nullable text for a key that is no item.
     pub fn column_field(&self, code: &str) -> Field {
         match self.items.get(code) {
