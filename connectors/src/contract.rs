@@ -18,6 +18,7 @@ use proptest::prelude::*;
 
 use crate::csv::reader::CsvConnector;
 use crate::fixed_width::reader::FixedWidthConnector;
+use crate::staged::tests::Staged;
 use crate::{Found, connect, parquet};
 
 #[derive(Default)]
@@ -30,15 +31,33 @@ impl RejectSink for Bin {
     }
 }
 
-struct Wanted(HashSet<Vec<u8>>);
+/// Wanted keys, that can be told or only asked for.
+pub(crate) struct Wanted {
+    pub(crate) keys: HashSet<Vec<u8>>,
+    pub(crate) told: bool,
+}
 
 impl KeyProbe for Wanted {
     fn may_match(&self, raw_key: &[u8]) -> bool {
-        self.0.contains(raw_key)
+        let mut canonical = Vec::new();
+        spell("person", raw_key, &mut canonical);
+        self.keys.contains(&canonical)
+    }
+
+    fn sorted_keys(&self) -> Option<Vec<Box<[u8]>>> {
+        let mut keys: Vec<Box<[u8]>> = self.keys.iter().map(|key| key.clone().into()).collect();
+        keys.sort_unstable();
+        self.told.then_some(keys)
     }
 }
 
-fn dataset(export: &str) -> Dataset {
+/// How the tests make keys canonical.
+pub(crate) fn spell(_space: &str, raw: &[u8], out: &mut Vec<u8>) {
+    out.clear();
+    out.extend(raw.trim_ascii().iter().filter(|byte| **byte != b'-'));
+}
+
+pub(crate) fn dataset(export: &str) -> Dataset {
     toml::from_str(&format!(
         "code='d'\nname_ko='d'\nholder='h'\ncategory='1'\nbasis='K'\nkey={{item='rrno',space='person'}}\n\
          [items.name]\nname_ko='n'\nstd='NM'\ntype='str'\nsensitivity='D'\n\
@@ -48,16 +67,30 @@ fn dataset(export: &str) -> Dataset {
     .unwrap()
 }
 
-const COLUMNS: [&str; 4] = ["rrno", "name", "amount", "day"];
+pub(crate) const COLUMNS: [&str; 4] = ["rrno", "name", "amount", "day"];
 
 fn read(connector: &dyn Connector, dataset: &Dataset, names: &[&str], keys: Option<&[&str]>) -> Result<Read> {
+    read_with(connector, dataset, names, names[0], keys.map(|keys| wanted(keys, false)))
+}
+
+/// The probe of some keys.
+pub(crate) fn wanted(keys: &[&str], told: bool) -> Arc<dyn KeyProbe> {
+    Arc::new(Wanted { keys: keys.iter().map(|key| key.as_bytes().to_vec()).collect(), told })
+}
+
+pub(crate) fn read_with(
+    connector: &dyn Connector,
+    dataset: &Dataset,
+    names: &[&str],
+    key_column: &str,
+    probe: Option<Arc<dyn KeyProbe>>,
+) -> Result<Read> {
     let bin = Arc::new(Bin::default());
     let fields: Vec<Field> = names.iter().map(|name| dataset.column_field(name)).collect();
-    let wanted = |keys: &[&str]| Wanted(keys.iter().map(|key| key.as_bytes().to_vec()).collect());
     let spec = ScanSpec {
         schema: Arc::new(Schema::new(fields)),
-        key_column: names[0].to_owned(),
-        probe: keys.map(|keys| Arc::new(wanted(keys)) as Arc<dyn KeyProbe>),
+        key_column: key_column.to_owned(),
+        probe,
         rejects: Arc::<Bin>::clone(&bin),
         batch_rows: 2,
     };
@@ -81,10 +114,10 @@ fn read(connector: &dyn Connector, dataset: &Dataset, names: &[&str], keys: Opti
 }
 
 #[derive(Debug)]
-struct Read {
-    rows: Vec<String>,
-    counts: ReadCounts,
-    rejects: Vec<Reject>,
+pub(crate) struct Read {
+    pub(crate) rows: Vec<String>,
+    pub(crate) counts: ReadCounts,
+    pub(crate) rejects: Vec<Reject>,
 }
 
 fn texts(batch: &RecordBatch) -> Vec<String> {
@@ -98,7 +131,7 @@ fn texts(batch: &RecordBatch) -> Vec<String> {
     (0..batch.num_rows()).map(row).collect()
 }
 
-fn folder(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+pub(crate) fn folder(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
     std::fs::write(&path, bytes).unwrap();
@@ -125,14 +158,24 @@ fn compress(name: &str, bytes: &[u8]) -> Vec<u8> {
 
 const EXPECTED: [&str; 3] = ["800101|뷁똠샾, \"갑\"|-1234|19782", "900202|을|-|-", "700303|병|7|-"];
 
-fn keeps_the_contract(connector: &dyn Connector, dataset: &Dataset) {
+fn keeps_the_contract(connector: &dyn Connector, root: &Path, dataset: &Dataset) {
     let all = read(connector, dataset, &COLUMNS, None).unwrap();
     assert_eq!(all.rows, EXPECTED, "reads every row, in order: {:?}", all.rejects);
+    let narrow = read(connector, dataset, &["rrno"], None).unwrap();
+    assert_eq!(narrow.rows, ["800101", "900202", "700303"], "only wanted columns are decoded");
+    keeps_the_contract_in_any_order(connector, dataset);
+    keeps_the_contract_in_any_order(Staged::of(root, dataset).connector.as_ref(), dataset);
+}
+
+fn keeps_the_contract_in_any_order(connector: &dyn Connector, dataset: &Dataset) {
+    let mut all = read(connector, dataset, &COLUMNS, None).unwrap();
+    all.rows.sort_unstable();
+    let mut expected = EXPECTED;
+    expected.sort_unstable();
+    assert_eq!(all.rows, expected, "reads every row: {:?}", all.rejects);
     let hit = read(connector, dataset, &COLUMNS, Some(&["900202"])).unwrap();
     assert_eq!(hit.rows, [EXPECTED[1]], "a probe keeps what filtering afterwards keeps");
     assert_eq!((hit.counts.read, hit.counts.filtered), (3, 2), "every row is accounted for");
-    let narrow = read(connector, dataset, &["rrno"], None).unwrap();
-    assert_eq!(narrow.rows, ["800101", "900202", "700303"], "only wanted columns are decoded");
     let missing = read(connector, dataset, &["rrno", "nane"], None).unwrap_err();
     assert_eq!(missing.kind, ErrorKind::Contract);
     assert!(missing.message.contains("`nane`") && missing.hint.is_some());
@@ -168,7 +211,8 @@ fn csv_keeps_the_contract() {
                     if encoding == "cp949" { "cp949" } else { "utf8" },
                     !header.is_empty()
                 ));
-                keeps_the_contract(&CsvConnector::try_new(root.path(), &dataset, chunk).unwrap(), &dataset);
+                let connector = CsvConnector::try_new(root.path(), &dataset, chunk).unwrap();
+                keeps_the_contract(&connector, root.path(), &dataset);
             }
         }
     }
@@ -197,10 +241,10 @@ fn a_rejected_row_tells_its_key_where_another_cell_is_at_fault() {
     assert_eq!(keys_of_rejects(&connector, &fixed_width), [some("800101"), None], "nor does a record of another kind");
 }
 
-const LAYOUT: &str = "format='fixed_width'\nencoding='cp949'\npath='a.dat'\ncontrol={trailer='count_and_sums'}\n\
+pub(crate) const LAYOUT: &str = "format='fixed_width'\nencoding='cp949'\npath='a.dat'\ncontrol={trailer='count_and_sums'}\n\
     layout=[{item='rrno',bytes=6},{item='name',bytes=20},{item='amount',bytes=10},{item='day',bytes=8}]";
 
-fn records(ending: &str, count: u64, sum: &str) -> Vec<u8> {
+pub(crate) fn records(ending: &str, count: u64, sum: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut record = |text: String| {
         let mut record = cp949(&text);
@@ -228,7 +272,8 @@ fn fixed_width_keeps_the_contract() {
     for ending in ["\n", "\r\n", ""] {
         for chunk in [1, 7, 1 << 20] {
             let (root, _path) = folder("a.dat", &records(ending, 3, "-000000000000001227"));
-            keeps_the_contract(&FixedWidthConnector::try_new(root.path(), &dataset, chunk).unwrap(), &dataset);
+            let connector = FixedWidthConnector::try_new(root.path(), &dataset, chunk).unwrap();
+            keeps_the_contract(&connector, root.path(), &dataset);
         }
         for (count, sum) in [(4, "-000000000000001227"), (3, "+000000000000001227")] {
             let (root, _path) = folder("a.dat", &records(ending, count, sum));
@@ -268,7 +313,7 @@ fn parquet_keeps_the_contract() {
     for typed in [false, true] {
         let (root, _path) = folder("a.parquet", &as_parquet(typed));
         let connector = parquet::open(root.path(), &dataset).unwrap().unwrap();
-        keeps_the_contract(connector.as_ref(), &dataset);
+        keeps_the_contract(connector.as_ref(), root.path(), &dataset);
     }
 }
 

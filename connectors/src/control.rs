@@ -53,7 +53,8 @@ pub fn verify_manifest(root: &Path, name: &str) -> Result<()> {
     Ok(())
 }
 
-fn digest(root: &Path, name: &str) -> Result<String> {
+/// Lower-case hexadecimal SHA-256 of a file's bytes.
+pub(crate) fn digest(root: &Path, name: &str) -> Result<String> {
     let mut file = File::open(root.join(name)).map_err(|error| io_error(name, &error))?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; HASH_READ];
@@ -65,12 +66,17 @@ fn digest(root: &Path, name: &str) -> Result<String> {
             Err(error) => return Err(io_error(name, &error)),
         }
     }
+    Ok(hex(hasher))
+}
+
+/// Lower-case hexadecimal digest.
+pub(crate) fn hex(hasher: Sha256) -> String {
     let mut hex = String::with_capacity(64);
     for byte in hasher.finalize() {
         // Writing to a string cannot fail.
         let _ = write!(hex, "{byte:02x}");
     }
-    Ok(hex)
+    hex
 }
 
 /// The count that a digits-only cell carries.

@@ -6,11 +6,15 @@
 //!                 opened    numbered           └► hit: wanted cells ─► encoding ─► convert
 //!                             └► control: manifest, trailer, sums          └► reject, complete
 //!                 whole runs of plain misses are passed over in bulk (`csv::skim`), counted and summed
+//!
+//!  export ─► staged ─► a copy sorted by key ─► wanted keys ─► page index ─► only the pages of these keys ─► batches
 //! ```
 //!
 //! | module | knows |
 //! |---|---|
 //! | [`csv`], [`fixed_width`], [`parquet`] | one format each: `decoder` (bytes, no files), `reader` (files, partitions) |
+//! | [`staged`] | copies of exports, sorted by their keys: how they are made, whether they are fresh, how they are read |
+//! | [`replay`] | rows kept aside that their own format decodes later |
 //! | [`files`], [`dated`] | which files an export has, of which date, and how to open them |
 //! | [`text`] | what text formats share: the window on a file, its rows, the batch loop |
 //! | [`columns`] | which column of a file is which item |
@@ -31,6 +35,8 @@ pub mod files;
 pub mod fixed_width;
 pub mod floor;
 pub mod parquet;
+pub mod replay;
+pub mod staged;
 pub mod text;
 
 use std::path::Path;
@@ -39,6 +45,8 @@ use chrono::NaiveDate;
 use ieum_model::connector::Connector;
 use ieum_model::dataset::{Dataset, Export, Format};
 use ieum_model::error::{Error, Result};
+
+use crate::replay::Replay;
 
 /// What was found of a dataset's export.
 pub enum Found {
@@ -61,10 +69,25 @@ pub enum Found {
 /// # Errors
 /// When the dataset declares no export, or declares one that cannot be read.
 pub fn connect(exports_root: &Path, dataset: &Dataset, on: NaiveDate) -> Result<Found> {
+    Ok(match locate(exports_root, dataset, on)? {
+        Located::Missing => Found::Missing,
+        Located::Stale { date, validity_days } => Found::Stale { date, validity_days },
+        Located::Export(export) => Found::Export(export),
+    })
+}
+
+/// [`Found`], of an export whose rows can be kept aside.
+enum Located {
+    Missing,
+    Stale { date: NaiveDate, validity_days: u32 },
+    Export(Box<dyn Replay>),
+}
+
+fn locate(exports_root: &Path, dataset: &Dataset, on: NaiveDate) -> Result<Located> {
     let export = export_of(dataset)?;
     let stale = |date: NaiveDate| {
         let validity_days = dataset.validity_days.filter(|days| (on - date).num_days() > i64::from(*days))?;
-        Some(Found::Stale { date, validity_days })
+        Some(Located::Stale { date, validity_days })
     };
     if !export.path.contains(dated::DATE) {
         return match base_date(exports_root, dataset)?.and_then(stale) {
@@ -72,7 +95,7 @@ pub fn connect(exports_root: &Path, dataset: &Dataset, on: NaiveDate) -> Result<
             None => open(exports_root, dataset),
         };
     }
-    let Some(date) = dated::newest(exports_root, &export.path, on)? else { return Ok(Found::Missing) };
+    let Some(date) = dated::newest(exports_root, &export.path, on)? else { return Ok(Located::Missing) };
     if let Some(stale) = stale(date) {
         return Ok(stale);
     }
@@ -91,15 +114,15 @@ fn base_date(exports_root: &Path, dataset: &Dataset) -> Result<Option<NaiveDate>
     fixed_width::base_date(exports_root, dataset)
 }
 
-fn open(exports_root: &Path, dataset: &Dataset) -> Result<Found> {
+fn open(exports_root: &Path, dataset: &Dataset) -> Result<Located> {
     let export = export_of(dataset)?;
     if files::find(exports_root, &export.path)?.is_empty() {
-        return Ok(Found::Missing);
+        return Ok(Located::Missing);
     }
     match export.format {
-        Format::Csv => csv::open(exports_root, dataset).map(Found::Export),
-        Format::FixedWidth => fixed_width::open(exports_root, dataset).map(Found::Export),
-        Format::Parquet => Ok(parquet::open(exports_root, dataset)?.map_or(Found::Missing, Found::Export)),
+        Format::Csv => csv::open(exports_root, dataset).map(Located::Export),
+        Format::FixedWidth => fixed_width::open(exports_root, dataset).map(Located::Export),
+        Format::Parquet => Ok(parquet::open(exports_root, dataset)?.map_or(Located::Missing, Located::Export)),
     }
 }
 

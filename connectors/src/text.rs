@@ -13,6 +13,7 @@ use ieum_model::error::{Error, Result};
 
 use crate::convert::Columns;
 use crate::files::Source;
+use crate::replay::{KeptRow, Replayed};
 
 /// Bytes read at a time. A row that is cut by the end of the window is carried over.
 pub const CHUNK: usize = 1024 * 1024;
@@ -349,13 +350,8 @@ impl<C: Cutter, D: Decode> TextReader<C, D> {
         Self { rows, decoder, columns, schema, key, rejects, batch_rows: spec.batch_rows, counts }
     }
 
-    /// The key of a row that a cell of `column` spoils: the row is as wide as it should be, so its cells are in place.
-    fn key(&self, piece: &Piece, column: Option<usize>) -> Option<Vec<u8>> {
-        let key = self.key.filter(|key| column.is_some_and(|column| column != *key))?;
-        self.columns.text(&self.decoder.cell(self.rows.row(piece), piece.quoted, key)?)
-    }
-
     fn reject(&self, piece: &Piece, rule: &'static str, column: Option<usize>, reason: &str) -> Result<()> {
+        let row = self.rows.row(piece);
         self.rejects.reject(Reject {
             source: self.rows.name().to_owned(),
             line: piece.line,
@@ -363,10 +359,62 @@ impl<C: Cutter, D: Decode> TextReader<C, D> {
             rule,
             column: column.map(|at| self.schema.field(at).name().clone()),
             reason: reason.to_owned(),
-            raw: self.rows.row(piece).to_vec(),
-            key: self.key(piece, column),
+            raw: row.to_vec(),
+            key: key_of_spoiled(&self.decoder, &self.columns, row, piece.quoted, self.key, column),
         })
     }
+}
+
+/// The key, which stands in column `key` of the schema, of a row that a cell of `column` spoils: the row is as wide as it
+/// should be, so its cells are in place.
+fn key_of_spoiled(
+    decoder: &impl Decode,
+    columns: &Columns,
+    row: &[u8],
+    quoted: bool,
+    key: Option<usize>,
+    column: Option<usize>,
+) -> Option<Vec<u8>> {
+    let key = key.filter(|key| column.is_some_and(|column| column != *key))?;
+    columns.text(&decoder.cell(row, quoted, key)?)
+}
+
+/// Decodes rows of the file called `name` that were cut before, as [`TextReader`] does. The rows make one batch.
+///
+/// # Errors
+/// When a reject cannot be kept.
+pub(crate) fn replay(
+    decoder: &mut impl Decode,
+    mut columns: Columns,
+    spec: &ScanSpec,
+    name: &str,
+    rows: &[KeptRow],
+) -> Result<Replayed> {
+    let mut counts = ReadCounts { read: rows.len() as u64, ..ReadCounts::default() };
+    let key_at = spec.schema.index_of(&spec.key_column).ok();
+    for row in rows {
+        // A row holds a quote exactly where its cutter says so.
+        let quoted = row.bytes.contains(&b'"');
+        match decoder.decode(&row.bytes, quoted, &mut columns) {
+            Verdict::Kept => counts.kept += 1,
+            Verdict::Filtered => counts.filtered += 1,
+            Verdict::Rejected { rule, column, reason } => {
+                let key = key_of_spoiled(decoder, &columns, &row.bytes, quoted, key_at, column);
+                spec.rejects.reject(Reject {
+                    source: name.to_owned(),
+                    line: row.line,
+                    byte_offset: row.byte_offset,
+                    rule,
+                    column: column.map(|at| spec.schema.field(at).name().clone()),
+                    reason: reason.to_owned(),
+                    raw: row.bytes.clone(),
+                    key,
+                })?;
+                counts.rejected += 1;
+            }
+        }
+    }
+    Ok(Replayed { batch: columns.finish()?, counts })
 }
 
 impl<C: Cutter, D: Decode> BatchReader for TextReader<C, D> {

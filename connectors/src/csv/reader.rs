@@ -10,14 +10,15 @@ use ieum_model::error::{Error, Result};
 use super::decoder::{Cell, CsvCutter, CsvDecoder, check_trailer, cut_cells};
 use crate::convert::Columns;
 use crate::files::{self, Source};
-use crate::text::{CHUNK, Rows, TextReader, Window};
+use crate::replay::{HEAD_CHUNK, KeptRow, Replay, Replayed};
+use crate::text::{self, CHUNK, Rows, TextReader, Window};
 use crate::{columns, control, encoding, export_of, nothing_matches};
 
 /// Opens the CSV export of `dataset` below `root`.
 ///
 /// # Errors
 /// When no file matches, or the export cannot be a CSV.
-pub fn open(root: &Path, dataset: &Dataset) -> Result<Box<dyn Connector>> {
+pub fn open(root: &Path, dataset: &Dataset) -> Result<Box<dyn Replay>> {
     Ok(Box::new(CsvConnector::try_new(root, dataset, CHUNK)?))
 }
 
@@ -60,8 +61,8 @@ impl CsvConnector {
     }
 
     /// The data rows of a file, and its header row's bytes if it has one.
-    fn rows(&self, name: &str) -> Result<(Rows<CsvCutter>, Option<HeaderRow>)> {
-        let mut window = Window::new(Source::open(&self.root, name)?, self.chunk);
+    fn rows(&self, name: &str, chunk: usize) -> Result<(Rows<CsvCutter>, Option<HeaderRow>)> {
+        let mut window = Window::new(Source::open(&self.root, name)?, chunk);
         window.require(3)?;
         skip_mark(&mut window, self.export.encoding, name)?;
         let cutter = CsvCutter::new(self.delimiter(), self.export.control.trailer.is_some());
@@ -98,8 +99,32 @@ impl CsvConnector {
         Ok(names)
     }
 
+    /// The name of a partition, its rows, and what decodes them as `spec` wants.
+    fn decoding(
+        &self,
+        partition: usize,
+        spec: &ScanSpec,
+        chunk: usize,
+    ) -> Result<(&str, Rows<CsvCutter>, CsvDecoder, Columns)> {
+        let name = self.names.get(partition).ok_or_else(|| Error::internal("no such partition"))?;
+        let (rows, header) = self.rows(name, chunk)?;
+        let names = match header {
+            Some((row, quoted)) => self.header_names(name, &row, quoted)?,
+            None => self.export.order.clone(),
+        };
+        let borrowed: Vec<&str> = names.iter().map(String::as_str).collect();
+        let wanted = columns::locate(&self.dataset, &self.export, &borrowed, &spec.schema)
+            .map_err(|error| error.at("export", name))?;
+        let key = columns::key(spec)?.map(|at| wanted[at]);
+        let probe = spec.probe.as_ref().map(|probe| encoding::probe(self.export.encoding, Arc::clone(probe))).zip(key);
+        let trailer = self.export.control.trailer.is_some();
+        let decoder = CsvDecoder::new(self.delimiter(), names.len(), wanted, probe, trailer);
+        let columns = Columns::try_new(Arc::clone(&spec.schema), self.export.encoding, self.export.list_separator)?;
+        Ok((name, rows, decoder, columns))
+    }
+
     fn verify_trailer(&self, name: &str) -> Result<()> {
-        let (mut rows, _) = self.rows(name)?;
+        let (mut rows, _) = self.rows(name, self.chunk)?;
         let mut counted = 0;
         while rows.advance()?.is_some() {
             counted += 1;
@@ -132,20 +157,7 @@ impl Connector for CsvConnector {
     }
 
     fn open(&self, partition: usize, spec: &ScanSpec) -> Result<Box<dyn BatchReader>> {
-        let name = self.names.get(partition).ok_or_else(|| Error::internal("no such partition"))?;
-        let (rows, header) = self.rows(name)?;
-        let names = match header {
-            Some((row, quoted)) => self.header_names(name, &row, quoted)?,
-            None => self.export.order.clone(),
-        };
-        let borrowed: Vec<&str> = names.iter().map(String::as_str).collect();
-        let wanted = columns::locate(&self.dataset, &self.export, &borrowed, &spec.schema)
-            .map_err(|error| error.at("export", name))?;
-        let key = columns::key(spec)?.map(|at| wanted[at]);
-        let probe = spec.probe.as_ref().map(|probe| encoding::probe(self.export.encoding, Arc::clone(probe))).zip(key);
-        let trailer = self.export.control.trailer.is_some();
-        let decoder = CsvDecoder::new(self.delimiter(), names.len(), wanted, probe, trailer);
-        let columns = Columns::try_new(Arc::clone(&spec.schema), self.export.encoding, self.export.list_separator)?;
+        let (_, rows, decoder, columns) = self.decoding(partition, spec, self.chunk)?;
         Ok(Box::new(TextReader::new(rows, decoder, columns, spec)))
     }
 
@@ -166,5 +178,12 @@ impl Connector for CsvConnector {
 
     fn checks_totals_while_reading(&self) -> bool {
         self.export.control.manifest.is_none()
+    }
+}
+
+impl Replay for CsvConnector {
+    fn replay(&self, partition: usize, spec: &ScanSpec, rows: &[KeptRow]) -> Result<Replayed> {
+        let (name, _, mut decoder, columns) = self.decoding(partition, spec, self.chunk.min(HEAD_CHUNK))?;
+        text::replay(&mut decoder, columns, spec, name, rows)
     }
 }

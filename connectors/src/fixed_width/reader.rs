@@ -13,14 +13,15 @@ use super::decoder::{self, RecordCutter, RecordDecoder, SUM, Summed, TRAILER_HEA
 use super::head::{HEAD, Head};
 use crate::convert::Columns;
 use crate::files::{self, Source};
-use crate::text::{CHUNK, Rows, TextReader, Window};
+use crate::replay::{HEAD_CHUNK, KeptRow, Replay, Replayed};
+use crate::text::{self, CHUNK, Rows, TextReader, Window};
 use crate::{columns, control, encoding, export_of, nothing_matches};
 
 /// Opens the fixed-width export of `dataset` below `root`.
 ///
 /// # Errors
 /// When no file matches, or the export declares no layout.
-pub fn open(root: &Path, dataset: &Dataset) -> Result<Box<dyn Connector>> {
+pub fn open(root: &Path, dataset: &Dataset) -> Result<Box<dyn Replay>> {
     Ok(Box::new(FixedWidthConnector::try_new(root, dataset, CHUNK)?))
 }
 
@@ -30,10 +31,10 @@ pub fn open(root: &Path, dataset: &Dataset) -> Result<Box<dyn Connector>> {
 /// # Errors
 /// When the export cannot be opened, or storage fails.
 pub fn base_date(root: &Path, dataset: &Dataset) -> Result<Option<NaiveDate>> {
-    let connector = FixedWidthConnector::try_new(root, dataset, HEAD)?;
+    let connector = FixedWidthConnector::try_new(root, dataset, CHUNK)?;
     let mut oldest = None;
     for name in &connector.names {
-        let date = match connector.rows(name) {
+        let date = match connector.rows(name, HEAD) {
             Ok((head, ..)) => head.base_date(),
             Err(error) if error.kind == ErrorKind::Temporary => return Err(error),
             Err(_) => None,
@@ -84,11 +85,11 @@ impl FixedWidthConnector {
         money.map(|(code, range)| Summed { item: code.to_owned(), range: range.clone() }).collect()
     }
 
-    fn rows(&self, name: &str) -> Result<(Head, RecordCutter, Rows<RecordCutter>)> {
+    fn rows(&self, name: &str, chunk: usize) -> Result<(Head, RecordCutter, Rows<RecordCutter>)> {
         let broken = |message: &str, hint: &str| {
             Error::contract(message).at("dataset", &self.dataset.code).at("export", name).hint(hint)
         };
-        let mut window = Window::new(Source::open(&self.root, name)?, self.chunk);
+        let mut window = Window::new(Source::open(&self.root, name)?, chunk);
         window.require(3)?;
         if self.export.encoding == Encoding::Utf8 && window.bytes().starts_with(b"\xEF\xBB\xBF") {
             window.consume(3);
@@ -125,8 +126,29 @@ impl FixedWidthConnector {
         Ok((head, cutter, Rows::new(window, cutter, 2)))
     }
 
+    /// The name of a partition, its rows, and what decodes them as `spec` wants.
+    fn decoding(
+        &self,
+        partition: usize,
+        spec: &ScanSpec,
+        chunk: usize,
+    ) -> Result<(&str, Rows<RecordCutter>, RecordDecoder, Columns)> {
+        let name = self.names.get(partition).ok_or_else(|| Error::internal("no such partition"))?;
+        let (head, cutter, rows) = self.rows(name, chunk)?;
+        let names: Vec<&str> = self.export.layout.iter().map(|field| field.item.as_str()).collect();
+        let located = columns::locate(&self.dataset, &self.export, &names, &spec.schema)
+            .map_err(|error| error.at("export", name))?;
+        let wanted: Vec<Range<usize>> = located.iter().map(|&at| self.ranges[at].clone()).collect();
+        let key = columns::key(spec)?.map(|at| wanted[at].clone());
+        let probe = spec.probe.as_ref().map(|probe| encoding::probe(self.export.encoding, Arc::clone(probe))).zip(key);
+        let totals = Totals::new(head.data_count, self.summed());
+        let decoder = RecordDecoder::new(self.export.encoding, wanted, probe, cutter, totals);
+        let columns = Columns::try_new(Arc::clone(&spec.schema), self.export.encoding, self.export.list_separator)?;
+        Ok((name, rows, decoder, columns))
+    }
+
     fn verify_totals(&self, name: &str) -> Result<()> {
-        let (head, _, mut rows) = self.rows(name)?;
+        let (head, _, mut rows) = self.rows(name, self.chunk)?;
         let (mut counted, mut totals) = (0, Totals::new(head.data_count, self.summed()));
         while let Some(piece) = rows.advance()? {
             counted += 1;
@@ -146,17 +168,7 @@ impl Connector for FixedWidthConnector {
     }
 
     fn open(&self, partition: usize, spec: &ScanSpec) -> Result<Box<dyn BatchReader>> {
-        let name = self.names.get(partition).ok_or_else(|| Error::internal("no such partition"))?;
-        let (head, cutter, rows) = self.rows(name)?;
-        let names: Vec<&str> = self.export.layout.iter().map(|field| field.item.as_str()).collect();
-        let located = columns::locate(&self.dataset, &self.export, &names, &spec.schema)
-            .map_err(|error| error.at("export", name))?;
-        let wanted: Vec<Range<usize>> = located.iter().map(|&at| self.ranges[at].clone()).collect();
-        let key = columns::key(spec)?.map(|at| wanted[at].clone());
-        let probe = spec.probe.as_ref().map(|probe| encoding::probe(self.export.encoding, Arc::clone(probe))).zip(key);
-        let totals = Totals::new(head.data_count, self.summed());
-        let decoder = RecordDecoder::new(self.export.encoding, wanted, probe, cutter, totals);
-        let columns = Columns::try_new(Arc::clone(&spec.schema), self.export.encoding, self.export.list_separator)?;
+        let (_, rows, decoder, columns) = self.decoding(partition, spec, self.chunk)?;
         Ok(Box::new(TextReader::new(rows, decoder, columns, spec)))
     }
 
@@ -174,5 +186,12 @@ impl Connector for FixedWidthConnector {
 
     fn checks_totals_while_reading(&self) -> bool {
         self.export.control.manifest.is_none()
+    }
+}
+
+impl Replay for FixedWidthConnector {
+    fn replay(&self, partition: usize, spec: &ScanSpec, rows: &[KeptRow]) -> Result<Replayed> {
+        let (name, _, mut decoder, columns) = self.decoding(partition, spec, self.chunk.min(HEAD_CHUNK))?;
+        text::replay(&mut decoder, columns, spec, name, rows)
     }
 }

@@ -14,10 +14,12 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use ieum_model::connector::{BatchReader, Connector, ScanSpec};
+use ieum_model::connector::{BatchReader, Connector, Reject, ScanSpec};
 use ieum_model::dataset::{Dataset, Export, ItemType, ManifestRule};
 use ieum_model::error::{Error, ErrorKind, Result};
 use sha2::{Digest, Sha256};
+
+use crate::replay::{KeptRow, Replay, Replayed};
 
 /// What a reader has to know of the dataset.
 #[derive(Debug, Clone)]
@@ -61,7 +63,7 @@ struct ParquetConnector {
 ///
 /// # Errors
 /// When the dataset has no export, its glob is not one, or a file cannot be looked at.
-pub fn open(root: &Path, dataset: &Dataset) -> Result<Option<Box<dyn Connector>>> {
+pub fn open(root: &Path, dataset: &Dataset) -> Result<Option<Box<dyn Replay>>> {
     let Some(export) = &dataset.export else {
         return Err(Error::config("the dataset has no export").at("dataset", &dataset.code));
     };
@@ -114,7 +116,7 @@ impl Connector for ParquetConnector {
     }
 
     fn open(&self, partition: usize, spec: &ScanSpec) -> Result<Box<dyn BatchReader>> {
-        let name = self.names.get(partition).ok_or_else(|| Error::internal(format!("no partition {partition}")))?;
+        let name = self.name(partition)?;
         Ok(Box::new(reader::Reader::open(&self.root.join(name), name, &self.layout, spec)?))
     }
 
@@ -135,6 +137,25 @@ impl Connector for ParquetConnector {
 
     fn checks_totals_while_reading(&self) -> bool {
         false
+    }
+}
+
+impl ParquetConnector {
+    fn name(&self, partition: usize) -> Result<&String> {
+        self.names.get(partition).ok_or_else(|| Error::internal(format!("no partition {partition}")))
+    }
+}
+
+impl Replay for ParquetConnector {
+    /// Each row as an Arrow IPC stream of all columns, as the file types them.
+    fn keep(&self, partition: usize, rejects: &[Reject]) -> Result<Vec<Vec<u8>>> {
+        let name = self.name(partition)?;
+        reader::keep(&self.root.join(name), name, rejects)
+    }
+
+    fn replay(&self, partition: usize, spec: &ScanSpec, rows: &[KeptRow]) -> Result<Replayed> {
+        let name = self.name(partition)?;
+        reader::Reader::open(&self.root.join(name), name, &self.layout, spec)?.replay(rows)
     }
 }
 

@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, GenericByteArray, PrimitiveArray, new_empty_array};
 use arrow::buffer::BooleanBuffer;
-use arrow::compute::{cast, filter_record_batch};
+use arrow::compute::{cast, concat_batches, filter_record_batch};
 use arrow::datatypes::{ArrowPrimitiveType, ByteArrayType, DataType, Field, Int32Type, Int64Type, SchemaRef};
 use arrow::error::ArrowError;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use ieum_model::connector::{BatchReader, KeyProbe, ReadCounts, Reject, RejectSink, ScanSpec};
@@ -17,13 +19,14 @@ use ieum_model::error::{Error, Result, nearest};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowPredicateFn, ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
-    ParquetRecordBatchReaderBuilder, RowFilter,
+    ParquetRecordBatchReaderBuilder, RowFilter, RowSelection,
 };
 use parquet::errors::ParquetError;
 use parquet::file::metadata::PageIndexPolicy;
 use parquet::file::metadata::RowGroupMetaData;
 
 use super::{Layout, cast as item_cast, temporary};
+use crate::replay::{KeptRow, Replayed};
 
 fn open_file(path: &Path, name: &str) -> Result<(File, ArrowReaderMetadata)> {
     let file = File::open(path).map_err(|e| temporary("cannot open the file", &e, name))?;
@@ -53,6 +56,30 @@ pub(super) fn verify_footer(path: &Path, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// The rows of `rejects`, which are in file order, each as an Arrow IPC stream of all columns of the file.
+pub(super) fn keep(path: &Path, name: &str, rejects: &[Reject]) -> Result<Vec<Vec<u8>>> {
+    let (file, metadata) = open_file(path, name)?;
+    let total = usize::try_from(metadata.metadata().file_metadata().num_rows()).unwrap_or(0);
+    let rows = rejects.iter().filter_map(|reject| usize::try_from(reject.line).ok()?.checked_sub(1));
+    let selection = RowSelection::from_consecutive_ranges(rows.map(|row| row..row + 1), total);
+    let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata).with_row_selection(selection);
+    let mut kept = Vec::with_capacity(rejects.len());
+    for batch in reader.build().map_err(|e| unreadable(&e, name))? {
+        let batch = batch.map_err(|e| unreadable(&ParquetError::from(e), name))?;
+        for row in 0..batch.num_rows() {
+            let bytes = stream_of(&batch.slice(row, 1));
+            kept.push(bytes.map_err(|e| Error::internal(format!("a row cannot be kept: {e}")).at("file", name))?);
+        }
+    }
+    Ok(kept)
+}
+
+fn stream_of(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
+    let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema())?;
+    writer.write(batch)?;
+    writer.into_inner()
+}
+
 /// A wanted column: where it stands in a decoded batch, and what it is cast to.
 struct Column {
     position: usize,
@@ -75,6 +102,10 @@ pub(super) struct Reader {
     metadata: ArrowReaderMetadata,
     projection: ProjectionMask,
     key: ProjectionMask,
+    /// Root columns of the file that are decoded, ascending.
+    roots: Vec<usize>,
+    /// The root column that is probed, if one is.
+    key_root: Option<usize>,
     /// The key's position in the schema.
     key_at: Option<usize>,
     columns: Vec<Column>,
@@ -175,8 +206,10 @@ impl Reader {
         let descriptor = metadata.parquet_schema();
         Ok(Self {
             name: name.to_owned(),
-            projection: ProjectionMask::roots(descriptor, decoded),
-            key: ProjectionMask::roots(descriptor, key),
+            projection: ProjectionMask::roots(descriptor, decoded.iter().copied()),
+            key: ProjectionMask::roots(descriptor, key.iter().copied()),
+            roots: decoded,
+            key_root: key.first().copied(),
             key_at: spec.schema.index_of(&spec.key_column).ok(),
             file,
             columns,
@@ -237,8 +270,9 @@ impl Reader {
         Error::contract(format!("a row group holds {found} rows instead of {expected}")).at("file", &self.name)
     }
 
-    /// Casts the columns to their wanted types and hands the rows that cannot be cast to the sink.
-    fn finish(&mut self, batch: &RecordBatch, group: &Group) -> Result<RecordBatch> {
+    /// Casts the columns to their wanted types and hands the rows that cannot be cast to the sink; `record` is the number in
+    /// the file, from 1, of a row of the batch.
+    fn finish(&mut self, batch: &RecordBatch, record: impl Fn(u64) -> u64) -> Result<RecordBatch> {
         let rows = batch.num_rows();
         let mut columns = Vec::with_capacity(self.columns.len());
         let mut bad: Vec<(usize, usize)> = Vec::new();
@@ -267,7 +301,7 @@ impl Reader {
             let found = batch.column(self.columns[index].position).data_type();
             self.rejects.reject(Reject {
                 source: self.name.clone(),
-                line: group.record(group.given + row as u64),
+                line: record(row as u64),
                 byte_offset: 0,
                 rule: "type",
                 column: Some(field.name().clone()),
@@ -281,6 +315,28 @@ impl Reader {
             .map_err(|e| Error::internal(format!("cannot leave out rejected rows: {e}")).at("file", &self.name))?;
         self.counts.kept += kept.num_rows() as u64;
         Ok(kept)
+    }
+
+    /// Decodes rows that [`keep`] kept, as if they stood in the file.
+    pub(super) fn replay(mut self, rows: &[KeptRow]) -> Result<Replayed> {
+        let broken = |error: ArrowError| Error::internal(format!("a kept row cannot be read: {error}"));
+        let mut batches = Vec::new();
+        for row in rows {
+            let mut stream = StreamReader::try_new(row.bytes.as_slice(), None).map_err(broken)?;
+            let batch = stream.next().ok_or_else(|| Error::internal("a kept row is empty"))?.map_err(broken)?;
+            if let (Some(probe), Some(key)) = (&self.probe, self.key_root) {
+                let hits = probe_column(batch.column(key), probe.as_ref(), &mut Passed::default()).map_err(broken)?;
+                if hits.true_count() == 0 {
+                    self.counts.read += 1;
+                    self.counts.filtered += 1;
+                    continue;
+                }
+            }
+            let batch = batch.project(&self.roots).map_err(broken)?;
+            batches.push(self.finish(&batch, |_| row.line)?);
+        }
+        let batch = concat_batches(&self.schema, &batches).map_err(broken)?;
+        Ok(Replayed { batch: (batch.num_rows() > 0).then_some(batch), counts: self.counts })
     }
 
     /// The wanted values of one row as they stand in the file, separated by tabs.
@@ -333,7 +389,7 @@ impl BatchReader for Reader {
                 continue;
             };
             let batch = batch.map_err(|e| unreadable(&ParquetError::from(e), &self.name))?;
-            let done = self.finish(&batch, &group)?;
+            let done = self.finish(&batch, |row| group.record(group.given + row))?;
             group.given += batch.num_rows() as u64;
             self.group = Some(group);
             if done.num_rows() > 0 {
@@ -436,7 +492,6 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use arrow::array::{Float64Array, Int32Array, Int64Array, StringArray, StringViewArray, TimestampMicrosecondArray};
-    use arrow::compute::concat_batches;
     use arrow::datatypes::Schema;
     use ieum_model::connector::Connector;
     use ieum_model::dataset::{
@@ -548,7 +603,7 @@ mod tests {
         writer.close().unwrap();
     }
 
-    fn connector(folder: &Path, dataset: &Dataset) -> Box<dyn Connector> {
+    fn connector(folder: &Path, dataset: &Dataset) -> Box<dyn crate::replay::Replay> {
         super::super::open(folder, dataset).unwrap().unwrap()
     }
 
