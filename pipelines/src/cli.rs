@@ -13,6 +13,8 @@ const TOP: &str = "Examples:
   ieum check sample-data/nightly.toml
   ieum explain sample-data/nightly.toml --dataset business_registration_cert
   ieum run sample-data/nightly.toml";
+const STAGE: &str = "Example:\n  ieum stage nightly.toml\n\n\
+The copies go to the folder that `staged` in the `[run]` of FILE names; a night with that setting uses those that are fresh.";
 const RUN: &str = "Example:\n  ieum run sample-data/nightly.toml";
 const BENCH: &str = "Examples:
   ieum bench --quick
@@ -93,6 +95,9 @@ pub enum Command {
     /// Show which columns are read from where, and for how many document lines
     #[command(before_help = "Example:\n  ieum explain sample-data/nightly.toml --dataset business_registration_cert")]
     Explain(ExplainArgs),
+    /// Copy exports once, sorted by key, so that a night reads only the pages of the people it asks for
+    #[command(before_help = STAGE)]
+    Stage(StageArgs),
     /// Run a night: one bundle per request, an answer for every document line
     #[command(before_help = RUN)]
     Run(RunArgs),
@@ -136,6 +141,7 @@ impl Command {
         match self {
             Self::Check(args) => args.output.output,
             Self::Explain(args) => args.output.output,
+            Self::Stage(args) => args.output.output,
             Self::Run(args) => args.output.output,
             Self::Verify(args) => args.output.output,
             Self::Bench(args) => args.output.output,
@@ -169,6 +175,28 @@ pub struct ExplainArgs {
     /// Date of the run [default: the file's, else today]
     #[arg(long)]
     pub date: Option<NaiveDate>,
+    /// Format of the result.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Arguments of `ieum stage`.
+#[derive(Debug, Args)]
+pub struct StageArgs {
+    /// Run definition
+    pub file: PathBuf,
+    /// Only these datasets [default: every one that has an export]
+    #[arg(value_name = "DATASET")]
+    pub datasets: Vec<String>,
+    /// Date of the run that the copies are for [default: the file's, else today]
+    #[arg(long)]
+    pub date: Option<NaiveDate>,
+    /// Threads [default: the file's, else all processors]
+    #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    pub threads: Option<usize>,
+    /// Memory limit, such as 2GiB
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub memory: Option<u64>,
     /// Format of the result.
     #[command(flatten)]
     pub output: OutputArgs,

@@ -9,6 +9,7 @@
 //! date = 2026-11-22        # optional; `--date` overrides it
 //! out = "out"
 //! memory = "2 GiB"
+//! staged = "staged"        # optional: where `ieum stage` puts copies of the exports; fresh ones are read in their place
 //! ```
 
 use std::fs;
@@ -26,9 +27,10 @@ const DEFAULT_MEMORY: u64 = 2 << 30;
 const DEFAULT_SHARD_REQUESTS: u32 = 4096;
 
 /// Settings of `[run]`, for the suggestion of the nearest.
-const SETTINGS: [&str; 13] = [
+const SETTINGS: [&str; 14] = [
     "catalog",
     "exports",
+    "staged",
     "requests",
     "withdrawals",
     "carried_over",
@@ -92,6 +94,8 @@ pub struct Definition {
     pub catalog: PathBuf,
     /// Exports folder.
     pub exports: PathBuf,
+    /// Folder of staged copies of the exports, if they are to be used.
+    pub staged: Option<PathBuf>,
     /// Request files.
     pub requests: Vec<PathBuf>,
     /// Withdrawal files.
@@ -127,6 +131,8 @@ struct File {
 struct Run {
     catalog: PathBuf,
     exports: PathBuf,
+    #[serde(default)]
+    staged: Option<PathBuf>,
     requests: OneOrMany,
     #[serde(default)]
     withdrawals: OneOrMany,
@@ -223,6 +229,7 @@ fn resolve(run: Run, folder: &Path) -> Result<Definition> {
         folder: folder.to_owned(),
         catalog: folder.join(run.catalog),
         exports: folder.join(run.exports),
+        staged: run.staged.map(|staged| folder.join(staged)),
         requests,
         withdrawals: run.withdrawals.below(folder),
         carried_over: run.carried_over.below(folder),

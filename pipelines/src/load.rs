@@ -10,6 +10,7 @@
 //! A request that cannot be read is counted and told, never fatal. An unknown column is fatal, because the whole file is
 //! then not what we take it for, and so is a withdrawal that cannot be read.
 
+mod copies;
 mod files;
 mod keys;
 mod rows;
@@ -24,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::NaiveDate;
+use ieum_connectors::staged::{self, Standing, Use};
 use ieum_connectors::{Found, connect};
 use ieum_core::night::{ExportState, Night};
 use ieum_model::catalog::{Catalog, CatalogSource, Problem};
@@ -38,6 +40,7 @@ use rustc_hash::FxHashSet;
 use sha2::{Digest, Sha256};
 
 use crate::definition::Definition;
+pub use copies::stage;
 use files::Files;
 pub use keys::{master_key, new_key_file};
 
@@ -61,6 +64,14 @@ pub struct Loaded {
     pub malformed: Vec<Malformed>,
     /// What someone should look at: holders left out and why.
     pub warnings: Vec<String>,
+    damages: copies::Damages,
+}
+
+impl Loaded {
+    /// Staged copies that turned out damaged while the night read them; their exports were read instead.
+    pub fn damaged_copies(&self) -> Vec<String> {
+        self.damages.told()
+    }
 }
 
 /// Whether the control totals of the exports are checked, which reads every byte of them.
@@ -101,7 +112,10 @@ fn load(definition: &Definition, as_of: NaiveDate, totals: ControlTotals) -> Res
     let mut checked = checker.finish();
     checked.malformed.extend(malformed.iter().map(|malformed| malformed.reason.clone()));
     let mut warnings = unknown::warnings(&catalog, &checked);
-    let exports = exports(definition, as_of, &catalog, &checked, totals, &mut warnings)?;
+    let damages = copies::Damages::default();
+    let copies = definition.staged.as_ref().map(|folder| damages.using(folder, totals == ControlTotals::Verify));
+    let reading = Reading { definition, as_of, catalog: &catalog, totals, copies };
+    let exports = reading.exports(&checked, &mut warnings)?;
     let night = Night {
         catalog: Arc::new(catalog),
         as_of,
@@ -113,7 +127,7 @@ fn load(definition: &Definition, as_of: NaiveDate, totals: ControlTotals) -> Res
         catalog_digest: digest(sources.iter().map(|source| (source.path.as_str(), source.text.as_bytes()))),
         requests_digest: files.digest(),
     };
-    Ok(Loaded { night, malformed, warnings })
+    Ok(Loaded { night, malformed, warnings, damages })
 }
 
 /// The TOML files below a catalog folder, in name order, named relative to it.
@@ -267,71 +281,91 @@ fn wanted_datasets(catalog: &Catalog, checked: &CheckedNight) -> BTreeSet<String
     asked.into_iter().chain(bridges.map(|dataset| dataset.code.as_str())).map(str::to_owned).collect()
 }
 
-/// The state of every export that the night may read. One broken control total delays the whole holder.
-fn exports(
-    definition: &Definition,
+/// How exports are found.
+struct Reading<'a> {
+    definition: &'a Definition,
     as_of: NaiveDate,
-    catalog: &Catalog,
-    checked: &CheckedNight,
+    catalog: &'a Catalog,
     totals: ControlTotals,
-    warnings: &mut Vec<String>,
-) -> Result<BTreeMap<String, ExportState>> {
-    let wanted: Vec<String> = wanted_datasets(catalog, checked).into_iter().collect();
-    let probes =
-        wanted.par_iter().map(|code| probe(definition, as_of, catalog, code, totals)).collect::<Result<Vec<_>>>()?;
-    let holder = |code: &str| catalog.datasets.get(code).map_or("", |dataset| dataset.holder.as_str());
-    let mut broken = BTreeSet::new();
-    for (code, probe) in wanted.iter().zip(&probes) {
-        match probe {
-            Probe::Broken(error) => {
-                broken.insert(holder(code));
-                warnings.push(format!("holder `{}` is left out of the night: {}", holder(code), error.told()));
-            }
-            Probe::Missing(why) | Probe::Stale(why) => warnings.push(format!("dataset `{code}` is delayed: {why}")),
-            Probe::Ready(_) => {}
-        }
-    }
-    let state = |code: &str, probe| match probe {
-        Probe::Missing(_) => ExportState::Delayed(Reason::HolderMissing),
-        Probe::Stale(_) => ExportState::Delayed(Reason::Stale),
-        _ if broken.contains(holder(code)) => ExportState::Delayed(Reason::ControlTotals),
-        Probe::Ready(connector) => ExportState::Ready(connector),
-        Probe::Broken(_) => ExportState::Delayed(Reason::ControlTotals),
-    };
-    Ok(wanted.iter().zip(probes).map(|(code, probe)| (code.clone(), state(code, probe))).collect())
+    /// Where their staged copies stand, if these are to be used.
+    copies: Option<Use>,
 }
 
-fn probe(
-    definition: &Definition,
-    as_of: NaiveDate,
-    catalog: &Catalog,
-    code: &str,
-    totals: ControlTotals,
-) -> Result<Probe> {
-    let Some(dataset) = catalog.datasets.get(code) else {
-        return Err(Error::internal("a checked request names a dataset that the catalog lacks").at("dataset", code));
-    };
-    if dataset.export.is_none() {
-        return Ok(Probe::Missing("the catalog does not say how its holder writes it".to_owned()));
-    }
-    let connector: Arc<dyn Connector> = match connect(&definition.exports, dataset, as_of) {
-        Ok(Found::Stale { date, validity_days }) => {
-            let why = format!("the newest export is of {date} and is valid for {validity_days} days");
-            return Ok(Probe::Stale(why));
+impl Reading<'_> {
+    /// The state of every export that the night may read. One broken control total delays the whole holder.
+    fn exports(&self, checked: &CheckedNight, warnings: &mut Vec<String>) -> Result<BTreeMap<String, ExportState>> {
+        let wanted: Vec<String> = wanted_datasets(self.catalog, checked).into_iter().collect();
+        let probes = wanted.par_iter().map(|code| self.probe(code)).collect::<Result<Vec<_>>>()?;
+        let holder = |code: &str| self.catalog.datasets.get(code).map_or("", |dataset| dataset.holder.as_str());
+        let mut broken = BTreeSet::new();
+        for (code, (probe, _)) in wanted.iter().zip(&probes) {
+            match probe {
+                Probe::Broken(error) => {
+                    broken.insert(holder(code));
+                    warnings.push(format!("holder `{}` is left out of the night: {}", holder(code), error.told()));
+                }
+                Probe::Missing(why) | Probe::Stale(why) => {
+                    warnings.push(format!("dataset `{code}` is delayed: {why}"));
+                }
+                Probe::Ready(_) => {}
+            }
         }
-        Ok(Found::Export(connector)) => connector.into(),
-        Ok(Found::Missing) => return Ok(Probe::Missing("the holder delivered no file".to_owned())),
-        Err(error) => return Err(error.at("dataset", code)),
-    };
-    match totals {
-        ControlTotals::Trust => Ok(Probe::Ready(connector)),
-        ControlTotals::WhileReading if connector.checks_totals_while_reading() => Ok(Probe::Ready(connector)),
-        ControlTotals::Verify | ControlTotals::WhileReading => match connector.verify_control() {
+        if self.copies.is_some() {
+            let ready = wanted.iter().zip(&probes).filter(|(_, (probe, _))| matches!(probe, Probe::Ready(_)));
+            warnings.extend(copies::warnings(ready.map(|(code, (_, standing))| (code.as_str(), standing))));
+        }
+        let state = |code: &str, probe| match probe {
+            Probe::Missing(_) => ExportState::Delayed(Reason::HolderMissing),
+            Probe::Stale(_) => ExportState::Delayed(Reason::Stale),
+            _ if broken.contains(holder(code)) => ExportState::Delayed(Reason::ControlTotals),
+            Probe::Ready(connector) => ExportState::Ready(connector),
+            Probe::Broken(_) => ExportState::Delayed(Reason::ControlTotals),
+        };
+        Ok(wanted.iter().zip(probes).map(|(code, (probe, _))| (code.clone(), state(code, probe))).collect())
+    }
+
+    fn probe(&self, code: &str) -> Result<(Probe, Standing)> {
+        let Some(dataset) = self.catalog.datasets.get(code) else {
+            return Err(Error::internal("a checked request names a dataset that the catalog lacks").at("dataset", code));
+        };
+        if dataset.export.is_none() {
+            let why = "the catalog does not say how its holder writes it".to_owned();
+            return Ok((Probe::Missing(why), Standing::None));
+        }
+        let (exports, as_of) = (&self.definition.exports, self.as_of);
+        let found = match &self.copies {
+            Some(copies) => staged::connect(exports, dataset, as_of, copies),
+            None => connect(exports, dataset, as_of).map(|found| (found, Standing::None)),
+        };
+        let (found, standing) = found.map_err(|error| error.at("dataset", code))?;
+        let probe = match found {
+            Found::Stale { date, validity_days } => {
+                Probe::Stale(format!("the newest export is of {date} and is valid for {validity_days} days"))
+            }
+            Found::Missing => Probe::Missing("the holder delivered no file".to_owned()),
+            Found::Export(connector) => {
+                self.proven(connector.into(), &standing).map_err(|error| error.at("dataset", code))?
+            }
+        };
+        Ok((probe, standing))
+    }
+
+    /// The export, if its control totals agree. Those of a copy's export were checked when it was made.
+    fn proven(&self, connector: Arc<dyn Connector>, standing: &Standing) -> Result<Probe> {
+        let left_to_the_run = match self.totals {
+            ControlTotals::Trust => true,
+            ControlTotals::WhileReading => connector.checks_totals_while_reading(),
+            ControlTotals::Verify => *standing == Standing::Fresh,
+        };
+        if left_to_the_run {
+            return Ok(Probe::Ready(connector));
+        }
+        match connector.verify_control() {
             Ok(()) => Ok(Probe::Ready(connector)),
             Err(error) if matches!(error.kind, ErrorKind::Contract | ErrorKind::ControlTotals) => {
-                Ok(Probe::Broken(error.at("dataset", code)))
+                Ok(Probe::Broken(error))
             }
-            Err(error) => Err(error.at("dataset", code)),
-        },
+            Err(error) => Err(error),
+        }
     }
 }

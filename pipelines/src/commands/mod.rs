@@ -7,6 +7,7 @@ pub mod explain;
 pub mod generate;
 pub mod keys;
 pub mod run;
+pub mod stage;
 pub mod verify;
 
 use std::path::Path;
@@ -36,6 +37,7 @@ pub fn dispatch(command: Command, screen: &Screen) -> Result<u8> {
     match command {
         Command::Check(args) => check::check(&args, screen),
         Command::Explain(args) => explain::explain(&args, screen),
+        Command::Stage(args) => stage::stage(&args, screen),
         Command::Run(args) => run::run(&args, screen),
         Command::Verify(args) => verify::verify(&args, screen),
         Command::Catalog { command } => catalog::catalog(&command, screen),

@@ -51,6 +51,9 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8> {
     for warning in &run.warnings {
         screen.warning_of_run(&run.run_id, warning);
     }
+    for warning in &loaded.damaged_copies() {
+        screen.warning(warning);
+    }
     let summary = Summary {
         run: &run,
         malformed: loaded.night.checked.malformed.len() as u64,
