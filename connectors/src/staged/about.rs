@@ -55,8 +55,6 @@ pub(super) struct KeyFile {
     /// Its key space.
     pub(super) space: String,
     pub(super) file: CopyFile,
-    /// Rows that are kept as they stand in the export.
-    pub(super) kept_aside: u64,
 }
 
 /// The description of a copy.
@@ -70,6 +68,8 @@ pub(super) struct About {
     pub(super) exports: Vec<ExportFile>,
     /// Data rows of the export.
     pub(super) rows: u64,
+    /// Those of them that are kept as they stand in the export.
+    pub(super) kept_aside: u64,
     /// Columns that the copy holds.
     pub(super) columns: Vec<String>,
     pub(super) keys: Vec<KeyFile>,
@@ -96,6 +96,7 @@ pub(super) fn now(root: &Path, dataset: &Dataset, export: &dyn Connector) -> Res
         contract: contract(dataset),
         exports,
         rows: 0,
+        kept_aside: 0,
         columns: Vec::new(),
         keys: Vec::new(),
         rejects: None,

@@ -250,7 +250,7 @@ fn copy(dataset: &Dataset, export: &dyn Replay, making: &Making<'_>, aside: &Pat
     let mut sorter = Sorter::new(aside, Arc::clone(&schema), keys.len(), memory / 2);
     let id = about.id();
     let mut rejects = Rejects::new(aside, format!("rejects.{id}.parquet"));
-    let mut kept_aside = vec![0; keys.len()];
+    let mut kept_aside = 0;
     for partition in 0..export.partitions().len() {
         let number = u32::try_from(partition).map_err(|_| Error::contract("the export has too many files"))?;
         let met = Met { rejects, keepable: Vec::new(), bytes: 0 };
@@ -265,7 +265,7 @@ fn copy(dataset: &Dataset, export: &dyn Replay, making: &Making<'_>, aside: &Pat
             if !keepable.is_empty() {
                 let aside = Aside { export, partition, columns: &columns, keys: &keys, canonical: making.canonical };
                 let (rows, of_rows) = aside.keep(number, &keepable, &mut met.rejects)?;
-                of_rows.iter().zip(&mut kept_aside).for_each(|(keys, count)| *count += count_present(keys));
+                kept_aside += rows.num_rows() as u64;
                 sorter.push(rows, of_rows)?;
             }
             let Some(batch) = batch else { break };
@@ -284,13 +284,9 @@ fn copy(dataset: &Dataset, export: &dyn Replay, making: &Making<'_>, aside: &Pat
     }
     about.rejects = rejects.finish()?;
     about.columns = columns.fields().iter().map(|field| field.name().clone()).collect();
+    about.kept_aside = kept_aside;
     about.keys = write_sorted(sorter, &keys, &schema, aside, &id)?;
-    about.keys.iter_mut().zip(kept_aside).for_each(|(key, count)| key.kept_aside = count);
     Ok(about)
-}
-
-fn count_present(keys: &StringArray) -> u64 {
-    (keys.len() - keys.null_count()) as u64
 }
 
 /// One file after the other; the files of the keys come one after the other too.
@@ -310,7 +306,7 @@ fn write_sorted(sorter: Sorter, keys: &[Key], schema: &SchemaRef, aside: &Path, 
     let mut files = Vec::with_capacity(keys.len());
     for (at, (key, writer)) in keys.iter().zip(writers).enumerate() {
         let file = writer.map_or_else(|| create(at), Ok)?.finish()?;
-        files.push(KeyFile { column: key.item.clone(), space: key.space.clone(), file, kept_aside: 0 });
+        files.push(KeyFile { column: key.item.clone(), space: key.space.clone(), file });
     }
     Ok(files)
 }

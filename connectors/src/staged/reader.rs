@@ -13,7 +13,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowSelectionPolicy};
 
 use super::Unusable;
-use super::about::{About, KeyFile};
+use super::about::About;
 use super::make::{REJECT_COLUMNS, kept_column};
 use super::select::Opened;
 use super::sums::Blocks;
@@ -56,7 +56,7 @@ impl Reader {
         let wanted = spec.probe.as_ref().filter(|_| by_key.is_some()).and_then(|probe| probe.sorted_keys());
         let file = by_key.or(about.keys.first()).ok_or_else(|| Unusable::new("it has no file".to_owned()))?;
         let opened = Opened::open(Blocks::open(folder, &file.file.name, file.file.bytes)?)?;
-        let columns = columns(&opened, spec, file);
+        let columns = columns(&opened, spec, about);
         let rows = match &wanted {
             None => {
                 opened.blocks.check_all()?;
@@ -204,8 +204,8 @@ impl Reader {
 }
 
 /// The wanted columns, and the rows kept aside where there are any.
-fn columns(opened: &Opened, spec: &ScanSpec, file: &KeyFile) -> ProjectionMask {
-    let wanted = |name: &str| spec.schema.field_with_name(name).is_ok() || (name == KEPT && file.kept_aside > 0);
+fn columns(opened: &Opened, spec: &ScanSpec, about: &About) -> ProjectionMask {
+    let wanted = |name: &str| spec.schema.field_with_name(name).is_ok() || (name == KEPT && about.kept_aside > 0);
     let fields = opened.metadata.schema().fields().iter().enumerate();
     let roots = fields.filter(|(_, field)| wanted(field.name())).map(|(root, _)| root);
     ProjectionMask::roots(opened.metadata.parquet_schema(), roots)

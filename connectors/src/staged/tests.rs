@@ -153,6 +153,14 @@ proptest! {
     }
 }
 
+#[test]
+fn a_row_whose_key_is_no_text_is_rejected_whoever_is_asked_for() {
+    let mut bytes = records("\n", 3, "-000000000000001227");
+    bytes[81 * 3 + 13] = 128;
+    let (root, _path) = folder("a.dat", &bytes);
+    assert!(is_staged_right(root.path(), &dataset(LAYOUT), &["800101"]));
+}
+
 /// A CSV of one row for each of `people`, in no order.
 fn register(people: u64) -> Vec<u8> {
     let row = |at: u64| {
