@@ -211,6 +211,11 @@ impl RecordDecoder {
     ) -> Self {
         Self { encoding, wanted, probe, cutter, totals }
     }
+
+    /// A field without padding and without half a character at its end; a key is probed as it will be read.
+    fn field<'a>(&self, row: &'a [u8], range: &Range<usize>) -> &'a [u8] {
+        encoding::without_dangling(self.encoding, &row[range.clone()]).trim_ascii()
+    }
 }
 
 impl Decode for RecordDecoder {
@@ -219,13 +224,12 @@ impl Decode for RecordDecoder {
             return Verdict::Rejected { rule: "type", column: None, reason: KIND };
         }
         if let Some((probe, range)) = &self.probe
-            && !probe.may_match(row[range.clone()].trim_ascii())
+            && !probe.may_match(self.field(row, range))
         {
             return Verdict::Filtered;
         }
         for (column, range) in self.wanted.iter().enumerate() {
-            let field = encoding::without_dangling(self.encoding, &row[range.clone()]).trim_ascii();
-            if let Err(flaw) = columns.push(column, field) {
+            if let Err(flaw) = columns.push(column, self.field(row, range)) {
                 columns.drop_row();
                 return Verdict::Rejected { rule: flaw.rule, column: Some(column), reason: flaw.reason };
             }
@@ -248,7 +252,7 @@ impl Decode for RecordDecoder {
                 _ => return passed,
             };
             let is_plain = row.starts_with(b"22") && (!lines || memchr::memchr2(b'\n', b'\r', row).is_none());
-            if !is_plain || probe.may_match(row[key.clone()].trim_ascii()) {
+            if !is_plain || probe.may_match(self.field(row, key)) {
                 return passed;
             }
             self.totals.add(row);

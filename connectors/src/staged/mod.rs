@@ -18,8 +18,6 @@
 //! - Rows that are rejected whoever is asked for are kept complete in `rejects.parquet`, and told each night.
 //! - `read` is the number of rows of the export; rows of pages that were never read count as `filtered`. `bytes` are the
 //!   bytes read from the copy.
-//! - A probe may let a wrong row pass; a copy never does. Where an export's key is cut within a character, its own reader may
-//!   count a row as kept that no request matches; the copy counts it as filtered.
 //! - The control totals are checked when the copy is made; an export that fails them gets none.
 //! - A copy is used while its export has the same files, sizes and times of change (and digests, of small files), and the
 //!   catalog the same contract. Every block read is compared with its checksum: where one disagrees, the export is read.

@@ -161,6 +161,20 @@ fn a_row_whose_key_is_no_text_is_rejected_whoever_is_asked_for() {
     assert!(is_staged_right(root.path(), &dataset(LAYOUT), &["800101"]));
 }
 
+#[test]
+fn a_key_that_is_cut_within_a_character_is_probed_as_it_is_read() {
+    let mut bytes = records("\n", 3, "-000000000000001227");
+    bytes[81 + 13 + 5] = 0xEC;
+    let (root, _path) = folder("a.dat", &bytes);
+    for encoding in ["cp949", "utf8"] {
+        let dataset = dataset(&LAYOUT.replace("cp949", encoding));
+        assert!(is_staged_right(root.path(), &dataset, &["80010", "900202"]));
+        let (export, probe) = (export(root.path(), &dataset), Some(wanted(&["80010"], true)));
+        let read = read_with(export.as_ref(), &dataset, &["rrno", "amount"], "rrno", probe).unwrap();
+        assert_eq!(read.rows, ["80010|-1234"], "{encoding}");
+    }
+}
+
 /// A CSV of one row for each of `people`, in no order.
 fn register(people: u64) -> Vec<u8> {
     let row = |at: u64| {
