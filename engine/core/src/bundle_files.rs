@@ -70,9 +70,7 @@ impl<'a> BundleFiles<'a> {
     fn write_json(&mut self, layout: Layout, bundles: &[Bundle<'_>], output: &mut Output) -> Result<()> {
         match layout {
             Layout::PerRequest => {
-                let lines: Vec<Vec<u8>> = bundles.par_iter().map(|bundle| json_line(&self.head, bundle)).collect();
-                let mut files = bundles.iter().zip(lines);
-                files.try_for_each(|(bundle, line)| output.put(&per_request_name(bundle, "json"), &line))
+                output.put_all(bundles, |bundle| Ok((per_request_name(bundle, "json"), json_line(&self.head, bundle))))
             }
             Layout::Packed => self.write_packed_json(bundles, output),
         }
@@ -102,17 +100,12 @@ impl<'a> BundleFiles<'a> {
 
     fn write_parquet_files(&self, bundles: &[Bundle<'_>], output: &mut Output) -> Result<()> {
         let (catalog, head) = (&self.night.catalog, &self.head);
-        let encode = |bundle: &Bundle<'_>| -> Result<Vec<u8>> {
+        output.put_all(bundles, |bundle| {
             let schema = FileSchema::of(catalog, [bundle.request]);
             let mut writer = schema.writer(Vec::new())?;
             writer.write(&schema.batch(head, std::slice::from_ref(bundle))?).map_err(from_parquet)?;
-            writer.into_inner().map_err(from_parquet)
-        };
-        let files: Result<Vec<Vec<u8>>> = bundles.par_iter().map(encode).collect();
-        for (bundle, bytes) in bundles.iter().zip(files?) {
-            output.put(&per_request_name(bundle, "parquet"), &bytes)?;
-        }
-        Ok(())
+            Ok((per_request_name(bundle, "parquet"), writer.into_inner().map_err(from_parquet)?))
+        })
     }
 
     fn write_packed_parquet(&mut self, bundles: Vec<Bundle<'_>>, output: &Output) -> Result<()> {

@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use ieum_model::error::{Error, ErrorKind, Result};
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use crate::from_io;
@@ -206,16 +207,21 @@ impl Output {
     /// When it cannot be created.
     pub fn create(&self, relative: &str) -> Result<OutputWriter> {
         let path = self.aside.join(relative);
-        if let Some(parent) = path.parent() {
-            create_below(&self.aside, parent)?;
-        }
-        let file = fs::OpenOptions::new()
-            .create_new(true)
-            .write(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|error| from_io(&error, &path))?;
+        let file = self.open(&path)?;
         Ok(OutputWriter { path, relative: relative.into(), out: BufWriter::new(file), digest: Sha256::new(), bytes: 0 })
+    }
+
+    /// Most files go to a folder that is there: it is made when it turns out to be missing.
+    fn open(&self, path: &Path) -> Result<File> {
+        let create = || fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path);
+        let opened = match (create(), path.parent()) {
+            (Err(error), Some(parent)) if error.kind() == IoErrorKind::NotFound => {
+                create_below(&self.aside, parent)?;
+                create()
+            }
+            (opened, _) => opened,
+        };
+        opened.map_err(|error| from_io(&error, path))
     }
 
     /// Closes a file and keeps its digest for the manifest.
@@ -232,9 +238,29 @@ impl Output {
     /// # Errors
     /// When it cannot be written.
     pub fn put(&mut self, relative: &str, bytes: &[u8]) -> Result<()> {
-        let mut writer = self.create(relative)?;
-        writer.append(bytes)?;
-        self.keep(writer)
+        self.files.push(self.whole(relative, bytes)?);
+        Ok(())
+    }
+
+    /// Writes whole files, each made from an item, in parallel on the rayon pool it is called in.
+    ///
+    /// # Errors
+    /// When one cannot be made or written.
+    pub fn put_all<T: Sync>(
+        &mut self,
+        items: &[T],
+        make: impl Fn(&T) -> Result<(String, Vec<u8>)> + Sync,
+    ) -> Result<()> {
+        let put = |item| make(item).and_then(|(relative, bytes)| self.whole(&relative, &bytes));
+        let files = items.par_iter().map(put).collect::<Result<Vec<OutputFile>>>()?;
+        self.files.extend(files);
+        Ok(())
+    }
+
+    fn whole(&self, relative: &str, bytes: &[u8]) -> Result<OutputFile> {
+        let path = self.aside.join(relative);
+        self.open(&path)?.write_all(bytes).map_err(|error| from_io(&error, &path))?;
+        Ok(OutputFile { path: relative.into(), bytes: bytes.len() as u64, sha256: hex(&Sha256::digest(bytes)) })
     }
 
     /// Commits: stage away, manifest last, one rename. Returns the manifest as written.
