@@ -105,6 +105,7 @@ pub fn bench(options: &Options, screen: &Screen) -> Result<Done> {
     if let Some(peers) = &options.peers {
         bench.comparisons(peers)?;
     }
+    bench.nights.tidy()?;
     bench.ledger.record.bars = bars::bars(&bench.ledger.record);
     bench.ledger.save()?;
     let Bench { ledger, measured, failed, .. } = bench;

@@ -17,7 +17,7 @@ use ieum_model::error::{Error, ErrorKind, Result};
 use super::Options;
 use super::measure::measured;
 use super::record::Night;
-use super::runs::{Program, accept};
+use super::runs::{AWAY, Program, accept};
 use crate::generate;
 use crate::load::{catalog_sources, digest};
 use crate::screen::{Screen, grouped};
@@ -97,6 +97,14 @@ impl Nights {
     /// Folder for outputs and logs of runs.
     pub fn work(&self) -> &Path {
         &self.work
+    }
+
+    /// Removes the outputs that were put away.
+    ///
+    /// # Errors
+    /// When they cannot be removed.
+    pub fn tidy(&self) -> Result<()> {
+        removed(&self.work.join(AWAY))
     }
 
     /// The night, generated where it is not there yet.

@@ -15,7 +15,7 @@ use super::measure::{Cost, measured, median};
 use super::nights::{Place, warm};
 use super::plan::{self, OUTPUTS};
 use super::record::{Comparison, Night};
-use super::runs::{accept, committed};
+use super::runs::{accept, committed, put_away};
 use crate::screen::{Screen, grouped};
 
 /// The name of this engine in a comparison.
@@ -136,7 +136,7 @@ impl Bench<'_> {
                 Ok(_) => round.verdict(name, &committed(&reference)),
                 Err(error) => Err(error),
             };
-            let _ = fs::remove_dir_all(round.out(name));
+            put_away(&round.out(name), round.night);
             let told = match verdict {
                 Ok(told) => {
                     names.push(name.to_owned());
@@ -149,7 +149,7 @@ impl Bench<'_> {
             };
             self.ledger.comparison(title, round.night).verdicts.insert(name.to_owned(), told);
         }
-        let _ = fs::remove_dir_all(&reference);
+        put_away(&reference, round.night);
         // Rounds of an engine that is out now are not kept beside those of the others.
         self.ledger.comparison(title, round.night).rounds.retain(|name, _| names.contains(name));
         Ok(names)
@@ -167,7 +167,7 @@ impl Bench<'_> {
                 }
             }),
         };
-        let _ = fs::remove_dir_all(out);
+        put_away(&out, round.night);
         cost
     }
 }
@@ -180,7 +180,7 @@ impl Round<'_> {
     /// One run of a peer.
     fn peer(&self, name: &str) -> Result<Cost> {
         let (log, out) = (self.place.work.join(name), self.out(name));
-        let _ = fs::remove_dir_all(&out);
+        put_away(&out, self.night);
         let mut command = self.peers.python(&format!("peer_{name}.py"));
         command.args([self.place.folder.as_os_str(), self.prepared.as_os_str(), out.as_os_str()]);
         command.args(["--layout", &self.night.layout, "--format", &self.night.output]);

@@ -11,8 +11,10 @@ const REQUEST_STEP: u64 = 10;
 const SHARES: [u64; 5] = [100, 1_000, 10_000, 100_000, 500_000];
 /// Formats of the exports; each alone but the first.
 pub const FORMATS: [&str; 4] = ["mixed", "csv", "fixed_width", "parquet"];
+/// The layout of a file for each request.
+pub const PER_REQUEST: &str = "per_request";
 /// Layout and format of the bundles that are measured.
-pub const OUTPUTS: [(&str, &str); 3] = [("packed", "json"), ("packed", "parquet"), ("per_request", "json")];
+pub const OUTPUTS: [(&str, &str); 3] = [("packed", "json"), ("packed", "parquet"), (PER_REQUEST, "json")];
 
 /// What is varied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

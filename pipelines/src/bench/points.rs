@@ -8,7 +8,7 @@ use super::Bench;
 use super::nights::{Place, warm};
 use super::plan::{Axis, Group, Planned};
 use super::record::Point;
-use super::runs::Run;
+use super::runs::{Run, put_away};
 use crate::screen::{grouped, size};
 
 impl Bench<'_> {
@@ -70,7 +70,7 @@ impl Bench<'_> {
         let doing = format!("{} {}, round {nth} of {rounds}", planned.axis, planned.label);
         let run = self.screen.busy(doing, || self.program.night(place, &planned.night, &out));
         // What cannot be removed is removed before the next run.
-        let _ = std::fs::remove_dir_all(&out);
+        put_away(&out, &planned.night);
         let run = run?;
         self.measured += 1;
         if let Some(first) = &run.judged.first {

@@ -15,11 +15,14 @@ use sha2::{Digest, Sha256};
 
 use super::measure::{Cost, measured, micro};
 use super::nights::{Place, date};
+use super::plan::PER_REQUEST;
 use super::record::{Night, Round};
 use crate::generate::hex;
 
 /// Exit codes of a run that committed.
 const COMMITTED: [i32; 2] = [0, 3];
+/// Where outputs of many files wait below the working folder.
+pub const AWAY: &str = "away";
 /// Bytes read at a time.
 const CHUNK: usize = 1 << 20;
 /// Characters of a failed process's last words.
@@ -115,7 +118,7 @@ impl Program {
     /// # Errors
     /// When the run commits nothing or its answers cannot be read.
     pub fn night(&self, place: &Place, night: &Night, out: &Path) -> Result<Run> {
-        let _ = fs::remove_dir_all(out);
+        put_away(out, night);
         let log = place.work.join("run");
         let definition = place.definition(night.staged);
         let (threads, memory) = (night.threads.to_string(), night.memory_bytes.to_string());
@@ -136,6 +139,21 @@ impl Program {
         let steps = summary.steps.iter().map(|(step, seconds)| (step.clone(), micro(*seconds))).collect();
         Ok(Run { round: Round { cost, steps }, summary, judged })
     }
+}
+
+/// Takes an output out of the way of the next. Many files are not removed before the benchmark ends: ext4 looks at every
+/// inode deleted within the last minute before it takes a new one, and the next run would pay for that.
+pub fn put_away(out: &Path, night: &Night) {
+    // An output that cannot be moved is met by the next run, which says so.
+    let _ = match out.parent().filter(|_| night.layout == PER_REQUEST) {
+        None => fs::remove_dir_all(out),
+        Some(work) => {
+            let away = work.join(AWAY);
+            let _ = fs::create_dir_all(&away);
+            let nth = fs::read_dir(&away).map_or(0, Iterator::count);
+            fs::rename(out, away.join(nth.to_string()))
+        }
+    };
 }
 
 /// The folder that a run commits below `out`.
