@@ -113,7 +113,8 @@ def settings(night):
     table = tomllib.loads(Path(night, "nightly.toml").read_text())["run"]
     below = lambda name: str(Path(night, name))
     requests = [below(name) for name in table["requests"]]
-    return Settings(below(table["catalog"]), below(table["exports"]), requests, below(table["keys"]), table["date"])
+    date = datetime.date.fromisoformat(str(table["date"]))
+    return Settings(below(table["catalog"]), below(table["exports"]), requests, below(table["keys"]), date)
 
 
 class Bridge(NamedTuple):
