@@ -46,7 +46,7 @@ pub fn assemble(night: &Night, courses: &Courses, stage: &Stage, output: &mut Ou
         key_id: night.master.key_id().to_owned(),
         key_epoch: night.master.epoch(),
     };
-    let mut files = BundleFiles::new(night, head);
+    let mut files = BundleFiles::begin(night, head, output)?;
     let mut answers = Vec::with_capacity(courses.lines.len());
     let mut counts = RequestCounts::default();
     let size = night.settings.shard_requests.max(1) as usize;

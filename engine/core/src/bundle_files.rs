@@ -1,6 +1,7 @@
 //! Bundles into files: a file for each request, or one per recipient and service with an index.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow::compute::concat_batches;
 use arrow::record_batch::RecordBatch;
@@ -8,6 +9,7 @@ use ieum_model::check::CheckedRequest;
 use ieum_model::error::Result;
 use parquet::arrow::ArrowWriter;
 use rayon::prelude::*;
+use rustc_hash::FxHashSet;
 
 use crate::bundle::parquet::{FileSchema, ROWS_AT_A_TIME, from_parquet};
 use crate::bundle::{Bundle, RunHead, json};
@@ -15,19 +17,28 @@ use crate::from_arrow;
 use crate::input::{BundleFormat, Layout, Night};
 use crate::sink::{Output, OutputWriter};
 
+/// Which packed file a bundle goes to: its recipient, and its service or what stands for none.
+type Packed<'a> = (&'a str, &'a str);
+
 /// The bundle files of a run, in the making.
 pub struct BundleFiles<'a> {
     night: &'a Night,
     head: RunHead,
-    ndjson: BTreeMap<String, (OutputWriter, Vec<u8>)>,
-    parquet: BTreeMap<String, PackedParquet>,
+    ndjson: BTreeMap<Packed<'a>, (OutputWriter, Vec<u8>)>,
+    parquet: BTreeMap<Packed<'a>, PackedParquet>,
 }
 
-/// Path of a packed file without its ending; made from validated codes only.
-fn packed_name(request: &CheckedRequest) -> String {
-    let service = request.service.as_deref().unwrap_or("documents");
-    format!("bundles/packed/{}/{service}", request.recipient)
+fn packed(request: &CheckedRequest) -> Packed<'_> {
+    (&request.recipient, request.service.as_deref().unwrap_or("documents"))
 }
+
+/// Path of a packed file; made from validated codes only.
+fn packed_path((recipient, service): Packed<'_>, ending: &str) -> String {
+    format!("bundles/packed/{recipient}/{service}.{ending}")
+}
+
+/// What stands beside the file at [`packed_path`].
+const INDEX: &str = "index.csv";
 
 fn json_line(head: &RunHead, bundle: &Bundle<'_>) -> Vec<u8> {
     /// A bundle of a few documents; longer ones grow.
@@ -39,20 +50,39 @@ fn json_line(head: &RunHead, bundle: &Bundle<'_>) -> Vec<u8> {
 }
 
 /// Bundles by the packed file they go to, in their order.
-fn by_packed_file<'b, B: std::borrow::Borrow<Bundle<'b>>>(
+fn by_packed_file<'a, B: std::borrow::Borrow<Bundle<'a>>>(
     bundles: impl Iterator<Item = B>,
-) -> BTreeMap<String, Vec<B>> {
-    let mut by_file: BTreeMap<String, Vec<B>> = BTreeMap::new();
+) -> BTreeMap<Packed<'a>, Vec<B>> {
+    let mut by_file: BTreeMap<Packed<'a>, Vec<B>> = BTreeMap::new();
     for bundle in bundles {
-        by_file.entry(packed_name(bundle.borrow().request)).or_default().push(bundle);
+        by_file.entry(packed(bundle.borrow().request)).or_default().push(bundle);
     }
     by_file
 }
 
 impl<'a> BundleFiles<'a> {
-    /// No file yet; every bundle will carry `head`.
-    pub fn new(night: &'a Night, head: RunHead) -> Self {
-        Self { night, head, ndjson: BTreeMap::new(), parquet: BTreeMap::new() }
+    /// Files of which nobody has anything yet; every bundle will carry `head`.
+    ///
+    /// # Errors
+    /// When the output does not take the heads of the files.
+    pub fn begin(night: &'a Night, head: RunHead, output: &Output) -> Result<Self> {
+        let mut files = Self { night, head, ndjson: BTreeMap::new(), parquet: BTreeMap::new() };
+        if night.settings.layout == Layout::PerRequest {
+            return Ok(files);
+        }
+        let asked = asked_by_packed_file(night);
+        if night.settings.format == BundleFormat::Json {
+            for file in asked.into_keys() {
+                let writer = output.create(&packed_path(file, "ndjson"))?;
+                files.ndjson.insert(file, (writer, b"request_id,offset,bytes\n".to_vec()));
+            }
+            return Ok(files);
+        }
+        let create = |(file, asked): (Packed<'a>, Vec<&CheckedRequest>)| {
+            Ok((file, PackedParquet::create(night, &packed_path(file, "parquet"), &asked, output)?))
+        };
+        files.parquet = asked.into_iter().collect::<Vec<_>>().into_par_iter().map(create).collect::<Result<_>>()?;
+        Ok(files)
     }
 
     /// Writes the bundles of one shard, in their order.
@@ -63,7 +93,7 @@ impl<'a> BundleFiles<'a> {
         match (self.night.settings.format, self.night.settings.layout) {
             (BundleFormat::Json, layout) => self.write_json(layout, &bundles, output),
             (BundleFormat::Parquet, Layout::PerRequest) => self.write_parquet_files(&bundles, output),
-            (BundleFormat::Parquet, Layout::Packed) => self.write_packed_parquet(bundles, output),
+            (BundleFormat::Parquet, Layout::Packed) => self.write_packed_parquet(bundles),
         }
     }
 
@@ -72,21 +102,14 @@ impl<'a> BundleFiles<'a> {
             Layout::PerRequest => {
                 output.put_all(bundles, |bundle| Ok((per_request_name(bundle, "json"), json_line(&self.head, bundle))))
             }
-            Layout::Packed => self.write_packed_json(bundles, output),
+            Layout::Packed => self.write_packed_json(bundles),
         }
     }
 
-    fn write_packed_json(&mut self, bundles: &[Bundle<'_>], output: &Output) -> Result<()> {
-        let by_file = by_packed_file(bundles.iter());
-        for name in by_file.keys() {
-            if !self.ndjson.contains_key(name) {
-                let writer = output.create(&format!("{name}.ndjson"))?;
-                self.ndjson.insert(name.clone(), (writer, b"request_id,offset,bytes\n".to_vec()));
-            }
-        }
-        let head = &self.head;
-        let append = |(name, (writer, index)): (&String, &mut (OutputWriter, Vec<u8>))| {
-            let bundles = by_file.get(name).map(Vec::as_slice).unwrap_or_default();
+    fn write_packed_json(&mut self, bundles: &[Bundle<'_>]) -> Result<()> {
+        let (by_file, head) = (by_packed_file(bundles.iter()), &self.head);
+        let append = |(file, (writer, index)): (&Packed<'_>, &mut (OutputWriter, Vec<u8>))| {
+            let bundles = by_file.get(file).map(Vec::as_slice).unwrap_or_default();
             let lines: Vec<Vec<u8>> = bundles.par_iter().map(|bundle| json_line(head, bundle)).collect();
             bundles.iter().zip(lines).try_for_each(|(bundle, line)| {
                 let offset = writer.append(&line)?;
@@ -108,15 +131,8 @@ impl<'a> BundleFiles<'a> {
         })
     }
 
-    fn write_packed_parquet(&mut self, bundles: Vec<Bundle<'_>>, output: &Output) -> Result<()> {
-        let by_file = by_packed_file(bundles.into_iter());
-        for name in by_file.keys() {
-            if !self.parquet.contains_key(name) {
-                let file = PackedParquet::create(self.night, name, output)?;
-                self.parquet.insert(name.clone(), file);
-            }
-        }
-        let head = &self.head;
+    fn write_packed_parquet(&mut self, bundles: Vec<Bundle<'_>>) -> Result<()> {
+        let (by_file, head) = (by_packed_file(bundles.into_iter()), &self.head);
         self.parquet.par_iter_mut().try_for_each(|(name, file)| match by_file.get(name) {
             Some(bundles) => file.write(head, bundles),
             None => Ok(()),
@@ -128,17 +144,33 @@ impl<'a> BundleFiles<'a> {
     /// # Errors
     /// When the output does not take the last bytes.
     pub fn finish(self, output: &mut Output) -> Result<()> {
-        for (name, (writer, index)) in self.ndjson {
+        let json = self.ndjson.into_iter().map(|(file, (writer, index))| (file, writer, index)).collect::<Vec<_>>();
+        let parquet: Vec<(Packed<'_>, PackedParquet)> = self.parquet.into_iter().collect();
+        let close = |(name, mut file): (Packed<'a>, PackedParquet)| {
+            let index = std::mem::take(&mut file.index);
+            Ok((name, file.close()?, index))
+        };
+        let parquet = parquet.into_par_iter().map(close).collect::<Result<Vec<_>>>()?;
+        let mut indexes = Vec::with_capacity(json.len() + parquet.len());
+        for (file, writer, index) in json.into_iter().chain(parquet) {
             output.keep(writer)?;
-            output.put(&format!("{name}.index.csv"), &index)?;
+            indexes.push((packed_path(file, INDEX), index));
         }
-        for (name, file) in self.parquet {
-            let index = file.index.clone();
-            output.keep(file.close()?)?;
-            output.put(&format!("{name}.index.csv"), &index)?;
-        }
-        Ok(())
+        output.put_all(indexes, Ok)
     }
+}
+
+/// Of every packed file, one of the requests that ask the same; those that get no bundle are left out.
+fn asked_by_packed_file(night: &Night) -> BTreeMap<Packed<'_>, Vec<&CheckedRequest>> {
+    let mut by_file: BTreeMap<Packed<'_>, Vec<&CheckedRequest>> = BTreeMap::new();
+    let mut met = FxHashSet::default();
+    for request in night.checked.requests.iter().filter(|request| request.refusal.is_none()) {
+        let file = packed(request);
+        if met.insert((file, Arc::as_ptr(&request.lines).addr())) {
+            by_file.entry(file).or_default().push(request);
+        }
+    }
+    by_file
 }
 
 fn per_request_name(bundle: &Bundle<'_>, ending: &str) -> String {
@@ -155,11 +187,9 @@ struct PackedParquet {
 }
 
 impl PackedParquet {
-    fn create(night: &Night, name: &str, output: &Output) -> Result<Self> {
-        let requests = night.checked.requests.iter();
-        let delivered = requests.filter(|request| request.refusal.is_none() && packed_name(request) == name);
-        let schema = FileSchema::of(&night.catalog, delivered);
-        let writer = schema.writer(output.create(&format!("{name}.parquet"))?)?;
+    fn create(night: &Night, path: &str, asked: &[&CheckedRequest], output: &Output) -> Result<Self> {
+        let schema = FileSchema::of(&night.catalog, asked.iter().copied());
+        let writer = schema.writer(output.create(path)?)?;
         Ok(Self { schema, writer, waiting: None, index: b"request_id,row\n".to_vec(), rows: 0 })
     }
 

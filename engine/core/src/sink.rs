@@ -246,13 +246,13 @@ impl Output {
     ///
     /// # Errors
     /// When one cannot be made or written.
-    pub fn put_all<T: Sync>(
+    pub fn put_all<T: Send>(
         &mut self,
-        items: &[T],
-        make: impl Fn(&T) -> Result<(String, Vec<u8>)> + Sync,
+        items: impl IntoParallelIterator<Item = T>,
+        make: impl Fn(T) -> Result<(String, Vec<u8>)> + Sync,
     ) -> Result<()> {
         let put = |item| make(item).and_then(|(relative, bytes)| self.whole(&relative, &bytes));
-        let files = items.par_iter().map(put).collect::<Result<Vec<OutputFile>>>()?;
+        let files = items.into_par_iter().map(put).collect::<Result<Vec<OutputFile>>>()?;
         self.files.extend(files);
         Ok(())
     }
