@@ -5,6 +5,7 @@
 //!                └── most rows are plain and not wanted: Decode::pass_over skips them in bulk
 //! ```
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
@@ -15,11 +16,17 @@ use crate::convert::Columns;
 use crate::files::Source;
 use crate::replay::{KeptRow, Replayed};
 
-/// Bytes read at a time. A row that is cut by the end of the window is carried over.
-pub const CHUNK: usize = 1024 * 1024;
+/// Bytes read at a time: what is read is looked at while the processor still holds it. A row that is cut by the end of the
+/// window is carried over.
+pub const CHUNK: usize = 256 * 1024;
 
 /// A row above this is no row: a quote was never closed, or the file is something else.
 pub const MAX_ROW: usize = 16 * 1024 * 1024;
+
+thread_local! {
+    /// The buffer of the last window of this thread: a night opens hundreds of files, and new memory has to be cleared.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// A window on the decompressed file.
 pub struct Window {
@@ -35,7 +42,8 @@ pub struct Window {
 impl Window {
     /// A window that grows by `chunk` bytes.
     pub fn new(source: Source, chunk: usize) -> Self {
-        Self { source, buffer: Vec::new(), start: 0, end: 0, chunk: chunk.max(1), offset: 0, at_end: false }
+        let buffer = SPARE.take();
+        Self { source, buffer, start: 0, end: 0, chunk: chunk.max(1), offset: 0, at_end: false }
     }
 
     /// The bytes in sight.
@@ -96,6 +104,15 @@ impl Window {
             self.grow()?;
         }
         Ok(())
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        // One that grew over a long row is given back to the system.
+        if self.buffer.len() <= 2 * CHUNK {
+            SPARE.set(std::mem::take(&mut self.buffer));
+        }
     }
 }
 

@@ -34,6 +34,7 @@ pub const KEY: &str = "__key";
 pub struct WantedKeys {
     kind: IdentifierKind,
     numbers: FxHashSet<u64>,
+    sieve: Sieve,
     texts: FxHashSet<Box<[u8]>>,
 }
 
@@ -41,8 +42,20 @@ pub struct WantedKeys {
 const DIGITS_OF_U64: usize = 19;
 
 /// A number made of digits only, told apart by its count of digits: `007` is not `07`.
+#[inline]
 fn number(digits: &[u8]) -> Option<u64> {
-    if digits.len() > DIGITS_OF_U64 - 1 || digits.is_empty() {
+    /// Places that a word of eight digits, or the part of it that is not overlapped, moves the digits before it.
+    const PLACES: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
+    let length = digits.len();
+    if let (9..=16, Some(first), Some(last)) = (length, digits.first_chunk(), digits.last_chunk()) {
+        let rest = length - 8;
+        // The digits that the first word has already count as zeros in the second.
+        let overlapped = u64::MAX << (8 * (8 - rest));
+        let (first, last) = (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
+        let (first, last) = (eight(first)?, eight(last & overlapped | ZEROS & !overlapped)?);
+        return Some((PLACES[8] + first) * PLACES[rest] + last);
+    }
+    if length > DIGITS_OF_U64 - 1 || digits.is_empty() {
         return None;
     }
     // The leading one keeps leading zeros apart.
@@ -50,6 +63,59 @@ fn number(digits: &[u8]) -> Option<u64> {
         let digit = digit.wrapping_sub(b'0');
         (digit < 10).then(|| number.wrapping_mul(10).wrapping_add(u64::from(digit)))
     })
+}
+
+/// Eight times the digit zero.
+const ZEROS: u64 = u64::from_ne_bytes([b'0'; 8]);
+
+/// The number of eight digits, the first of them in the lowest byte: neighbours are joined to pairs, fours and all eight.
+#[inline]
+fn eight(digits: u64) -> Option<u64> {
+    let values = digits ^ ZEROS;
+    // A byte above 9 has a bit of its upper half set, or gets one by adding 6.
+    let others = (values | (values.wrapping_add(0x0606_0606_0606_0606))) & 0xF0F0_F0F0_F0F0_F0F0;
+    if others != 0 {
+        return None;
+    }
+    let pairs = (values.wrapping_mul(10).wrapping_add(values >> 8)) & 0x00FF_00FF_00FF_00FF;
+    let fours = (pairs.wrapping_mul(100).wrapping_add(pairs >> 16)) & 0x0000_FFFF_0000_FFFF;
+    Some((fours.wrapping_mul(10_000).wrapping_add(fours >> 32)) & 0xFFFF_FFFF)
+}
+
+/// Which numbers are surely not in a set, by one bit of a table that stays near the processor.
+struct Sieve {
+    bits: Box<[u64]>,
+    shift: u32,
+}
+
+impl Sieve {
+    /// Bits of the table for each number: seven of eight others are told apart.
+    const BITS: usize = 8;
+    /// Most bits: what a processor's second cache holds beside the rows.
+    const MOST: usize = 1 << 21;
+
+    fn of(numbers: &FxHashSet<u64>) -> Self {
+        let bits = (numbers.len() * Self::BITS).next_power_of_two().clamp(64, Self::MOST);
+        let mut sieve = Self { bits: vec![0; bits / 64].into(), shift: 64 - bits.trailing_zeros() };
+        for number in numbers {
+            let (word, bit) = sieve.place(*number);
+            sieve.bits[word] |= bit;
+        }
+        sieve
+    }
+
+    /// Word and bit of a number: the upper bits of its product with 2^64 divided by the golden ratio (Knuth, TAOCP 6.4).
+    #[inline]
+    fn place(&self, number: u64) -> (usize, u64) {
+        let at = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift;
+        ((at / 64) as usize, 1 << (at % 64))
+    }
+
+    #[inline]
+    fn may_hold(&self, number: u64) -> bool {
+        let (word, bit) = self.place(number);
+        self.bits[word] & bit != 0
+    }
 }
 
 /// The digits that [`number`] made `number` of.
@@ -62,20 +128,25 @@ fn digits(number: u64) -> Box<[u8]> {
 impl WantedKeys {
     /// The set of `keys`, already canonical.
     pub fn new(kind: IdentifierKind, keys: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
-        let mut wanted = Self { kind, numbers: FxHashSet::default(), texts: FxHashSet::default() };
+        let (mut numbers, mut texts) = (FxHashSet::default(), FxHashSet::default());
         for key in keys {
             let key = key.as_ref();
             match number(key) {
-                Some(number) => wanted.numbers.insert(number),
-                None => wanted.texts.insert(key.into()),
+                Some(number) => numbers.insert(number),
+                None => texts.insert(key.into()),
             };
         }
-        wanted
+        Self { kind, sieve: Sieve::of(&numbers), numbers, texts }
+    }
+
+    #[inline]
+    fn holds_number(&self, number: u64) -> bool {
+        self.sieve.may_hold(number) && self.numbers.contains(&number)
     }
 
     fn holds(&self, canonical: &[u8]) -> bool {
         match number(canonical) {
-            Some(number) => self.numbers.contains(&number),
+            Some(number) => self.holds_number(number),
             None => self.texts.contains(canonical),
         }
     }
@@ -86,7 +157,7 @@ impl KeyProbe for WantedKeys {
         thread_local! { static CANONICAL: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) } }
         // Digits are canonical in every kind.
         if let Some(number) = number(raw_key) {
-            return self.numbers.contains(&number);
+            return self.holds_number(number);
         }
         CANONICAL.with_borrow_mut(|canonical| {
             normalize::spell(self.kind, raw_key, canonical);
@@ -382,6 +453,15 @@ mod tests {
         #[test]
         fn numbers_differ_where_their_digits_do(a in "[0-9]{1,18}", b in "[0-9]{1,18}") {
             prop_assert_eq!(number(a.as_bytes()) == number(b.as_bytes()), a == b);
+        }
+
+        #[test]
+        fn a_number_is_its_digits_after_a_one(digits in "[0-9]{1,18}", at in 0usize..18, other in proptest::num::u8::ANY) {
+            prop_assert_eq!(number(digits.as_bytes()), format!("1{digits}").parse().ok());
+            let mut bytes = digits.into_bytes();
+            let at = at.min(bytes.len() - 1);
+            bytes[at] = other;
+            prop_assert_eq!(number(&bytes).is_some(), other.is_ascii_digit());
         }
     }
 }
