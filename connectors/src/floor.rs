@@ -1,4 +1,5 @@
-//! The least work that any reader of an export has to do: the needed bytes read and opened, rows cut, the key decoded.
+//! The least work that any reader of an export has to do: the needed bytes read and opened, rows cut, the key decoded to a
+//! column of text.
 //!
 //! No probe, no control totals, no other column: what a scan takes beyond this is its own. For text every byte is
 //! needed, for Parquet the pages of the key column.
@@ -7,6 +8,7 @@ use std::fs::File;
 use std::hint::black_box;
 use std::path::Path;
 
+use arrow::array::{ArrayBuilder, StringBuilder};
 use arrow::datatypes::{DataType, Field, Schema};
 use ieum_model::dataset::{Dataset, Encoding, Export, Format};
 use ieum_model::error::{Error, Result};
@@ -23,6 +25,34 @@ use crate::{columns, encoding, export_of};
 
 /// Rows of the key column that are decoded together.
 const BATCH_ROWS: usize = 8192;
+
+/// The column of keys; a batch of it is dropped when it is full.
+struct KeyColumn {
+    keys: StringBuilder,
+    text: String,
+    encoding: Encoding,
+    rows: u64,
+}
+
+impl KeyColumn {
+    fn new(encoding: Encoding) -> Self {
+        Self { keys: StringBuilder::new(), text: String::new(), encoding, rows: 0 }
+    }
+
+    fn push(&mut self, cell: &[u8]) {
+        self.keys.append_option(encoding::decode(self.encoding, cell.trim_ascii(), &mut self.text));
+        self.rows += 1;
+        if self.keys.len() == BATCH_ROWS {
+            black_box(self.keys.finish());
+        }
+    }
+
+    /// Rows of the whole column.
+    fn finish(mut self) -> u64 {
+        black_box(self.keys.finish());
+        self.rows
+    }
+}
 
 /// What was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -91,22 +121,20 @@ fn csv(root: &Path, name: &str, dataset: &Dataset, export: &Export) -> Result<To
     let borrowed: Vec<&str> = names.iter().map(String::as_str).collect();
     let key = key_at(dataset, export, &borrowed)?;
     let shape = Shape { delimiter, width: names.len(), key, trailer: export.control.trailer.is_some() };
-    let (mut rows, mut scratch) = (0, Vec::new());
+    let (mut keys, mut scratch) = (KeyColumn::new(export.encoding), Vec::new());
     loop {
         let passed = skim::pass_over(window.bytes(), shape, |key| {
-            black_box(key);
+            keys.push(key);
             true
         });
         window.consume(passed.bytes);
-        rows += passed.rows;
         // What is not plain, and the row that the window cuts.
         let more = step(&mut window, &mut cutter, |row, quoted| {
             cut_cells(row, delimiter, quoted, &mut cells);
-            black_box(cells.get(key).map(|cell| cell.content(row, &mut scratch).len()));
-            rows += 1;
+            keys.push(cells.get(key).map_or(&[], |cell| cell.content(row, &mut scratch)));
         })?;
         if !more {
-            return Ok(Touched { rows, bytes: window.storage_bytes() });
+            return Ok(Touched { rows: keys.finish(), bytes: window.storage_bytes() });
         }
     }
 }
@@ -144,12 +172,12 @@ fn fixed_width(root: &Path, name: &str, dataset: &Dataset, export: &Export) -> R
         Head::parse(window.bytes()).ok_or_else(|| Error::contract("file does not start with a header record"))?;
     let names: Vec<&str> = export.layout.iter().map(|field| field.item.as_str()).collect();
     let key = ranges(&export.layout)[key_at(dataset, export, &names)?].clone();
-    let mut rows = 0;
+    let mut keys = KeyColumn::new(export.encoding);
     loop {
         window.require(head.record_len + 2)?;
         let bytes = window.bytes();
         if bytes.len() < head.record_len {
-            return Ok(Touched { rows, bytes: window.storage_bytes() });
+            return Ok(Touched { rows: keys.finish(), bytes: window.storage_bytes() });
         }
         let mut at = 0;
         while let Some(record) = bytes.get(at..at + head.record_len) {
@@ -160,8 +188,7 @@ fn fixed_width(root: &Path, name: &str, dataset: &Dataset, export: &Export) -> R
             };
             let Some(next) = ending else { break };
             if record.starts_with(b"22") {
-                black_box(record[key.clone()].trim_ascii());
-                rows += 1;
+                keys.push(encoding::without_dangling(export.encoding, &record[key.clone()]));
             }
             at = next;
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ieum_model::connector::KeyProbe;
 use ieum_model::dataset::{Encoding, LayoutField};
+use ieum_model::digits;
 use ieum_model::error::{Error, Result};
 
 use crate::control;
@@ -153,41 +154,12 @@ impl Totals {
 
 /// The amount in a field; 0 where there is none.
 fn amount(field: &[u8]) -> i64 {
+    // Amounts are padded to some 8 to 16 digits, which never reach the sign.
     let plain = match field {
-        [b'-', digits @ ..] => plain_number(digits).map(|number| -number),
-        digits => plain_number(digits),
+        [b'-', digits @ ..] => digits::number(digits).map(|number| -number.cast_signed()),
+        digits => digits::number(digits).map(u64::cast_signed),
     };
     plain.or_else(|| whole_number(std::str::from_utf8(field).ok()?)).unwrap_or(0)
-}
-
-/// The number that 8 to 16 digits make, which amounts are padded to; `None` for anything else.
-fn plain_number(digits: &[u8]) -> Option<i64> {
-    if digits.len() > 16 {
-        return None;
-    }
-    let (first, last) = (digits.first_chunk::<8>()?, digits.last_chunk::<8>()?);
-    let (first, last) = (u64::from_le_bytes(*first) ^ ZEROS, u64::from_le_bytes(*last) ^ ZEROS);
-    // A byte is 0 to 9 if neither it nor it and 6 has a high nibble.
-    let is_odd = |digits: u64| (digits | digits.wrapping_add(0x0606_0606_0606_0606)) & 0xF0F0_F0F0_F0F0_F0F0 != 0;
-    if is_odd(first) || is_odd(last) {
-        return None;
-    }
-    // The last eight digits without those that the first eight have already.
-    const POWERS: [i64; 9] = [1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
-    let left = digits.len() - 8;
-    let rest = if left == 0 { 0 } else { last >> (8 * (8 - left)) << (8 * (8 - left)) };
-    Some(eight_digits(first) * POWERS[left] + eight_digits(rest))
-}
-
-/// Eight `0`.
-const ZEROS: u64 = 0x3030_3030_3030_3030;
-
-/// The number of eight digits 0 to 9, the first in the lowest byte: neighbours are joined to pairs, fours, eight.
-fn eight_digits(digits: u64) -> i64 {
-    let pairs = digits.wrapping_mul(10 << 8 | 1) >> 8 & 0x00FF_00FF_00FF_00FF;
-    let fours = pairs.wrapping_mul(100 << 16 | 1) >> 16 & 0x0000_FFFF_0000_FFFF;
-    let eight = fours.wrapping_mul(10_000 << 32 | 1) >> 32;
-    eight.cast_signed()
 }
 
 /// Decodes data records: the key's bytes first, the wanted fields of hits after it.

@@ -20,6 +20,7 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, ReplaceChildrenOptions,
 };
 use ieum_model::connector::{BatchReader, Connector, KeyProbe, ReadCounts, RejectSink, ScanSpec};
+use ieum_model::digits;
 use ieum_model::error::Error;
 use ieum_privacy::normalize::{self, IdentifierKind};
 use rustc_hash::FxHashSet;
@@ -44,42 +45,24 @@ const DIGITS_OF_U64: usize = 19;
 /// A number made of digits only, told apart by its count of digits: `007` is not `07`.
 #[inline]
 fn number(digits: &[u8]) -> Option<u64> {
-    /// Places that a word of eight digits, or the part of it that is not overlapped, moves the digits before it.
-    const PLACES: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
-    let length = digits.len();
-    if let (9..=16, Some(first), Some(last)) = (length, digits.first_chunk(), digits.last_chunk()) {
-        let rest = length - 8;
-        // The digits that the first word has already count as zeros in the second.
-        let overlapped = u64::MAX << (8 * (8 - rest));
-        let (first, last) = (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
-        let (first, last) = (eight(first)?, eight(last & overlapped | ZEROS & !overlapped)?);
-        return Some((PLACES[8] + first) * PLACES[rest] + last);
+    // The leading one keeps leading zeros apart.
+    if let Some(number) = digits::number(digits) {
+        return Some(digits::POWERS[8] * digits::POWERS[digits.len() - 8] + number);
     }
-    if length > DIGITS_OF_U64 - 1 || digits.is_empty() {
+    if digits.len() > DIGITS_OF_U64 - 1 || digits.is_empty() {
         return None;
     }
-    // The leading one keeps leading zeros apart.
     digits.iter().try_fold(1u64, |number, digit| {
         let digit = digit.wrapping_sub(b'0');
         (digit < 10).then(|| number.wrapping_mul(10).wrapping_add(u64::from(digit)))
     })
 }
 
-/// Eight times the digit zero.
-const ZEROS: u64 = u64::from_ne_bytes([b'0'; 8]);
-
-/// The number of eight digits, the first of them in the lowest byte: neighbours are joined to pairs, fours and all eight.
-#[inline]
-fn eight(digits: u64) -> Option<u64> {
-    let values = digits ^ ZEROS;
-    // A byte above 9 has a bit of its upper half set, or gets one by adding 6.
-    let others = (values | (values.wrapping_add(0x0606_0606_0606_0606))) & 0xF0F0_F0F0_F0F0_F0F0;
-    if others != 0 {
-        return None;
-    }
-    let pairs = (values.wrapping_mul(10).wrapping_add(values >> 8)) & 0x00FF_00FF_00FF_00FF;
-    let fours = (pairs.wrapping_mul(100).wrapping_add(pairs >> 16)) & 0x0000_FFFF_0000_FFFF;
-    Some((fours.wrapping_mul(10_000).wrapping_add(fours >> 32)) & 0xFFFF_FFFF)
+/// The digits that [`number`] made `number` of.
+fn spelled(number: u64) -> Box<[u8]> {
+    let mut digits = number.to_string().into_bytes();
+    digits.remove(0);
+    digits.into()
 }
 
 /// Which numbers are surely not in a set, by one bit of a table that stays near the processor.
@@ -116,13 +99,6 @@ impl Sieve {
         let (word, bit) = self.place(number);
         self.bits[word] & bit != 0
     }
-}
-
-/// The digits that [`number`] made `number` of.
-fn digits(number: u64) -> Box<[u8]> {
-    let mut digits = number.to_string().into_bytes();
-    digits.remove(0);
-    digits.into()
 }
 
 impl WantedKeys {
@@ -166,7 +142,7 @@ impl KeyProbe for WantedKeys {
     }
 
     fn sorted_keys(&self) -> Option<Vec<Box<[u8]>>> {
-        let numbers = self.numbers.iter().map(|number| digits(*number));
+        let numbers = self.numbers.iter().map(|number| spelled(*number));
         let mut keys: Vec<Box<[u8]>> = numbers.chain(self.texts.iter().cloned()).collect();
         keys.sort_unstable();
         Some(keys)

@@ -14,12 +14,14 @@
 //! | [`check`] | request × catalog × date → what may be delivered, or the refusal and its reason |
 //! | [`outcome`] | the answer to every document line, and the accounting identities |
 //! | [`connector`] | the seam between formats and the machine |
+//! | [`digits`] | the number that a key's or an amount's digits make, as a scan reads millions of them |
 //! | [`error`] | the one error type: what failed, where, what to do, exit code |
 
 pub mod catalog;
 pub mod check;
 pub mod connector;
 pub mod dataset;
+pub mod digits;
 pub mod error;
 pub mod outcome;
 pub mod request;
