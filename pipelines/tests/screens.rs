@@ -295,8 +295,23 @@ fn an_unknown_column_of_the_requests_stops_the_night() {
     let night = Broken::new();
     night.edit(REQUESTS, |text| text.replacen("recipient_type", "recipent_type", 1));
     let screen = night.run();
-    screen.says(6, &["unknown column `recipent_type`", "requests/requests.csv", "did you mean `recipient_type`?"]);
+    let words = ["a column has a name that is not known", "column: 8", "requests/requests.csv", "`recipient_type`?"];
+    screen.says(6, &words);
     night.nothing_is_committed(&screen);
+}
+
+#[test]
+fn requests_without_a_header_or_line_ends_are_told_without_their_values() {
+    let check = |change: &dyn Fn(String) -> String, hint: &str| {
+        let night = Broken::new();
+        night.edit(REQUESTS, change);
+        let screen = night.ieum(&["run", "nightly.toml", "--output", "json"]);
+        night.assert_no_row_value_in(&screen);
+        screen.says(6, &["name that is not known", "requests/requests.csv", hint, "\"exit_error\""]);
+        night.nothing_is_committed(&screen);
+    };
+    check(&|text| text.split_once('\n').unwrap().1.to_owned(), "is the header row missing?");
+    check(&|text| text.replace("\r\n", "\n").replace('\n', "\r"), "bare CR");
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use ieum_model::error::Result;
+use ieum_model::error::{Error, Result, nearest};
 use serde_json::Value;
 
-use super::{Format, Parse, Parsed, Split, check_known, joined, malformed};
+use super::{Format, Parse, Parsed, Split, joined, malformed};
 
 /// How the lines of a file are read.
 pub struct JsonLines<'a, T> {
@@ -33,7 +33,13 @@ impl<T: Send> Format<T> for JsonLines<'_, T> {
         let Ok(Value::Object(object)) = serde_json::from_str::<Value>(content) else {
             return Ok(Err(malformed(line, "a JSON object")));
         };
-        check_known(object.keys().map(String::as_str), self.known).map_err(|error| error.at("line", line))?;
+        if let Some(unknown) = object.keys().find(|name| !self.known.contains(&name.as_str())) {
+            let error = Error::config("an object has a field with a name that is not known").at("line", line);
+            return Err(match nearest(unknown, self.known.iter().copied()) {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None => error.hint(format!("known are {}", self.known.join(", "))),
+            });
+        }
         Ok((self.parse)(&|place| object.get(self.known[place]).and_then(json_text).map(Cow::Owned), line))
     }
 }

@@ -160,17 +160,22 @@ fn in_turn<T: Send>(mut block: impl FnMut() -> Result<Option<Vec<Parsed<T>>>> + 
     }
 }
 
+/// Whether all names are known. One that is not is told by its place: it may be a value, where a header is missing.
 fn check_known<'a>(columns: impl IntoIterator<Item = &'a str>, known: &[&str]) -> Result<()> {
-    for column in columns {
-        if !known.contains(&column) {
-            let error = Error::config(format!("unknown column `{column}`"));
-            return Err(match nearest(column, known.iter().copied()) {
-                Some(near) => error.hint(format!("did you mean `{near}`?")),
-                None => error.hint(format!("known are {}", known.join(", "))),
-            });
+    let columns: Vec<&str> = columns.into_iter().collect();
+    let Some(at) = columns.iter().position(|column| !known.contains(column)) else { return Ok(()) };
+    let error = Error::config("a column has a name that is not known").at("column", at + 1);
+    let none_known = !columns.iter().any(|column| known.contains(column));
+    Err(match nearest(columns[at], known.iter().copied()) {
+        _ if columns.iter().any(|column| column.contains('\r')) => {
+            error.hint("are the line ends bare CR? End lines with LF or CRLF")
         }
-    }
-    Ok(())
+        Some(near) => error.hint(format!("did you mean `{near}`?")),
+        None if none_known => {
+            error.hint(format!("no column has a known name: is the header row missing? Known are {}", known.join(", ")))
+        }
+        None => error.hint(format!("known are {}", known.join(", "))),
+    })
 }
 
 /// Where each known name stands among the columns of a file, if it does.
@@ -253,11 +258,19 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_column_is_answered_with_the_nearest() {
-        let mut reader = "recipent\n".as_bytes();
-        let blocks = Blocks::new(&mut reader, BLOCK).unwrap();
-        let error = csv(blocks, &["recipient"], show, &mut |_| (), &mut |_| ()).unwrap_err();
-        assert_eq!(error.hint.unwrap(), "did you mean `recipient`?");
+    fn an_unknown_column_is_told_by_its_place_and_the_nearest_name() {
+        let check = |mut text: &[u8], column: &str, hint: &str| {
+            let blocks = Blocks::new(&mut text, BLOCK).unwrap();
+            let error = csv(blocks, &["request_id", "recipient"], show, &mut |_| (), &mut |_| ()).unwrap_err();
+            assert_eq!(error.message, "a column has a name that is not known");
+            assert_eq!(error.context, [("column", column.to_owned())]);
+            assert!(error.hint.as_deref().unwrap().contains(hint), "{error:?}");
+            assert!(!error.told().contains("991231"), "{error:?}");
+        };
+        check(b"request_id,recipent\n", "2", "did you mean `recipient`?");
+        check(b"request_id,991231\n", "2", "known are request_id, recipient");
+        check(b"r1,rrno:991231-3000002\n", "1", "is the header row missing?");
+        check(b"request_id,recipient\rr1,rrno:991231-3000002\r", "2", "bare CR");
     }
 
     /// Texts of a few pieces, which a quote, a line end or a character of several bytes can end anywhere.
