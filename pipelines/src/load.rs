@@ -7,8 +7,8 @@
 //!                                             key file ─────┘
 //! ```
 //!
-//! A request that cannot be read is counted and told, never fatal. An unknown column is fatal, because the whole file is
-//! then not what we take it for, and so is a withdrawal that cannot be read.
+//! A request that cannot be read is counted and told, never fatal; a JSON line with an unknown field is one. An unknown
+//! column is fatal, because the whole file is then not what we take it for, and so is a withdrawal that cannot be read.
 
 mod copies;
 mod files;

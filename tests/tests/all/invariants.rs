@@ -259,7 +259,7 @@ fn no_row_value_in_any_message() {
         let text = files.get_mut("requests.csv").unwrap();
         *text = text.replace('\n', "\r");
     });
-    check("a name that is not known", &|files| {
+    check("known fields only", &|files| {
         files.remove("requests.csv");
         files.insert("requests.jsonl".to_owned(), format!("{{\"{FIRST}\":\"r1\"}}\n"));
     });

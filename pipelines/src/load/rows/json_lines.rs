@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use ieum_model::error::{Error, Result, nearest};
+use ieum_model::error::{Result, nearest};
 use serde_json::Value;
 
 use super::{Format, Parse, Parsed, Split, joined, malformed};
@@ -34,11 +34,9 @@ impl<T: Send> Format<T> for JsonLines<'_, T> {
             return Ok(Err(malformed(line, "a JSON object")));
         };
         if let Some(unknown) = object.keys().find(|name| !self.known.contains(&name.as_str())) {
-            let error = Error::config("an object has a field with a name that is not known").at("line", line);
-            return Err(match nearest(unknown, self.known.iter().copied()) {
-                Some(near) => error.hint(format!("did you mean `{near}`?")),
-                None => error.hint(format!("known are {}", self.known.join(", "))),
-            });
+            let near = nearest(unknown, self.known.iter().copied());
+            let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            return Ok(Err(malformed(line, format!("an object of known fields only{near}"))));
         }
         Ok((self.parse)(&|place| object.get(self.known[place]).and_then(json_text).map(Cow::Owned), line))
     }

@@ -258,6 +258,20 @@ mod tests {
     }
 
     #[test]
+    fn an_object_with_an_unknown_field_is_malformed_and_told_by_the_nearest_name() {
+        let text = "{\"recipent\":\"1\"}\n{\"rrno:991231\":1}\n{\"recipient\":\"2\"}\n";
+        let (mut rows, mut reader) = (Vec::new(), text.as_bytes());
+        let format = JsonLines { known: &["recipient", "purpose"], parse: show };
+        texts(&format, Blocks::new(&mut reader, BLOCK).unwrap(), &mut |_| (), &mut |more| rows.extend(more)).unwrap();
+        let told: Vec<String> = rows.iter().filter_map(|row| row.as_ref().err()).map(ToString::to_string).collect();
+        let expected = [
+            "line 1: `row` must be an object of known fields only; did you mean `recipient`?",
+            "line 2: `row` must be an object of known fields only",
+        ];
+        assert_eq!((rows.len(), told), (3, expected.map(str::to_owned).to_vec()));
+    }
+
+    #[test]
     fn an_unknown_column_is_told_by_its_place_and_the_nearest_name() {
         let check = |mut text: &[u8], column: &str, hint: &str| {
             let blocks = Blocks::new(&mut text, BLOCK).unwrap();
