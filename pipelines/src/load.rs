@@ -21,6 +21,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -99,6 +100,7 @@ pub fn night(definition: &Definition, as_of: NaiveDate, totals: ControlTotals) -
 
 fn load(definition: &Definition, as_of: NaiveDate, totals: ControlTotals) -> Result<Loaded> {
     let master = master_key(&definition.keys)?;
+    exports_folder(&definition.exports)?;
     let sources = catalog_sources(&definition.catalog)?;
     let catalog = parse_catalog(&sources).map_err(|error| error.at("catalog", definition.catalog.display()))?;
     let mut files = Files::below(&definition.folder);
@@ -128,6 +130,18 @@ fn load(definition: &Definition, as_of: NaiveDate, totals: ControlTotals) -> Res
         requests_digest: files.digest(),
     };
     Ok(Loaded { night, malformed, warnings, damages })
+}
+
+/// Every holder would be late where the folder of all their exports is missing.
+fn exports_folder(folder: &Path) -> Result<()> {
+    let Err(error) = fs::read_dir(folder) else { return Ok(()) };
+    let kind = match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ErrorKind::Config,
+        _ => ErrorKind::Temporary,
+    };
+    Err(Error::new(kind, format!("the exports folder cannot be read: {error}"))
+        .at("folder", folder.display())
+        .hint("compare `exports` in the run definition, and whether its disk is mounted"))
 }
 
 /// The TOML files below a catalog folder, in name order, named relative to it.
@@ -223,9 +237,9 @@ fn bytes(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// A file that does not exist is a slip in the configuration; anything else may pass by itself.
-fn cannot_read(path: &Path, error: &std::io::Error) -> Error {
+fn cannot_read(path: &Path, error: &io::Error) -> Error {
     let kind = match error.kind() {
-        std::io::ErrorKind::NotFound => ErrorKind::Config,
+        io::ErrorKind::NotFound => ErrorKind::Config,
         _ => ErrorKind::Temporary,
     };
     Error::new(kind, format!("the file cannot be read: {error}")).at("file", path.display())

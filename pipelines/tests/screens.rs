@@ -179,6 +179,16 @@ fn a_missing_export_delays_its_lines() {
 }
 
 #[test]
+fn a_missing_exports_folder_stops_the_night() {
+    let night = Broken::new();
+    fs::rename(night.path("exports"), night.path("export")).unwrap();
+    let screen = night.run();
+    screen.says(6, &["the exports folder cannot be read", "folder: exports", "hint: compare `exports`"]);
+    night.nothing_is_committed(&screen);
+    night.ieum(&["check", "nightly.toml"]).says(6, &["folder: exports"]);
+}
+
+#[test]
 fn a_truncated_gz_delays_its_lines() {
     let night = Broken::new();
     let bytes = fs::read(night.path(INCOME)).unwrap();
