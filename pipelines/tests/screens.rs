@@ -346,6 +346,9 @@ fn an_unusable_key_file_stops_the_night() {
         night.nothing_is_committed(&screen);
     };
     check(&|key| fs::remove_file(key).unwrap(), &["cannot be read", "ieum keys new keys/sample.key"]);
+    let folder = |key: &Path| fs::remove_file(key).and_then(|()| fs::create_dir(key)).unwrap();
+    check(&folder, &["cannot be read", "hint: name the key file itself in `keys`, not its folder"]);
+    check(&|key| fs::write(key, [0xff, 0xfe]).unwrap(), &["cannot be read", "hint: this is no key file"]);
     check(&|key| fs::write(key, format!("ieum-key/1 {secret}\n")).unwrap(), &["line 1 is not a key line"]);
     check(
         &|key| {

@@ -1,7 +1,7 @@
 //! The key file.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -23,8 +23,16 @@ const NO_SECRET: &str = "sample-not-a-secret";
 /// The text of the file is wiped; the error never repeats it.
 pub fn master_key(path: &Path) -> Result<MasterKey> {
     let refused = |message: String| Error::new(ErrorKind::Key, message).at("key file", path.display());
-    let cannot_read = |error: std::io::Error| {
-        let hint = format!("make a key with `ieum keys new {} --key-id NAME`", path.display());
+    let cannot_read = |error: io::Error| {
+        let hint = match error.kind() {
+            io::ErrorKind::NotFound => format!("make a key with `ieum keys new {} --key-id NAME`", path.display()),
+            io::ErrorKind::PermissionDenied => "run as the user that the key file belongs to".to_owned(),
+            io::ErrorKind::IsADirectory => "name the key file itself in `keys`, not its folder".to_owned(),
+            io::ErrorKind::InvalidData => {
+                "this is no key file: compare `keys`, or restore it from its backup".to_owned()
+            }
+            _ => "try again; if it persists, restore the key file from its backup".to_owned(),
+        };
         refused(format!("the key file cannot be read: {error}")).hint(hint)
     };
     let mut file = File::open(path).map_err(cannot_read)?;
@@ -55,7 +63,7 @@ pub fn new_key_file(path: &Path, key_id: &str) -> Result<()> {
     let text = MasterKey::generate(key_id).map_err(|error| refused(error.to_string()))?;
     let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     let mut file = file.map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => refused("the file exists, and a key is never overwritten".to_owned())
+        io::ErrorKind::AlreadyExists => refused("the file exists, and a key is never overwritten".to_owned())
             .hint("name another file; bundles made with the old key cannot be matched without it"),
         _ => refused(format!("the key file cannot be made: {error}")),
     })?;
