@@ -9,6 +9,7 @@
 //! date = 2026-11-22        # optional; `--date` overrides it
 //! out = "out"
 //! memory = "2 GiB"
+//! carried_over = []        # optional: files of lines that earlier runs left open; without it those of the latest run in `out`
 //! staged = "staged"        # optional: where `ieum stage` puts copies of the exports; fresh ones are read in their place
 //! ```
 
@@ -100,8 +101,8 @@ pub struct Definition {
     pub requests: Vec<PathBuf>,
     /// Withdrawal files.
     pub withdrawals: Vec<PathBuf>,
-    /// Parquet files of lines carried over from earlier runs.
-    pub carried_over: Vec<PathBuf>,
+    /// Files of lines carried over from earlier runs; without it the latest run before in `out` is looked for.
+    pub carried_over: Option<Vec<PathBuf>>,
     /// Key file.
     pub keys: PathBuf,
     /// Date of the run, if the file names one.
@@ -137,7 +138,7 @@ struct Run {
     #[serde(default)]
     withdrawals: OneOrMany,
     #[serde(default)]
-    carried_over: OneOrMany,
+    carried_over: Option<OneOrMany>,
     keys: PathBuf,
     #[serde(default)]
     date: Option<toml::Value>,
@@ -232,7 +233,7 @@ fn resolve(run: Run, folder: &Path) -> Result<Definition> {
         staged: run.staged.map(|staged| folder.join(staged)),
         requests,
         withdrawals: run.withdrawals.below(folder),
-        carried_over: run.carried_over.below(folder),
+        carried_over: run.carried_over.map(|paths| paths.below(folder)),
         keys: folder.join(run.keys),
         date: run.date.as_ref().map(parse_date).transpose()?,
         out: folder.join(run.out.unwrap_or_else(|| "out".into())),
@@ -319,7 +320,7 @@ mod tests {
         let text = format!("{SMALL}date = 2026-11-22\ncarried_over = '/a/b.parquet'\nmemory = '1 GiB'\n");
         let definition = Definition::parse(&text, Path::new("/n")).unwrap();
         assert_eq!(definition.catalog, Path::new("/n/c"));
-        assert_eq!(definition.carried_over, [Path::new("/a/b.parquet")]);
+        assert_eq!(definition.carried_over.as_deref(), Some(&[PathBuf::from("/a/b.parquet")][..]));
         assert_eq!(definition.date, NaiveDate::from_ymd_opt(2026, 11, 22));
         assert_eq!((definition.memory, definition.shard_requests), (1 << 30, DEFAULT_SHARD_REQUESTS));
     }

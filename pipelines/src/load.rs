@@ -28,7 +28,7 @@ use std::sync::Arc;
 use chrono::NaiveDate;
 use ieum_connectors::staged::{self, Standing, Use};
 use ieum_connectors::{Found, connect};
-use ieum_core::night::{ExportState, Night};
+use ieum_core::night::{CARRIED_OVER, ExportState, MANIFEST, Night};
 use ieum_model::catalog::{Catalog, CatalogSource, Problem};
 use ieum_model::check::{CarriedOver, CheckedNight, Checker, IdGrade};
 use ieum_model::connector::Connector;
@@ -106,7 +106,13 @@ fn load(definition: &Definition, as_of: NaiveDate, totals: ControlTotals) -> Res
     let mut files = Files::below(&definition.folder);
     // Read before the requests that they decide, and digested after them.
     let withdrawals = files.read_strictly(&definition.withdrawals, WITHDRAWAL_FIELDS, Withdrawal::from_places)?;
-    let carried = files.read_strictly(&definition.carried_over, CARRIED_OVER_FIELDS, carried_over)?;
+    let carried = match &definition.carried_over {
+        Some(paths) => files.read_strictly(paths, CARRIED_OVER_FIELDS, carried_over)?,
+        None => {
+            let latest: Vec<PathBuf> = left_open(&definition.out, as_of)?.into_iter().collect();
+            Files::below(&definition.out).read_strictly(&latest, CARRIED_OVER_FIELDS, carried_over)?
+        }
+    };
     let mut checker = Checker::new(&catalog, &withdrawals.rows, &carried.rows, as_of, &grade_identifier);
     let malformed = files.check_requests(&definition.requests, &mut checker)?;
     files.add(&withdrawals.files);
@@ -114,6 +120,7 @@ fn load(definition: &Definition, as_of: NaiveDate, totals: ControlTotals) -> Res
     let mut checked = checker.finish();
     checked.malformed.extend(malformed.iter().map(|malformed| malformed.reason.clone()));
     let mut warnings = unknown::warnings(&catalog, &checked);
+    warnings.extend(open_lines(&checked));
     let damages = copies::Damages::default();
     let copies = definition.staged.as_ref().map(|folder| damages.using(folder, totals == ControlTotals::Verify));
     let reading = Reading { definition, as_of, catalog: &catalog, totals, copies };
@@ -243,6 +250,39 @@ fn cannot_read(path: &Path, error: &io::Error) -> Error {
         _ => ErrorKind::Temporary,
     };
     Error::new(kind, format!("the file cannot be read: {error}")).at("file", path.display())
+}
+
+/// The file of the lines that the latest committed run before a date left open, if there is one.
+fn left_open(out: &Path, as_of: NaiveDate) -> Result<Option<PathBuf>> {
+    let entries = match fs::read_dir(out) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        entries => entries.map_err(|error| cannot_read(out, &error))?,
+    };
+    let mut latest = None;
+    for entry in entries {
+        let folder = entry.map_err(|error| cannot_read(out, &error))?;
+        let date = folder.file_name().to_str().and_then(|name| name.parse::<NaiveDate>().ok());
+        let Some(date) = date.filter(|date| *date < as_of) else { continue };
+        // Its name is a date as a run writes it, and the run is committed.
+        if folder.file_name() == *date.to_string() && folder.path().join(MANIFEST).is_file() {
+            latest = latest.max(Some(date));
+        }
+    }
+    Ok(latest.map(|date| out.join(date.to_string()).join(CARRIED_OVER)))
+}
+
+/// What became of lines that an earlier run left open and that nobody asks for now.
+fn open_lines(checked: &CheckedNight) -> Vec<String> {
+    let told = |count: u64, what: &str| {
+        let lines = if count == 1 { "1 line".to_owned() } else { format!("{count} lines") };
+        (count > 0).then(|| format!("{lines} that an earlier run left open: {what}"))
+    };
+    let carried_on = told(
+        checked.carried_on.len() as u64,
+        "the request is not in the request files; carried over to the next run\n  hint: deliver the request again, or its withdrawal",
+    );
+    let dropped = told(checked.no_longer_asked, "the request is here and does not ask for it any more; dropped");
+    carried_on.into_iter().chain(dropped).collect()
 }
 
 fn carried_over(get: &Texts<'_>, line: u64) -> std::result::Result<CarriedOver, MalformedRequest> {

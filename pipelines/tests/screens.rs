@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use arrow::array::{Array, AsArray};
+use arrow::array::{Array, AsArray, StringArray};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tempfile::TempDir;
 
@@ -132,21 +132,28 @@ impl Broken {
         assert!(!self.path("out/2026-11-22").exists() && !self.path("out/2026-11-22.partial").exists());
     }
 
-    /// Outcome and reason of the lines of a dataset in a verified output.
+    /// Text columns of a table of a verified output, row by row; null is empty.
     #[track_caller]
-    fn outcomes(&self, dataset: &str) -> BTreeSet<(String, String)> {
-        self.ieum(&["verify", "out/2026-11-22"]).says(0, &[]);
-        let file = File::open(self.path("out/2026-11-22/outcomes.parquet")).unwrap();
+    fn table<const N: usize>(&self, date: &str, name: &str, columns: [&str; N]) -> BTreeSet<[String; N]> {
+        let folder = format!("out/{date}");
+        self.ieum(&["verify", &folder]).says(0, &[]);
+        let file = File::open(self.path(&folder).join(name)).unwrap();
         let mut found = BTreeSet::new();
         for batch in ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap() {
             let batch = batch.unwrap();
-            let column = |name: &str| batch.column_by_name(name).unwrap().as_string::<i32>().clone();
-            let (datasets, outcomes, reasons) = (column("dataset"), column("outcome"), column("reason"));
-            for row in (0..batch.num_rows()).filter(|row| datasets.value(*row) == dataset) {
-                let reason = if reasons.is_null(row) { "" } else { reasons.value(row) };
-                found.insert((outcomes.value(row).to_owned(), reason.to_owned()));
-            }
+            let columns = columns.map(|name| batch.column_by_name(name).unwrap().as_string::<i32>().clone());
+            let cell = |column: &StringArray, row| if column.is_null(row) { "" } else { column.value(row) }.to_owned();
+            found.extend((0..batch.num_rows()).map(|row| columns.each_ref().map(|column| cell(column, row))));
         }
+        found
+    }
+
+    /// Outcome and reason of the lines of a dataset in a verified output.
+    #[track_caller]
+    fn outcomes(&self, dataset: &str) -> BTreeSet<(String, String)> {
+        let answers = self.table("2026-11-22", "outcomes.parquet", ["dataset", "outcome", "reason"]);
+        let of = answers.into_iter().filter(|[of, ..]| of == dataset);
+        let found: BTreeSet<_> = of.map(|[_, outcome, reason]| (outcome, reason)).collect();
         assert!(!found.is_empty(), "no line of {dataset}");
         found
     }
@@ -186,6 +193,36 @@ fn a_missing_exports_folder_stops_the_night() {
     screen.says(6, &["the exports folder cannot be read", "folder: exports", "hint: compare `exports`"]);
     night.nothing_is_committed(&screen);
     night.ieum(&["check", "nightly.toml"]).says(6, &["folder: exports"]);
+}
+
+#[test]
+fn what_a_night_leaves_open_is_asked_until_it_is_answered() {
+    let night = Broken::calm();
+    night
+        .edit(REQUESTS, |text| text.replace("nhis_eligibility_history", "nhis_eligibility_history;income_amount_cert"));
+    let requests = fs::read_to_string(night.path(REQUESTS)).unwrap();
+    let export = fs::read(night.path(ELIGIBILITY)).unwrap();
+    let run = |date: &str| night.ieum(&["run", "nightly.toml", "--date", date]);
+    let open = |date: &str| night.table(date, "carried_over.parquet", ["request_id", "dataset"]);
+    let line = |request: &str| [request, "nhis_eligibility_history"].map(str::to_owned);
+
+    fs::remove_file(night.path(ELIGIBILITY)).unwrap();
+    run("2026-11-22").says(3, &["`nhis_eligibility_history` is delayed"]);
+    assert_eq!(open("2026-11-22"), BTreeSet::from([line("R1")]));
+    // Another request instead: the open line is not lost.
+    night.edit(REQUESTS, |text| text.replace("\nR1,", "\nR2,").replace("nhis_eligibility_history;", ""));
+    run("2026-11-23").says(3, &["1 line that an earlier run left open: the request is not in the request files"]);
+    assert_eq!(open("2026-11-23"), BTreeSet::from([line("R1")]));
+    // It is here again, and so is the export: only the open line is asked, without a word of it in the definition.
+    fs::write(night.path(REQUESTS), &requests).unwrap();
+    fs::write(night.path(ELIGIBILITY), &export).unwrap();
+    run("2026-11-25").says(0, &[]);
+    let answers = night.table("2026-11-25", "outcomes.parquet", ["request_id", "dataset"]);
+    assert_eq!((answers, open("2026-11-25").len()), (BTreeSet::from([line("R1")]), 0));
+    // A definition that names no file asks for everything; so does a run before any other.
+    night.edit("nightly.toml", |text| format!("{text}carried_over = []\n"));
+    run("2026-11-24").says(0, &[]);
+    assert_eq!(night.table("2026-11-24", "outcomes.parquet", ["request_id", "dataset"]).len(), 2);
 }
 
 #[test]

@@ -8,6 +8,9 @@ use sha2::{Digest, Sha256};
 
 use crate::assemble::Standing;
 
+/// Name of the file, below the output folder.
+pub const MANIFEST: &str = "manifest.json";
+
 /// Lower-case hexadecimal SHA-256.
 pub fn sha256_hex(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
@@ -105,6 +108,9 @@ pub struct Manifest {
     pub requests: RequestCounts,
     /// Document lines by outcome.
     pub outcomes: BTreeMap<String, u64>,
+    /// Lines of earlier runs that stay open because their request was not received.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub carried_on: u64,
     /// Counts by source dataset.
     pub sources: BTreeMap<String, SourceCounts>,
     /// SHA-256 of each dataset's plan text.
@@ -113,6 +119,11 @@ pub struct Manifest {
     pub files: Vec<OutputFile>,
     /// SHA-256 of this file with this field empty.
     pub run_digest: String,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde wants")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Manifest {

@@ -8,8 +8,9 @@ use serde::Serialize;
 
 use crate::assemble::{self, Assembly};
 pub use crate::input::{BundleFormat, ExportState, Layout, Night, Settings};
+pub use crate::manifest::MANIFEST;
 use crate::manifest::{Manifest, SourceCounts};
-pub use crate::records::OUTCOMES;
+pub use crate::records::{CARRIED_OVER, OUTCOMES};
 use crate::rejects::{RejectedRows, Rejects};
 use crate::sink::Output;
 use crate::stage::Stage;
@@ -35,6 +36,8 @@ pub struct RunSummary {
     pub run_digest: String,
     pub not_due: u64,
     pub lines_delayed: u64,
+    /// Lines of earlier runs that stay open because their request was not received.
+    pub carried_on: u64,
     /// Exports that were left out of the night, and rows that could not be read.
     #[serde(skip)]
     pub warnings: Vec<Warning>,
@@ -171,6 +174,7 @@ fn manifest(night: &Night, assembly: &Assembly, gathered: Gathered) -> Manifest 
         key_epoch: night.master.epoch(),
         requests: assembly.requests,
         outcomes: assembly.outcomes(),
+        carried_on: night.checked.carried_on.len() as u64,
         sources: gathered.sources,
         plans: gathered.plans,
         files: Vec::new(),
@@ -209,6 +213,7 @@ fn summary(night: &Night, manifest: &Manifest, warnings: Vec<Warning>, committed
         run_digest: manifest.run_digest.clone(),
         not_due: night.checked.not_due,
         lines_delayed: manifest.outcomes.get(Outcome::Delayed.code()).copied().unwrap_or(0),
+        carried_on: manifest.carried_on,
         warnings,
     }
 }

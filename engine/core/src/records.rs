@@ -41,8 +41,7 @@ const LINES_AT_A_TIME: usize = 131_072;
 /// When the output cannot be written.
 pub fn write(night: &Night, assembly: &Assembly, rejects: &Rejects, output: &mut Output) -> Result<Vec<RejectedRows>> {
     write_table(OUTCOMES, outcomes, lines(night, assembly), output)?;
-    let delayed = lines(night, assembly).filter(|(.., answer)| answer.outcome == Outcome::Delayed);
-    write_table(CARRIED_OVER, carried_over, delayed, output)?;
+    write_table(CARRIED_OVER, carried_over, open(night, assembly), output)?;
     output.put(STATISTICS, &statistics(night, lines(night, assembly)))?;
     write_malformed(night, output)?;
     write_rejects(rejects, output)
@@ -56,18 +55,29 @@ fn lines<'a>(night: &'a Night, assembly: &'a Assembly) -> impl Iterator<Item = L
     answered.filter_map(|((request, line), answer)| answer.as_ref().map(|answer| (request, line, answer)))
 }
 
+/// A line that the next run asks again: request, dataset, and why, if this run asked it.
+type OpenLine<'a> = (&'a str, &'a str, Option<Reason>);
+
+/// The lines that were delayed, and those of earlier runs whose request was not received.
+fn open<'a>(night: &'a Night, assembly: &'a Assembly) -> impl Iterator<Item = OpenLine<'a>> {
+    let delayed = lines(night, assembly).filter(|(.., answer)| answer.outcome == Outcome::Delayed);
+    let delayed = delayed.map(|(request, line, answer)| (&*request.request_id, &*line.document, answer.reason));
+    let carried_on = night.checked.carried_on.iter();
+    delayed.chain(carried_on.map(|line| (line.request_id.as_str(), line.dataset.as_str(), None)))
+}
+
 /// A column's name, whether it may be null, and its values.
 type Column = (&'static str, bool, ArrayRef);
 
-/// A column's name, whether it may be null, and its text of a line.
-type TextColumn<'a> = (&'static str, bool, fn(&Line<'a>) -> Option<&'a str>);
+/// A column's name, whether it may be null, and its text of a row.
+type TextColumn<'a, R> = (&'static str, bool, fn(&R) -> Option<&'a str>);
 
-fn text<'a>(lines: &[Line<'a>], (name, nullable, value): TextColumn<'a>) -> Column {
-    (name, nullable, Arc::new(lines.iter().map(value).collect::<StringArray>()))
+fn text<'a, R>(rows: &[R], (name, nullable, value): TextColumn<'a, R>) -> Column {
+    (name, nullable, Arc::new(rows.iter().map(value).collect::<StringArray>()))
 }
 
 fn outcomes<'a>(lines: &[Line<'a>]) -> Vec<Column> {
-    let texts: [TextColumn<'a>; 6] = [
+    let texts: [TextColumn<'a, Line<'a>>; 6] = [
         ("request_id", false, |(request, ..)| Some(&request.request_id)),
         ("recipient", false, |(request, ..)| Some(&request.recipient)),
         ("service", true, |(request, ..)| request.service.as_deref()),
@@ -81,20 +91,20 @@ fn outcomes<'a>(lines: &[Line<'a>]) -> Vec<Column> {
     columns
 }
 
-fn carried_over<'a>(lines: &[Line<'a>]) -> Vec<Column> {
-    let texts: [TextColumn<'a>; 3] = [
-        ("request_id", false, |(request, ..)| Some(&request.request_id)),
-        ("dataset", false, |(_, line, _)| Some(&line.document)),
-        ("reason", true, |(.., answer)| answer.reason.map(Reason::code)),
+fn carried_over<'a>(lines: &[OpenLine<'a>]) -> Vec<Column> {
+    let texts: [TextColumn<'a, OpenLine<'a>>; 3] = [
+        ("request_id", false, |(request, ..)| Some(request)),
+        ("dataset", false, |(_, dataset, _)| Some(dataset)),
+        ("reason", true, |(.., reason)| reason.map(Reason::code)),
     ];
     texts.map(|column| text(lines, column)).into()
 }
 
-/// A Parquet file of [`LINES_AT_A_TIME`] lines a row group, its columns encoded side by side.
-fn write_table<'a>(
+/// A Parquet file of [`LINES_AT_A_TIME`] rows a row group, its columns encoded side by side.
+fn write_table<R>(
     name: &str,
-    columns: fn(&[Line<'a>]) -> Vec<Column>,
-    mut lines: impl Iterator<Item = Line<'a>>,
+    columns: fn(&[R]) -> Vec<Column>,
+    mut rows: impl Iterator<Item = R>,
     output: &mut Output,
 ) -> Result<()> {
     let fields =
@@ -103,7 +113,7 @@ fn write_table<'a>(
     let writer = ArrowWriter::try_new(output.create(name)?, Arc::clone(&schema), None).map_err(from_parquet)?;
     let (mut file, groups) = writer.into_serialized_writer().map_err(from_parquet)?;
     for group in 0.. {
-        let block: Vec<Line<'a>> = lines.by_ref().take(LINES_AT_A_TIME).collect();
+        let block: Vec<R> = rows.by_ref().take(LINES_AT_A_TIME).collect();
         if block.is_empty() {
             break;
         }

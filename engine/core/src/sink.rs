@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use crate::from_io;
-use crate::manifest::{Manifest, OutputFile, hex};
+use crate::manifest::{MANIFEST, Manifest, OutputFile, hex};
 
 /// Beside the target: what is being written, what is being removed, and who may write.
 const PARTIAL: &str = ".partial";
@@ -273,7 +273,7 @@ impl Output {
         self.files.sort_by(|a, b| a.path.cmp(&b.path));
         manifest.files = std::mem::take(&mut self.files);
         manifest.run_digest = manifest.digest()?;
-        let path = self.aside.join("manifest.json");
+        let path = self.aside.join(MANIFEST);
         let mut options = fs::OpenOptions::new();
         let options = options.create_new(true).write(true).mode(0o600);
         let mut file = options.open(&path).map_err(|error| from_io(&error, &path))?;

@@ -11,7 +11,7 @@ use ieum_model::error::{Error, ErrorKind, Result};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::manifest::{Manifest, hex};
+use crate::manifest::{MANIFEST, Manifest, hex};
 
 /// What was verified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -39,7 +39,7 @@ fn broken(message: impl Into<String>, path: &Path) -> Error {
 /// or extra.
 pub fn verify(folder: &Path) -> Result<VerifyReport> {
     let manifest = read_manifest(folder)?;
-    let mut listed = BTreeSet::from([folder.join("manifest.json")]);
+    let mut listed = BTreeSet::from([folder.join(MANIFEST)]);
     let mut bytes = 0;
     for file in &manifest.files {
         let path = folder.join(&file.path);
@@ -81,7 +81,7 @@ fn digest(path: &Path) -> std::io::Result<(u64, String)> {
 }
 
 fn read_manifest(folder: &Path) -> Result<Manifest> {
-    let path = folder.join("manifest.json");
+    let path = folder.join(MANIFEST);
     let bytes = fs::read(&path).map_err(|error| broken(format!("no committed run: {error}"), &path))?;
     let manifest: Manifest =
         serde_json::from_slice(&bytes).map_err(|error| broken(format!("manifest cannot be read: {error}"), &path))?;

@@ -28,7 +28,7 @@ struct Summary<'a> {
     dry_run: bool,
 }
 
-/// Runs a night. Exit code 3 if holders are delayed, rows rejected or requests malformed.
+/// Runs a night. Exit code 3 if holders are delayed, lines carried on, rows rejected or requests malformed.
 ///
 /// # Errors
 /// When nothing was committed.
@@ -63,7 +63,7 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8> {
         dry_run: args.dry_run,
     };
     screen.result(&told(&summary, &loaded.night.out.display().to_string(), start.elapsed()), &summary);
-    Ok(exit_code(run.lines_delayed > 0 || run.rows_rejected > 0 || summary.malformed > 0))
+    Ok(exit_code(run.lines_delayed + run.carried_on > 0 || run.rows_rejected > 0 || summary.malformed > 0))
 }
 
 /// How long each step takes.

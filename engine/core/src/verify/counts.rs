@@ -27,7 +27,7 @@ pub fn agree(manifest: &Manifest, folder: &Path) -> Result<()> {
     bundles(manifest, folder, &answers)?;
     let delayed = manifest.outcomes.get(Outcome::Delayed.code()).copied().unwrap_or(0);
     let path = folder.join(CARRIED_OVER);
-    same("lines carried over", "delayed lines", parquet_rows(&path)?, delayed, &path)?;
+    same("lines carried over", "delayed lines", parquet_rows(&path)?, delayed + manifest.carried_on, &path)?;
     statistics(&folder.join(STATISTICS), &answers)?;
     rejects(manifest, &folder.join(ROWS))
 }

@@ -60,6 +60,11 @@ impl Judged {
         self.asked.get(self.about(request).asked).question
     }
 
+    /// Whether the request asks for a dataset, due or not.
+    fn asks_for(&self, request: &CheckedRequest, dataset: &str) -> bool {
+        self.asked.get(self.about(request).asked).lines.iter().any(|line| *line.document == *dataset)
+    }
+
     /// Decides the request and its lines.
     pub(super) fn refuse(&mut self, request: &mut CheckedRequest, decision: Decision) {
         request.lines = self.lines.refused(&request.lines, decision);
@@ -116,10 +121,15 @@ impl<'a> Checker<'a> {
         let waiting = request.periodic && known_cycle && !request.is_due(self.on);
         let carried = self.carried.get(request.request_id.as_str());
         let answered_but_for_these = carried.is_some() && !request.periodic;
+        let mut not_due = false;
         if waiting || answered_but_for_these {
-            lines = kept.only(&lines, carried);
+            let open = kept.only(&lines, carried);
+            not_due = waiting && open.is_empty();
+            // A single request that asks for none of its open lines has changed: it is asked as a whole.
+            if waiting || !open.is_empty() {
+                lines = open;
+            }
         }
-        let not_due = (waiting || answered_but_for_these) && lines.is_empty();
 
         let mut subject_unclear = request.subject_ids.is_empty();
         let mut warnings = 0;
@@ -171,7 +181,7 @@ impl<'a> Checker<'a> {
 
     /// The night of all requests. Neither their order nor the blocks they came in matter.
     pub fn finish(self) -> CheckedNight {
-        let Self { mut requests, mut judged, .. } = self;
+        let Self { mut requests, mut judged, carried, withdrawn, .. } = self;
         requests.sort_unstable_by(|a, b| {
             let place = |request: &CheckedRequest| {
                 let about = judged.about(request);
@@ -182,6 +192,17 @@ impl<'a> Checker<'a> {
         give_to_the_best(&mut requests, &mut judged);
 
         let mut night = CheckedNight::default();
+        let open = carried.iter().flat_map(|(id, datasets)| datasets.iter().map(move |dataset| (*id, *dataset)));
+        for (id, dataset) in open.filter(|(id, dataset)| !withdrawn.has(id, dataset)) {
+            match of_id(&requests, id) {
+                [] => night.carried_on.push(CarriedOver { request_id: id.to_owned(), dataset: dataset.to_owned() }),
+                received => {
+                    let asks = |request: &CheckedRequest| judged.asks_for(request, dataset);
+                    night.no_longer_asked += u64::from(!received.iter().any(asks));
+                }
+            }
+        }
+        night.carried_on.sort_unstable();
         requests.retain(|request| {
             if !is_request_id(&request.request_id) {
                 night.malformed.push(MalformedRequest {
@@ -208,6 +229,13 @@ impl<'a> Checker<'a> {
         night.requests = requests;
         night
     }
+}
+
+/// The requests of that id, of the sorted ones.
+fn of_id<'a>(sorted: &'a [CheckedRequest], id: &str) -> &'a [CheckedRequest] {
+    let start = sorted.partition_point(|request| *request.request_id < *id);
+    let rest = &sorted[start..];
+    &rest[..rest.partition_point(|request| *request.request_id == *id)]
 }
 
 /// The documents that requests named themselves, of those that are not refused as a whole.

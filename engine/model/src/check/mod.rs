@@ -81,7 +81,7 @@ pub struct NamedDocuments {
 }
 
 /// A document line that an earlier run delayed.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CarriedOver {
     /// The request.
     pub request_id: String,
@@ -102,6 +102,10 @@ pub struct CheckedNight {
     pub warnings: u64,
     /// What requests named in place of a service, by the first request.
     pub named: Vec<NamedDocuments>,
+    /// Lines that an earlier run left open and whose request was not received this time, in order: they stay open.
+    pub carried_on: Vec<CarriedOver>,
+    /// Lines that an earlier run left open and whose request does not ask for them any more.
+    pub no_longer_asked: u64,
 }
 
 /// Judges an identifier by kind and value.
@@ -174,6 +178,21 @@ mod tests {
         let night = night(vec![request("r1", |r| ask(r, "tax;land"))], &[], &[carried]);
         let documents: Vec<_> = night.requests[0].lines.iter().map(|line| &*line.document).collect();
         assert_eq!(documents, ["land"]);
+    }
+
+    #[test]
+    fn no_line_that_was_carried_over_is_lost_in_silence() {
+        let carried = |id: &str, dataset: &str| CarriedOver { request_id: id.to_owned(), dataset: dataset.to_owned() };
+        let asked = || vec![request("r2", |r| ask(r, "tax;land"))];
+        // Of a request that asks for none of its open lines, every line is asked.
+        let changed = night(asked(), &[], &[carried("r2", "kin")]);
+        assert_eq!((changed.requests[0].lines.len(), changed.not_due, changed.no_longer_asked), (2, 0, 1));
+        let partly = night(asked(), &[], &[carried("r2", "kin"), carried("r2", "land")]);
+        assert_eq!((partly.requests[0].lines.len(), partly.no_longer_asked), (1, 1));
+        // What is not here stays open, unless it was taken back.
+        let open = [carried("r3", "tax"), carried("r1", "land"), carried("r1", "tax"), carried("r2", "tax")];
+        let night = night(asked(), &[withdrawal("2026-05-01", Some("land"))], &open);
+        assert_eq!((night.carried_on, night.no_longer_asked), (vec![carried("r1", "tax"), carried("r3", "tax")], 0));
     }
 
     #[test]

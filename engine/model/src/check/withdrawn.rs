@@ -29,6 +29,11 @@ impl<'a> Withdrawn<'a> {
         withdrawn
     }
 
+    /// Whether a document of a request was taken back, or the request was.
+    pub(super) fn has(&self, request: &str, dataset: &str) -> bool {
+        self.requests.contains(request) || self.lines.get(request).is_some_and(|lines| lines.contains(dataset))
+    }
+
     /// The documents of a request that were taken back.
     pub(super) fn lines_of(&self, request: &Request) -> Option<&BTreeSet<&'a str>> {
         if self.lines.is_empty() { None } else { self.lines.get(request.request_id.as_str()) }
