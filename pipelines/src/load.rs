@@ -32,7 +32,7 @@ use ieum_core::night::{CARRIED_OVER, ExportState, MANIFEST, Night};
 use ieum_model::catalog::{Catalog, CatalogSource, Problem};
 use ieum_model::check::{CarriedOver, CheckedNight, Checker, IdGrade};
 use ieum_model::connector::Connector;
-use ieum_model::error::{Error, ErrorKind, Result};
+use ieum_model::error::{Error, ErrorKind, Result, nearest};
 use ieum_model::outcome::Reason;
 use ieum_model::request::{MalformedRequest, Texts, WITHDRAWAL_FIELDS, Withdrawal};
 use ieum_privacy::normalize::{Grade, IdentifierKind, normalize};
@@ -42,7 +42,7 @@ use sha2::{Digest, Sha256};
 
 use crate::definition::Definition;
 pub use copies::stage;
-use files::Files;
+use files::{Files, Strict};
 pub use keys::{master_key, new_key_file};
 
 /// Columns of a carried-over file.
@@ -106,6 +106,7 @@ fn load(definition: &Definition, as_of: NaiveDate, totals: ControlTotals) -> Res
     let mut files = Files::below(&definition.folder);
     // Read before the requests that they decide, and digested after them.
     let withdrawals = files.read_strictly(&definition.withdrawals, WITHDRAWAL_FIELDS, Withdrawal::from_places)?;
+    withdrawals_name_datasets(&withdrawals, &catalog)?;
     let carried = match &definition.carried_over {
         Some(paths) => files.read_strictly(paths, CARRIED_OVER_FIELDS, carried_over)?,
         None => {
@@ -120,6 +121,7 @@ fn load(definition: &Definition, as_of: NaiveDate, totals: ControlTotals) -> Res
     let mut checked = checker.finish();
     checked.malformed.extend(malformed.iter().map(|malformed| malformed.reason.clone()));
     let mut warnings = unknown::warnings(&catalog, &checked);
+    warnings.extend(idle(&withdrawals, &checked));
     warnings.extend(open_lines(&checked));
     let damages = copies::Damages::default();
     let copies = definition.staged.as_ref().map(|folder| damages.using(folder, totals == ControlTotals::Verify));
@@ -269,6 +271,33 @@ fn left_open(out: &Path, as_of: NaiveDate) -> Result<Option<PathBuf>> {
         }
     }
     Ok(latest.map(|date| out.join(date.to_string()).join(CARRIED_OVER)))
+}
+
+/// A slip in the name of a dataset would deliver what its subject took back.
+fn withdrawals_name_datasets(withdrawals: &Strict<Withdrawal>, catalog: &Catalog) -> Result<()> {
+    for (place, withdrawal) in withdrawals.rows.iter().enumerate() {
+        let Some(unknown) = withdrawal.dataset.as_deref().filter(|code| !catalog.datasets.contains_key(*code)) else {
+            continue;
+        };
+        let error = Error::config("a withdrawal names a dataset that the catalog lacks")
+            .at("file", withdrawals.file_of(place))
+            .at("line", withdrawal.line);
+        return Err(error.hint(match nearest(unknown, catalog.datasets.keys().map(String::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "correct the row; one that is passed over would deliver what its subject took back".to_owned(),
+        }));
+    }
+    Ok(())
+}
+
+/// Withdrawals that take nothing back, by the first.
+fn idle(withdrawals: &Strict<Withdrawal>, checked: &CheckedNight) -> Option<String> {
+    let first = *checked.idle_withdrawals.first()?;
+    let (count, line) = (checked.idle_withdrawals.len(), withdrawals.rows.get(first)?.line);
+    let file = withdrawals.file_of(first);
+    let hint = "compare its request id, or take it out where the request is answered";
+    let what = "withdrawals name a request that was not received: they take nothing back";
+    Some(format!("{what}\n  withdrawals: {count}, the first is {file}, line {line}\n  hint: {hint}"))
 }
 
 /// What became of lines that an earlier run left open and that nobody asks for now.

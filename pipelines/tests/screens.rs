@@ -371,6 +371,20 @@ fn a_withdrawal_that_cannot_be_read_stops_the_night() {
 }
 
 #[test]
+fn a_withdrawal_that_names_nothing_is_told() {
+    let night = Broken::calm();
+    night.edit("requests/withdrawals.csv", |text| format!("{text}R1,2026-11-22,nhis_eligibilty_history\n"));
+    let screen = night.run();
+    screen.says(6, &["a dataset that the catalog lacks", "requests/withdrawals.csv", "line: 2"]);
+    screen.says(6, &["did you mean `nhis_eligibility_history`?"]);
+    night.nothing_is_committed(&screen);
+
+    let night = Broken::calm();
+    night.edit("requests/withdrawals.csv", |text| format!("{text}R0001,2026-11-22,\n"));
+    night.run().says(0, &["withdrawals name a request that was not received", "withdrawals.csv, line 2"]);
+}
+
+#[test]
 fn an_unusable_key_file_stops_the_night() {
     let secret = fs::read_to_string(repository().join("sample-data").join(KEY)).unwrap();
     let secret = secret.split_whitespace().last().unwrap();

@@ -28,7 +28,7 @@ impl<'a> Files<'a> {
     /// # Errors
     /// If a file or one of its rows cannot be read.
     pub fn read_strictly<T: Send>(&self, paths: &[PathBuf], known: &[&str], parse: Parse<T>) -> Result<Strict<T>> {
-        let mut all = Strict { rows: Vec::new(), files: Vec::new() };
+        let mut all = Strict { rows: Vec::new(), ends: Vec::new(), files: Vec::new() };
         for path in paths {
             let (file, mut bytes, mut first) = (relative(path, self.folder), Vec::new(), None);
             let mut take = |rows: Vec<Parsed<T>>| {
@@ -47,6 +47,7 @@ impl<'a> Files<'a> {
                     .at("file", &file)
                     .hint("correct the row; one that is passed over would deliver what its subject took back"));
             }
+            all.ends.push(all.rows.len());
             all.files.push((file, bytes));
         }
         Ok(all)
@@ -101,8 +102,18 @@ impl<'a> Files<'a> {
 pub struct Strict<T> {
     /// The rows, in the order of the files.
     pub rows: Vec<T>,
+    /// How many rows there are up to the end of each file.
+    ends: Vec<usize>,
     /// Path and bytes of each file.
     pub files: Vec<(String, Vec<u8>)>,
+}
+
+impl<T> Strict<T> {
+    /// The file that the row at `place` stands in.
+    pub fn file_of(&self, place: usize) -> &str {
+        let file = self.ends.partition_point(|end| *end <= place);
+        self.files.get(file).map_or("", |(file, _)| file)
+    }
 }
 
 #[cfg(test)]

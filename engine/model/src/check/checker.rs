@@ -20,6 +20,7 @@ use super::{CarriedOver, CheckedNight, CheckedRequest, Decision, Grade, IdGrade,
 /// Of a request it keeps what the night needs, and shares what is the same: lines, names, legal bases.
 pub struct Checker<'a> {
     rules: Rules<'a>,
+    withdrawals: &'a [Withdrawal],
     withdrawn: Withdrawn<'a>,
     carried: FxHashMap<&'a str, FxHashSet<&'a str>>,
     grade: Grade<'a>,
@@ -95,6 +96,7 @@ impl<'a> Checker<'a> {
         }
         Self {
             rules: Rules::new(catalog, on),
+            withdrawals,
             withdrawn: Withdrawn::on(withdrawals, on),
             carried,
             grade,
@@ -181,7 +183,7 @@ impl<'a> Checker<'a> {
 
     /// The night of all requests. Neither their order nor the blocks they came in matter.
     pub fn finish(self) -> CheckedNight {
-        let Self { mut requests, mut judged, carried, withdrawn, .. } = self;
+        let Self { mut requests, mut judged, carried, withdrawals, withdrawn, .. } = self;
         requests.sort_unstable_by(|a, b| {
             let place = |request: &CheckedRequest| {
                 let about = judged.about(request);
@@ -203,6 +205,9 @@ impl<'a> Checker<'a> {
             }
         }
         night.carried_on.sort_unstable();
+        let known = |id: &str| carried.contains_key(id) || !of_id(&requests, id).is_empty();
+        let idle = withdrawals.iter().enumerate().filter(|(_, withdrawal)| !known(&withdrawal.request_id));
+        night.idle_withdrawals = idle.map(|(place, _)| place).collect();
         requests.retain(|request| {
             if !is_request_id(&request.request_id) {
                 night.malformed.push(MalformedRequest {

@@ -136,5 +136,5 @@ pub(super) fn refusals(night: &CheckedNight) -> Vec<Option<Reason>> {
 }
 
 pub(super) fn withdrawal(at: &str, dataset: Option<&str>) -> Withdrawal {
-    Withdrawal { request_id: "r1".to_owned(), withdrawn_at: day(at), dataset: dataset.map(str::to_owned) }
+    Withdrawal { request_id: "r1".to_owned(), withdrawn_at: day(at), dataset: dataset.map(str::to_owned), line: 2 }
 }

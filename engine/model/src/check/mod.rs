@@ -106,6 +106,8 @@ pub struct CheckedNight {
     pub carried_on: Vec<CarriedOver>,
     /// Lines that an earlier run left open and whose request does not ask for them any more.
     pub no_longer_asked: u64,
+    /// Places of withdrawals that take nothing back: no such request was received, and none is open.
+    pub idle_withdrawals: Vec<usize>,
 }
 
 /// Judges an identifier by kind and value.

@@ -43,7 +43,18 @@ impl<'a> Withdrawn<'a> {
 #[cfg(test)]
 mod tests {
     use super::super::fixture::*;
+    use crate::check::CarriedOver;
     use crate::outcome::Outcome;
+    use crate::request::Withdrawal;
+
+    #[test]
+    fn a_withdrawal_of_a_request_that_nobody_made_is_known() {
+        let carried = CarriedOver { request_id: "r2".to_owned(), dataset: "tax".to_owned() };
+        let withdrawals =
+            ["r1", "r10", "r2"].map(|id| Withdrawal { request_id: id.to_owned(), ..withdrawal("2026-05-01", None) });
+        let night = night(vec![request("r1", |_| ())], &withdrawals, &[carried]);
+        assert_eq!((night.idle_withdrawals, night.carried_on), (vec![1], vec![]));
+    }
 
     #[test]
     fn a_withdrawal_counts_from_its_day_on() {

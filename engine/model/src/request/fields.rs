@@ -116,6 +116,7 @@ impl Withdrawal {
             withdrawn_at: fields.required_date(place!(WITHDRAWAL_FIELDS, "withdrawn_at"))?,
             dataset: fields.text(place!(WITHDRAWAL_FIELDS, "dataset")),
             request_id: fields.request_id,
+            line,
         })
     }
 }

@@ -145,6 +145,8 @@ pub struct Withdrawal {
     pub withdrawn_at: NaiveDate,
     /// The document taken back; absent means the whole request.
     pub dataset: Option<String>,
+    /// Where in the withdrawal file.
+    pub line: u64,
 }
 
 /// Whether `text` can name a request: 1 to 64 letters, digits, `.`, `_`, `-`, and no `.` in front, so that it is a safe file name.
