@@ -120,7 +120,7 @@ fn load(definition: &Definition, as_of: NaiveDate, totals: ControlTotals) -> Res
     files.add(&carried.files);
     let mut checked = checker.finish();
     checked.malformed.extend(malformed.iter().map(|malformed| malformed.reason.clone()));
-    let mut warnings = unknown::warnings(&catalog, &checked);
+    let mut warnings = unknown::warnings(&catalog, &definition.catalog, &checked);
     warnings.extend(idle(&withdrawals, &checked));
     warnings.extend(open_lines(&checked));
     let damages = copies::Damages::default();

@@ -329,6 +329,39 @@ fn unknown_words_of_a_request_are_refused_with_a_suggestion() {
 }
 
 #[test]
+fn a_request_of_an_unknown_service_or_recipient_is_answered_and_told() {
+    let night = Broken::calm();
+    night.edit(REQUESTS, |text| {
+        let sound = text.lines().last().unwrap();
+        let unknown = [
+            sound.replace("R1,", "R2,").replace(",,nhis_eligibility_history,", ",passport_isue,,"),
+            sound.replace("R1,", "R3,").replace(",,nhis_eligibility_history,", ",zzz,,"),
+            sound.replace("R1,", "R4,").replace(",kcis,", ",kcsi,"),
+            sound.replace("R1,", "R5,").replace(",,nhis_eligibility_history,", ",,,"),
+        ];
+        format!("{text}{}\n", unknown.join("\n"))
+    });
+    let words = [
+        "requests name a service that the catalog lacks: such a request is refused (R05)",
+        "hint: did you mean `passport_issuance`?",
+        "hint: `ieum catalog show catalog SERVICE` shows one that it has",
+        "requests name a recipient that the catalog lacks",
+        "hint: did you mean `kcis`?",
+    ];
+    night.run().says(0, &words);
+    let answers = night.table("2026-11-22", "outcomes.parquet", ["request_id", "dataset", "outcome", "reason"]);
+    let refused = |id: &str, dataset: &str| [id, dataset, "refused", "R05"].map(str::to_owned);
+    let expected = [
+        ["R1", "nhis_eligibility_history", "provided", ""].map(str::to_owned),
+        refused("R2", ""),
+        refused("R3", ""),
+        refused("R4", "nhis_eligibility_history"),
+        refused("R5", ""),
+    ];
+    assert_eq!(answers, expected.into());
+}
+
+#[test]
 fn a_malformed_request_is_told_by_line_and_stops_nothing() {
     let night = Broken::new();
     night.edit(REQUESTS, |text| text.replacen(",person,", ",persn,", 1));

@@ -24,17 +24,6 @@ pub struct Assembly {
     pub requests: RequestCounts,
 }
 
-impl Assembly {
-    /// Document lines by outcome.
-    pub fn outcomes(&self) -> BTreeMap<String, u64> {
-        let mut counts = BTreeMap::new();
-        for answer in self.answers.iter().flatten() {
-            *counts.entry(answer.outcome.code().to_owned()).or_default() += 1;
-        }
-        counts
-    }
-}
-
 /// Assembles and writes every bundle, in parallel on the rayon pool it is called in.
 ///
 /// # Errors

@@ -106,7 +106,7 @@ pub struct Manifest {
     pub key_epoch: u32,
     /// Counts of requests.
     pub requests: RequestCounts,
-    /// Document lines by outcome.
+    /// Document lines, and requests that have none, by outcome.
     pub outcomes: BTreeMap<String, u64>,
     /// Lines of earlier runs that stay open because their request was not received.
     #[serde(default, skip_serializing_if = "is_zero")]

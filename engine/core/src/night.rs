@@ -173,7 +173,7 @@ fn manifest(night: &Night, assembly: &Assembly, gathered: Gathered) -> Manifest 
         key_id: night.master.key_id().to_owned(),
         key_epoch: night.master.epoch(),
         requests: assembly.requests,
-        outcomes: assembly.outcomes(),
+        outcomes: records::by_outcome(night, assembly),
         carried_on: night.checked.carried_on.len() as u64,
         sources: gathered.sources,
         plans: gathered.plans,

@@ -47,12 +47,31 @@ pub fn write(night: &Night, assembly: &Assembly, rejects: &Rejects, output: &mut
     write_rejects(rejects, output)
 }
 
-type Line<'a> = (&'a CheckedRequest, &'a CheckedLine, &'a Answer);
+/// The answer to a line, or to a request that has none: of an unknown service, or without a document.
+type Line<'a> = (&'a CheckedRequest, Option<&'a CheckedLine>, Answer);
 
 fn lines<'a>(night: &'a Night, assembly: &'a Assembly) -> impl Iterator<Item = Line<'a>> {
-    let lines = night.checked.requests.iter().flat_map(|request| request.lines.iter().map(move |line| (request, line)));
-    let answered = lines.zip(&assembly.answers);
-    answered.filter_map(|((request, line), answer)| answer.as_ref().map(|answer| (request, line, answer)))
+    let mut answers = assembly.answers.iter();
+    night.checked.requests.iter().flat_map(move |request| {
+        let of_lines: Vec<_> = request.lines.iter().zip(answers.by_ref().take(request.lines.len())).collect();
+        let of_lines = of_lines.into_iter().filter_map(|(line, answer)| Some((Some(line), (*answer)?)));
+        let of_whole = request.lines.is_empty().then(|| (None, answer_without_lines(request)));
+        of_lines.chain(of_whole).map(move |(line, answer)| (request, line, answer))
+    })
+}
+
+fn answer_without_lines(request: &CheckedRequest) -> Answer {
+    let (outcome, reason) = request.refusal.unwrap_or((Outcome::Refused, Some(Reason::R05)));
+    Answer { outcome, reason, records: 0 }
+}
+
+/// Answers by outcome.
+pub fn by_outcome(night: &Night, assembly: &Assembly) -> BTreeMap<String, u64> {
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for (.., answer) in lines(night, assembly) {
+        *counts.entry(answer.outcome.code()).or_default() += 1;
+    }
+    counts.into_iter().map(|(code, count)| (code.to_owned(), count)).collect()
 }
 
 /// A line that the next run asks again: request, dataset, and why, if this run asked it.
@@ -61,7 +80,8 @@ type OpenLine<'a> = (&'a str, &'a str, Option<Reason>);
 /// The lines that were delayed, and those of earlier runs whose request was not received.
 fn open<'a>(night: &'a Night, assembly: &'a Assembly) -> impl Iterator<Item = OpenLine<'a>> {
     let delayed = lines(night, assembly).filter(|(.., answer)| answer.outcome == Outcome::Delayed);
-    let delayed = delayed.map(|(request, line, answer)| (&*request.request_id, &*line.document, answer.reason));
+    let delayed =
+        delayed.filter_map(|(request, line, answer)| Some((&*request.request_id, &*line?.document, answer.reason)));
     let carried_on = night.checked.carried_on.iter();
     delayed.chain(carried_on.map(|line| (line.request_id.as_str(), line.dataset.as_str(), None)))
 }
@@ -81,7 +101,7 @@ fn outcomes<'a>(lines: &[Line<'a>]) -> Vec<Column> {
         ("request_id", false, |(request, ..)| Some(&request.request_id)),
         ("recipient", false, |(request, ..)| Some(&request.recipient)),
         ("service", true, |(request, ..)| request.service.as_deref()),
-        ("dataset", false, |(_, line, _)| Some(&line.document)),
+        ("dataset", true, |(_, line, _)| line.map(|line| &*line.document)),
         ("outcome", false, |(.., answer)| Some(answer.outcome.code())),
         ("reason", true, |(.., answer)| answer.reason.map(Reason::code)),
     ];
@@ -146,6 +166,7 @@ fn append_group(
 fn statistics<'a>(night: &'a Night, lines: impl Iterator<Item = Line<'a>>) -> Vec<u8> {
     let mut counts: BTreeMap<[&str; 4], (u64, u64)> = BTreeMap::new();
     for (request, line, answer) in lines.filter(|(.., answer)| answer.records > 0) {
+        let Some(line) = line else { continue };
         let holder = night.catalog.datasets.get(&*line.document).map_or("", |dataset| dataset.holder.as_str());
         let service = request.service.as_deref().unwrap_or("");
         let slot = counts.entry([holder, &line.document, service, &request.legal_basis]).or_default();

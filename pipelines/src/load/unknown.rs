@@ -1,55 +1,90 @@
-//! Words of requests that the catalog does not have. The lines are refused (R05); here an operator learns why.
+//! Words of requests that the catalog does not have. The lines or requests are refused (R05); here an operator learns why.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use ieum_model::catalog::Catalog;
-use ieum_model::check::CheckedNight;
+use ieum_model::check::{CheckedNight, CheckedRequest};
 use ieum_model::error::nearest;
+use ieum_model::outcome::{Outcome, Reason};
 use ieum_model::request::RequestedDocument;
 use rustc_hash::FxHashMap;
 
-/// What is unknown, and the catalog's word nearest to it. The word itself is a value of the row and not told.
-type Unknown<'a> = (String, Option<&'a str>);
+/// What is unknown, and what to do about it: the word itself is a value of the row and not told.
+type Unknown = (String, String);
 
-/// One warning for each thing that requests name and the catalog lacks, with the number of requests and the first.
-pub fn warnings(catalog: &Catalog, checked: &CheckedNight) -> Vec<String> {
-    let mut found: BTreeMap<Unknown<'_>, (u64, &str)> = BTreeMap::new();
-    let mut seen: FxHashMap<&RequestedDocument, Vec<Unknown<'_>>> = FxHashMap::default();
+/// One warning for each thing that requests name and the catalog in `folder` lacks, with the number of requests and the
+/// first.
+pub fn warnings(catalog: &Catalog, folder: &Path, checked: &CheckedNight) -> Vec<String> {
+    let known = Known { catalog, folder };
+    let mut found: BTreeMap<Unknown, (u64, &str)> = BTreeMap::new();
+    let mut seen: FxHashMap<&RequestedDocument, Vec<Unknown>> = FxHashMap::default();
     for named in &checked.named {
         let mut unknown = BTreeSet::new();
         for document in named.documents.iter() {
-            unknown.extend(seen.entry(document).or_insert_with(|| of(catalog, document)).iter().cloned());
+            unknown.extend(seen.entry(document).or_insert_with(|| known.without_document(document)).iter().cloned());
         }
         for unknown in unknown {
             let first = &checked.requests[named.first as usize].request_id;
             found.entry(unknown).or_insert((0, first)).0 += named.requests;
         }
     }
-    found.into_iter().map(|((what, near), (count, first))| told(&what, near, count, first)).collect()
+    let unclear = |request: &&CheckedRequest| request.refusal == Some((Outcome::Refused, Some(Reason::R05)));
+    for request in checked.requests.iter().filter(unclear) {
+        for unknown in known.without_words_of(request) {
+            found.entry(unknown).or_insert((0, &request.request_id)).0 += 1;
+        }
+    }
+    let told = |((what, hint), (count, first)): (Unknown, (u64, &str))| {
+        format!("requests name {what} is refused (R05)\n  requests: {count}, the first is `{first}`\n  hint: {hint}")
+    };
+    found.into_iter().map(told).collect()
 }
 
-fn told(what: &str, near: Option<&str>, count: u64, first: &str) -> String {
-    let hint = match near {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => "`ieum catalog show` lists what a dataset has".to_owned(),
-    };
-    format!(
-        "requests name {what}: such a line is refused (R05)\n  requests: {count}, the first is `{first}`\n  hint: {hint}"
-    )
+/// What the catalog has, and where it stands.
+struct Known<'a> {
+    catalog: &'a Catalog,
+    folder: &'a Path,
 }
 
-fn of<'a>(catalog: &'a Catalog, document: &RequestedDocument) -> Vec<Unknown<'a>> {
-    let Some(dataset) = catalog.datasets.get(&document.dataset) else {
-        let known = catalog.datasets.keys().map(String::as_str);
-        return vec![("a dataset that the catalog lacks".to_owned(), nearest(&document.dataset, known))];
-    };
-    let items = document.items.iter().flatten().filter(|name| dataset.item(name).is_none()).map(|name| {
-        let known = dataset.items.keys().map(String::as_str);
-        (format!("an item that `{}` lacks", dataset.code), nearest(name, known))
-    });
-    let view = document.view.iter().filter(|name| !dataset.views.contains_key(*name)).map(|name| {
-        let known = dataset.views.keys().map(String::as_str);
-        (format!("a view that `{}` lacks", dataset.code), nearest(name, known))
-    });
-    items.chain(view).collect()
+impl Known<'_> {
+    /// The nearest name, or where to look.
+    fn hint<'n>(&self, wrong: &str, names: impl IntoIterator<Item = &'n String>, code: &str, shows: &str) -> String {
+        match nearest(wrong, names.into_iter().map(String::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("`ieum catalog show {} {code}` shows {shows}", self.folder.display()),
+        }
+    }
+
+    fn without_document(&self, document: &RequestedDocument) -> Vec<Unknown> {
+        let Some(dataset) = self.catalog.datasets.get(&document.dataset) else {
+            let hint = self.hint(&document.dataset, self.catalog.datasets.keys(), "DATASET", "one that it has");
+            return vec![("a dataset that the catalog lacks: such a line".to_owned(), hint)];
+        };
+        let lacks = |what: &str| format!("{what} that `{}` lacks: such a line", dataset.code);
+        let items = document.items.iter().flatten().filter(|name| dataset.item(name).is_none());
+        let items =
+            items.map(|name| (lacks("an item"), self.hint(name, dataset.items.keys(), &dataset.code, "what it has")));
+        let view = document.view.iter().filter(|name| !dataset.views.contains_key(*name));
+        let view =
+            view.map(|name| (lacks("a view"), self.hint(name, dataset.views.keys(), &dataset.code, "what it has")));
+        items.chain(view).collect()
+    }
+
+    fn without_words_of(&self, request: &CheckedRequest) -> Vec<Unknown> {
+        let Catalog { services, recipients, .. } = self.catalog;
+        let service = request.service.as_deref().filter(|code| !services.contains_key(*code)).map(|code| {
+            let hint = self.hint(code, services.keys(), "SERVICE", "one that it has");
+            ("a service that the catalog lacks: such a request".to_owned(), hint)
+        });
+        let recipient = Some(&*request.recipient).filter(|code| !code.is_empty() && !recipients.contains_key(*code));
+        let recipient = recipient.map(|code| {
+            let hint = match nearest(code, recipients.keys().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("recipients are declared in {}", self.folder.join("recipients.toml").display()),
+            };
+            ("a recipient that the catalog lacks: such a request".to_owned(), hint)
+        });
+        service.into_iter().chain(recipient).collect()
+    }
 }

@@ -6,7 +6,7 @@ use chrono::NaiveDate;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::catalog::Catalog;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Reason};
 use crate::request::{CYCLES, MalformedRequest, Request, Withdrawal, is_request_id};
 
 use super::asked::{AskedOnce, Lines};
@@ -175,7 +175,8 @@ impl<'a> Checker<'a> {
         // Here, where all of it is at hand; the end would have to fetch it again for every request.
         about.number = duplicates::number(&checked, asked.get(about.asked).question);
         by_arrival.push(about);
-        if let Some(decision) = refusal {
+        // Where no document line applies, the request does not say what it asks for.
+        if let Some(decision) = refusal.or_else(|| checked.lines.is_empty().then_some(refused(Reason::R05))) {
             self.judged.refuse(&mut checked, decision);
         }
         self.requests.push(checked);
