@@ -172,6 +172,9 @@ impl Reference<'_> {
         if way.iter().chain([&dataset.code]).any(|code| !self.exports.contains_key(code)) {
             return Err((Outcome::Delayed, Some(Reason::HolderMissing)));
         }
+        if people(request).len() > 1 {
+            return Err((Outcome::Ambiguous, Some(Reason::Ambiguous)));
+        }
         let keys = reach.keys.get(&key.space).cloned().unwrap_or_default();
         let spoilt = reach.spoilt.contains(&key.space);
         Ok((dataset, Search { column: key.item.clone(), keys, through: way.clone(), spoilt }))
@@ -254,6 +257,12 @@ fn matching<'a>(
     let space = dataset.keys().find(|key| key.item == column).map_or("", |key| key.space.as_str());
     rows.iter()
         .filter(move |row| row.get(column).and_then(|raw| canonical(space, raw)).is_some_and(|key| keys.contains(&key)))
+}
+
+/// The people a request names; the catalogs here have no register of changed numbers.
+fn people(request: &CheckedRequest) -> BTreeSet<String> {
+    let numbers = request.subject_ids.iter().filter(|id| space(&id.kind) == "person");
+    numbers.filter_map(|id| canonical("person", &id.value)).collect()
 }
 
 fn is_readable(dataset: &Dataset, items: &BTreeSet<String>, row: &Row) -> bool {

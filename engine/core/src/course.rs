@@ -17,6 +17,9 @@ use crate::input::{ExportState, Night};
 use crate::keys::{Keys, Space};
 use crate::reach::{self, Bridge, BridgeKind};
 
+/// Key spaces in which a person has one identifier at a time.
+const ONE_AT_A_TIME: [&str; 2] = ["person", "ci"];
+
 /// How a line is answered before anything is read, or by which plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Course {
@@ -72,6 +75,12 @@ pub struct Courses {
     pub keys: Keys,
     /// Present key of a request's subject where a register says that its number was changed.
     renamed: FxHashMap<u32, (Arc<str>, String)>,
+    /// Own keys that a register of changed numbers gave for another key of the request.
+    joined: FxHashSet<(u32, String)>,
+    /// Requests that name two people.
+    unclear: FxHashSet<u32>,
+    /// Datasets that were left out of the night while it read.
+    left_out: FxHashMap<String, Reason>,
     /// Lines whose key stands in a row that could not be read, or behind one: they cannot be told "not found".
     unreadable: FxHashSet<u32>,
 }
@@ -259,7 +268,11 @@ fn number(ordinal: usize) -> u32 {
 impl Courses {
     /// The identifier that names a request's subject to a recipient: its own, a person's before any other; the present one
     /// where a register says that it was changed. Key space and canonical key.
+    /// Nothing where it names two people.
     pub fn subject(&self, request: u32) -> Option<(&str, &str)> {
+        if self.unclear.contains(&request) {
+            return None;
+        }
         match self.renamed.get(&request) {
             Some((space, key)) => Some((space, key)),
             None => self.keys.subject(request),
@@ -271,6 +284,10 @@ impl Courses {
         found.sort_unstable();
         for FoundKey { request, bridge, key } in &found {
             let bridge = &reading.bridges[*bridge as usize];
+            let space = self.keys.number(&bridge.to_space);
+            if bridge.kind != BridgeKind::Leads && self.keys.own(*request, space).any(|own| own == key) {
+                self.joined.insert((*request, key.clone()));
+            }
             let own = (bridge.kind == BridgeKind::Renames).then(|| self.subject(*request)).flatten();
             if own.is_some_and(|(space, _)| space == bridge.to_space) {
                 self.renamed.insert(*request, (bridge.to_space.as_str().into(), key.clone()));
@@ -278,6 +295,57 @@ impl Courses {
         }
         let space_of = |found: &FoundKey| reading.bridges[found.bridge as usize].to_space.as_str();
         self.keys.extend(found.iter().map(|found| (found.request, space_of(found), found.key.as_str())));
+    }
+
+    /// A request that names two people is about neither, unless a register of changed numbers joins the two: its lines are
+    /// ambiguous, or wait for the register. To be called when the registers have been read.
+    pub fn tell_people_apart(&mut self, night: &Night) {
+        let registers = reach::bridges(&night.catalog).into_iter().filter(|bridge| bridge.kind == BridgeKind::Renames);
+        let registers: Vec<Bridge> = registers.collect();
+        for space in ONE_AT_A_TIME {
+            let number_of_space = self.keys.number(space);
+            let mut of_space = registers.iter().filter(|register| register.from_space == space);
+            let waits = of_space.find_map(|register| self.missing(night, &register.dataset));
+            let decision = match waits {
+                Some(reason) => Course::Decided(Outcome::Delayed, Some(reason)),
+                None => Course::Decided(Outcome::Ambiguous, Some(Reason::Ambiguous)),
+            };
+            for request in 0..number(self.first_line.len()) {
+                let people = || self.keys.own(request, number_of_space);
+                let joined = |key: &str| self.joined.contains(&(request, key.to_owned()));
+                if people().nth(1).is_some() && !people().all(joined) {
+                    self.unclear.insert(request);
+                    self.decide(request, &decision);
+                }
+            }
+        }
+        for walk in self.walks.iter_mut().filter(|_| !self.unclear.is_empty()) {
+            walk.needs.retain(|request| !self.unclear.contains(request));
+        }
+        self.walks.retain(|walk| !walk.needs.is_empty());
+    }
+
+    /// Answers every line of a request that would be read.
+    fn decide(&mut self, request: u32, decision: &Course) {
+        let end = self.first_line.get(request as usize + 1).map_or(self.lines.len(), |end| *end as usize);
+        for line in self.first_line[request as usize]..number(end) {
+            if matches!(self.lines[line as usize], Course::Read(_)) {
+                // What could not be read of a register may have joined the two.
+                self.lines[line as usize] = match self.unreadable.contains(&line) {
+                    true => Course::Decided(Outcome::Delayed, Some(Reason::ContractBroken)),
+                    false => decision.clone(),
+                };
+            }
+        }
+    }
+
+    /// Why a dataset is not there to be read, or was read in vain.
+    fn missing(&self, night: &Night, dataset: &str) -> Option<Reason> {
+        match (self.left_out.get(dataset), night.exports.get(dataset)) {
+            (Some(reason), _) | (None, Some(ExportState::Delayed(reason))) => Some(*reason),
+            (None, None) => Some(Reason::HolderMissing),
+            (None, Some(ExportState::Ready(_))) => None,
+        }
     }
 
     /// The last wave of the night.
@@ -373,6 +441,7 @@ impl Courses {
 
     /// Every line that waits for `dataset`, itself or as a bridge, is delayed for `reason`.
     pub fn delay(&mut self, dataset: &str, reason: Reason) {
+        self.left_out.insert(dataset.to_owned(), reason);
         let all = number(self.lines.len());
         for (request, first) in (0u32..).zip(&self.first_line) {
             let end = self.first_line.get(request as usize + 1).copied().unwrap_or(all);

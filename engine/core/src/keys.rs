@@ -75,6 +75,12 @@ impl Keys {
         own.chain(found).filter(move |key| Some(key.space) == space).map(|key| self.text_of(key))
     }
 
+    /// The keys of its own that a request has in one space.
+    pub fn own(&self, request: u32, space: Option<Space>) -> impl Iterator<Item = &str> {
+        let own = self.own[self.own_of(request)].iter();
+        own.filter(move |key| Some(key.space) == space).map(|key| self.text_of(key))
+    }
+
     /// The identifier of its own that names a request's subject to a recipient: a person's before any other. Of several, the
     /// first in order; key space and key.
     pub fn subject(&self, request: u32) -> Option<(&str, &str)> {

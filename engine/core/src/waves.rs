@@ -187,6 +187,9 @@ pub fn gather(
                 gathered.warnings.push(Warning { stage: Step::Gather, dataset, message });
             }
         }
+        if wave == 0 {
+            courses.tell_people_apart(night);
+        }
     }
     Ok(gathered)
 }

@@ -379,6 +379,45 @@ fn a_person_is_found_by_the_number_before_and_after_its_change() {
 }
 
 #[test]
+fn two_people_in_one_request_are_told_apart() {
+    let night = |register: Option<&str>, declared: bool| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut exports = small_night::exports();
+        if let Some(rows) = register {
+            exports.insert("renamed/2026.csv", format!("old_rrno,new_rrno,changed_on\n{rows}"));
+        }
+        small_night::write_exports(&folder.path().join("exports"), &exports).unwrap();
+        let mut sources = small_night::catalog_sources();
+        if declared {
+            sources.push(CatalogSource { path: "datasets/nts/renamed.toml".into(), text: RENAMED.into() });
+        }
+        let subjects = format!("rrno:{FIRST};rrno:{SECOND};rrno:9912313000002");
+        let two = small_night::request(&[("subject_ids", &subjects), ("documents", "income(amount);vat")]).unwrap();
+        let night = small_night::night(folder.path(), &sources, vec![two], &[], Making::default()).unwrap();
+        let summary = night::run(&night, false).unwrap();
+        verify::verify(&night.out).unwrap();
+        Ran { folder, summary }
+    };
+    let outcomes = |ran: &Ran| {
+        let bundle = ran.bundle("r1");
+        let outcome = |code: &str| bundle["documents"][code]["outcome"].as_str().unwrap().to_owned();
+        (outcome("income"), outcome("vat"), bundle["subject"].is_string())
+    };
+    let all = |outcome: &str, named: bool| (outcome.to_owned(), outcome.to_owned(), named);
+    for (register, declared) in [(None, false), (Some("9801013000015,9902284123452,2025-01-01\n"), true)] {
+        let ran = night(register, declared);
+        assert_eq!(outcomes(&ran), all("ambiguous", false), "no record of either, and no pseudonym");
+        assert_eq!(ran.bundle("r1")["documents"]["income"]["reason"], "E_AMBIGUOUS");
+        assert_eq!(ran.summary.rows_read, 2 * u64::from(declared), "nothing is read but the register, both ways");
+    }
+    let joined = night(Some("9912313000002,9902284123452,2025-01-01\n"), true);
+    assert_eq!(outcomes(&joined), all("provided", true));
+    let amounts = joined.bundle("r1")["documents"]["income"]["records"].as_array().unwrap().len();
+    assert_eq!(amounts, 3, "records under either number");
+    assert_eq!(outcomes(&night(None, true)), all("delayed", false), "the register may still come");
+}
+
+#[test]
 fn every_request_is_answered() {
     let summary = run().summary;
     assert_eq!(summary.requests, 4);
