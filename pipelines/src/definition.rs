@@ -77,6 +77,16 @@ pub enum FormatName {
     Parquet,
 }
 
+impl FormatName {
+    /// Its name in definitions and requests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Parquet => "parquet",
+        }
+    }
+}
+
 impl From<FormatName> for BundleFormat {
     fn from(name: FormatName) -> Self {
         match name {

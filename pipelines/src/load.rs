@@ -121,6 +121,7 @@ fn load(definition: &Definition, as_of: NaiveDate, totals: ControlTotals) -> Res
     let mut checked = checker.finish();
     checked.malformed.extend(malformed.iter().map(|malformed| malformed.reason.clone()));
     let mut warnings = unknown::warnings(&catalog, &definition.catalog, &checked);
+    warnings.extend(not_as_asked(definition, &checked));
     warnings.extend(idle(&withdrawals, &checked));
     warnings.extend(open_lines(&checked));
     let damages = copies::Damages::default();
@@ -288,6 +289,25 @@ fn withdrawals_name_datasets(withdrawals: &Strict<Withdrawal>, catalog: &Catalog
         }));
     }
     Ok(())
+}
+
+/// What requests ask for and a night does otherwise.
+fn not_as_asked(definition: &Definition, checked: &CheckedNight) -> Vec<String> {
+    let format = definition.format.name();
+    let others = checked.formats.iter().filter(|(asked, _)| ***asked != *format).map(|(asked, (count, first))| {
+        format!(
+            "requests ask for bundles as {asked}: this night writes {format}\n  requests: {count}, the first is `{first}`\n  \
+             hint: set `format` in the run definition, or run these requests as a night of their own"
+        )
+    });
+    let holder = checked.other_holder.map(|(count, first)| {
+        let (first, catalog) = (&checked.requests[first as usize].request_id, definition.catalog.display());
+        format!(
+            "requests name another holder than that of a document they ask for: such a line is refused (R05)\n  \
+             requests: {count}, the first is `{first}`\n  hint: `ieum catalog show {catalog} DATASET` shows its holder"
+        )
+    });
+    others.chain(holder).collect()
 }
 
 /// Withdrawals that take nothing back, by the first.

@@ -362,6 +362,28 @@ fn a_request_of_an_unknown_service_or_recipient_is_answered_and_told() {
 }
 
 #[test]
+fn a_format_or_a_holder_that_a_request_names_is_not_passed_over() {
+    let night = Broken::calm();
+    night.edit(REQUESTS, |text| {
+        let text = text.replace("\nR1,", ",holder\nR1,").replace(",,json", ",,parquet,nhic");
+        assert!(text.contains("parquet,nhic"), "{text}");
+        text
+    });
+    let words = [
+        "requests ask for bundles as parquet: this night writes json",
+        "requests name another holder than that of a document they ask for",
+        "hint: `ieum catalog show catalog DATASET` shows its holder",
+    ];
+    night.run().says(0, &words);
+    let refused = BTreeSet::from([("refused".to_owned(), "R05".to_owned())]);
+    assert_eq!(night.outcomes("nhis_eligibility_history"), refused);
+    night.edit(REQUESTS, |text| text.replace("parquet,nhic", "parquet,nhis"));
+    let screen = night.ieum(&["run", "nightly.toml", "--out", "parquet", "--format", "parquet"]);
+    screen.says(0, &[]);
+    assert_eq!(screen.stderr, "");
+}
+
+#[test]
 fn a_malformed_request_is_told_by_line_and_stops_nothing() {
     let night = Broken::new();
     night.edit(REQUESTS, |text| text.replacen(",person,", ",persn,", 1));

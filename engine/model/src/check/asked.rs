@@ -18,6 +18,8 @@ pub(super) struct Asked {
     pub(super) lines: Arc<[CheckedLine]>,
     /// Documents that it names itself.
     pub(super) documents: Arc<[RequestedDocument]>,
+    /// Whether a line is of another holder than the request names.
+    pub(super) of_another_holder: bool,
     /// The same number for the same question, however it is put: in another order, or with an item's other name.
     pub(super) question: u32,
 }
@@ -50,7 +52,11 @@ impl AskedOnce {
         let next = self.questions.len() as u32;
         let question = *self.questions.entry(self.key.0.as_slice().into()).or_insert(next);
         let documents = Arc::clone(&request.documents);
-        self.asked.push(Asked { lines: lines.once(rules.lines(request, taken_back)), documents, question });
+        let checked = rules.lines(request, taken_back);
+        let holder_of = |line: &CheckedLine| rules.catalog().datasets.get(&*line.document).map(|of| of.holder.as_str());
+        let another = |holder: &str| checked.iter().filter_map(holder_of).any(|of| of != holder);
+        let of_another_holder = request.holder.as_deref().is_some_and(another);
+        self.asked.push(Asked { lines: lines.once(checked), documents, of_another_holder, question });
         number
     }
 
@@ -66,6 +72,7 @@ impl AskedOnce {
 /// What decides the lines of a request, and whether another one asks the same.
 struct Question<'a> {
     service: Option<&'a str>,
+    holder: Option<&'a str>,
     documents: Vec<AskedDocument<'a>>,
     /// What was taken back: asking again for it is no repetition.
     taken_back: Vec<&'a str>,
@@ -86,6 +93,7 @@ impl<'a> Question<'a> {
         };
         Self {
             service: request.service.as_deref(),
+            holder: request.holder.as_deref(),
             documents: request.documents.iter().map(document).collect(),
             taken_back: taken_back.into_iter().flatten().copied().collect(),
             applicant: request.applicant,
@@ -124,6 +132,7 @@ impl Key {
         self.0.clear();
         self.0.push(question.applicant as u8);
         self.maybe(question.service, Self::text);
+        self.maybe(question.holder, Self::text);
         self.maybe(question.third_person_reason, Self::text);
         self.maybe(question.consented.as_deref(), Self::texts);
         self.texts(&question.taken_back);

@@ -1,5 +1,6 @@
 //! One night's requests, judged a block at a time.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::NaiveDate;
@@ -26,6 +27,7 @@ pub struct Checker<'a> {
     grade: Grade<'a>,
     on: NaiveDate,
     judged: Judged,
+    formats: BTreeMap<Arc<str>, (u64, Box<str>)>,
     /// Until the end a request's ordinal is its place in the order of arrival.
     requests: Vec<CheckedRequest>,
 }
@@ -102,6 +104,7 @@ impl<'a> Checker<'a> {
             grade,
             on,
             judged: Judged::default(),
+            formats: BTreeMap::new(),
             requests: Vec::new(),
         }
     }
@@ -114,6 +117,7 @@ impl<'a> Checker<'a> {
     }
 
     fn judge(&mut self, request: Request) {
+        self.count_format(&request);
         let Judged { asked, lines: kept, by_arrival } = &mut self.judged;
         let taken_back = self.withdrawn.lines_of(&request);
         let number = asked.number(&request, taken_back, &mut self.rules, kept);
@@ -182,9 +186,23 @@ impl<'a> Checker<'a> {
         self.requests.push(checked);
     }
 
+    fn count_format(&mut self, request: &Request) {
+        let Some(format) = &request.format else { return };
+        let id = request.request_id.as_str();
+        match self.formats.get_mut(format) {
+            None => drop(self.formats.insert(Arc::clone(format), (1, id.into()))),
+            Some((count, first)) => {
+                *count += 1;
+                if *id < **first {
+                    *first = id.into();
+                }
+            }
+        }
+    }
+
     /// The night of all requests. Neither their order nor the blocks they came in matter.
     pub fn finish(self) -> CheckedNight {
-        let Self { mut requests, mut judged, carried, withdrawals, withdrawn, .. } = self;
+        let Self { mut requests, mut judged, carried, withdrawals, withdrawn, formats, .. } = self;
         requests.sort_unstable_by(|a, b| {
             let place = |request: &CheckedRequest| {
                 let about = judged.about(request);
@@ -194,7 +212,7 @@ impl<'a> Checker<'a> {
         });
         give_to_the_best(&mut requests, &mut judged);
 
-        let mut night = CheckedNight::default();
+        let mut night = CheckedNight { formats, ..CheckedNight::default() };
         let open = carried.iter().flat_map(|(id, datasets)| datasets.iter().map(move |dataset| (*id, *dataset)));
         for (id, dataset) in open.filter(|(id, dataset)| !withdrawn.has(id, dataset)) {
             match of_id(&requests, id) {
@@ -228,7 +246,11 @@ impl<'a> Checker<'a> {
             true
         });
         refuse_duplicates(&mut requests, &mut judged);
-        night.named = named(&requests, &judged);
+        let counts = counts(&requests, &judged);
+        night.named = named(&counts, &judged);
+        let of_another = counts.iter().zip(judged.asked.all()).filter(|(_, asked)| asked.of_another_holder);
+        let of_another = of_another.map(|(counted, _)| *counted).filter(|(count, _)| *count > 0);
+        night.other_holder = of_another.reduce(|a, b| (a.0 + b.0, a.1.min(b.1)));
         for (ordinal, checked) in (0u32..).zip(&mut requests) {
             checked.ordinal = ordinal;
         }
@@ -244,14 +266,19 @@ fn of_id<'a>(sorted: &'a [CheckedRequest], id: &str) -> &'a [CheckedRequest] {
     &rest[..rest.partition_point(|request| *request.request_id == *id)]
 }
 
-/// The documents that requests named themselves, of those that are not refused as a whole.
-fn named(requests: &[CheckedRequest], judged: &Judged) -> Vec<NamedDocuments> {
+/// How many requests that are not refused as a whole ask for it, and the first of them, by the number of what is asked.
+fn counts(requests: &[CheckedRequest], judged: &Judged) -> Vec<(u64, u32)> {
     let mut counts = vec![(0, u32::MAX); judged.asked.all().len()];
     for (ordinal, request) in (0u32..).zip(requests).filter(|(_, request)| request.refusal.is_none()) {
         let (count, first) = &mut counts[judged.about(request).asked as usize];
         (*count, *first) = (*count + 1, ordinal.min(*first));
     }
-    let counted = judged.asked.all().iter().zip(counts);
+    counts
+}
+
+/// The documents that requests named themselves.
+fn named(counts: &[(u64, u32)], judged: &Judged) -> Vec<NamedDocuments> {
+    let counted = judged.asked.all().iter().zip(counts.iter().copied());
     let asked = counted.filter(|(asked, (count, _))| *count > 0 && !asked.documents.is_empty());
     let documents = |asked: &super::asked::Asked| Arc::clone(&asked.documents);
     let named = asked.map(|(asked, (requests, first))| NamedDocuments { documents: documents(asked), requests, first });

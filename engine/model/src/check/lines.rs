@@ -14,6 +14,7 @@ use super::{CheckedLine, Decision, refused};
 /// What a document line comes to, as far as no request has a say in it.
 pub(super) struct AskedLine {
     document: Arc<str>,
+    holder: Option<Box<str>>,
     fallback_of: Option<Arc<str>>,
     pub(super) when: Option<Applicant>,
     consent: ConsentScope,
@@ -52,6 +53,7 @@ impl AskedLine {
         };
         Self {
             document: line.dataset.as_str().into(),
+            holder: dataset.map(|dataset| dataset.holder.as_str().into()),
             fallback_of: line.fallback_of.as_deref().map(Arc::from),
             when: line.when,
             consent: line.consent,
@@ -91,6 +93,10 @@ impl AskedLine {
         }
         if self.decided.is_some() {
             return self.decided;
+        }
+        // Asked of one holder, nothing is taken from another.
+        if request.holder.is_some() && request.holder.as_deref() != self.holder.as_deref() {
+            return Some(refused(Reason::R05));
         }
         let consented = match &request.consented_documents {
             Some(documents) => documents.iter().any(|document| **document == *self.document),
@@ -168,6 +174,20 @@ mod tests {
         assert_eq!(decided, [("tax", None), ("nowhere", r05), ("land", r05), ("trial", r02)]);
         assert_eq!(*checked.lines[0].items, ["a.1", "b"]);
         assert!(checked.lines[2].items.is_empty() && checked.refusal.is_none());
+    }
+
+    #[test]
+    fn a_document_is_only_taken_from_the_holder_that_the_request_names() {
+        let of = |id: &str, holder: &'static str| {
+            request(id, |r| {
+                ask(r, "tax;trial");
+                r.holder = Some(holder.into());
+            })
+        };
+        let night = night(vec![of("r1", "h"), of("r2", "g"), of("r3", "g")], &[], &[]);
+        let decided = |request: usize| night.requests[request].lines[0].decided;
+        assert_eq!((decided(0), decided(1)), (None, Some(refused(Reason::R05))));
+        assert_eq!((night.requests[2].refusal, night.other_holder), (Some(refused(Reason::Duplicate)), Some((1, 1))));
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod lines;
 mod rules;
 mod withdrawn;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::NaiveDate;
@@ -102,6 +103,11 @@ pub struct CheckedNight {
     pub warnings: u64,
     /// What requests named in place of a service, by the first request.
     pub named: Vec<NamedDocuments>,
+    /// How many requests that are not refused name another holder than that of a document they ask for, and the ordinal of
+    /// the first.
+    pub other_holder: Option<(u64, u32)>,
+    /// How many requests name a format for their bundle, and the first id of them, by format.
+    pub formats: BTreeMap<Arc<str>, (u64, Box<str>)>,
     /// Lines that an earlier run left open and whose request was not received this time, in order: they stay open.
     pub carried_on: Vec<CarriedOver>,
     /// Lines that an earlier run left open and whose request does not ask for them any more.
