@@ -48,21 +48,10 @@ pub use keys::{master_key, new_key_file};
 /// Columns of a carried-over file.
 const CARRIED_OVER_FIELDS: &[&str] = &["request_id", "dataset", "reason"];
 
-/// A request that could not be read, and the file it stands in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Malformed {
-    /// File, relative to the run definition.
-    pub file: String,
-    /// What is wrong; no value of the row.
-    pub reason: MalformedRequest,
-}
-
 /// A night that is ready to run, and what an operator should know about it.
 pub struct Loaded {
     /// The night.
     pub night: Night,
-    /// Requests that could not be read; [`CheckedNight::malformed`] counts them too.
-    pub malformed: Vec<Malformed>,
     /// What someone should look at: holders left out and why.
     pub warnings: Vec<String>,
     damages: copies::Damages,
@@ -119,7 +108,7 @@ fn load(definition: &Definition, as_of: NaiveDate, totals: ControlTotals) -> Res
     files.add(&withdrawals.files);
     files.add(&carried.files);
     let mut checked = checker.finish();
-    checked.malformed.extend(malformed.iter().map(|malformed| malformed.reason.clone()));
+    checked.malformed.extend(malformed);
     let mut warnings = unknown::warnings(&catalog, &definition.catalog, &checked);
     warnings.extend(not_as_asked(definition, &checked));
     warnings.extend(idle(&withdrawals, &checked));
@@ -139,7 +128,7 @@ fn load(definition: &Definition, as_of: NaiveDate, totals: ControlTotals) -> Res
         catalog_digest: digest(sources.iter().map(|source| (source.path.as_str(), source.text.as_bytes()))),
         requests_digest: files.digest(),
     };
-    Ok(Loaded { night, malformed, warnings, damages })
+    Ok(Loaded { night, warnings, damages })
 }
 
 /// Every holder would be late where the folder of all their exports is missing.
@@ -337,7 +326,8 @@ fn open_lines(checked: &CheckedNight) -> Vec<String> {
 fn carried_over(get: &Texts<'_>, line: u64) -> std::result::Result<CarriedOver, MalformedRequest> {
     let field = |place: usize| {
         let field = CARRIED_OVER_FIELDS[place];
-        let absent = MalformedRequest { request_id: None, line, field, expected: "given".to_owned() };
+        let absent =
+            MalformedRequest { file: String::new(), request_id: None, line, field, expected: "given".to_owned() };
         get(place).filter(|text| !text.trim().is_empty()).map(Cow::into_owned).ok_or(absent)
     };
     Ok(CarriedOver { request_id: field(0)?, dataset: field(1)? })

@@ -390,6 +390,9 @@ fn a_malformed_request_is_told_by_line_and_stops_nothing() {
     let words = ["requests/requests.csv: line 2: `applicant` must be `person` or `corporation`"];
     night.run().says(3, &words);
     night.ieum(&["verify", "out/2026-11-22"]).says(0, &[]);
+    let rejects = fs::read_to_string(night.path("out/2026-11-22/rejects/requests.ndjson")).unwrap();
+    let told: serde_json::Value = serde_json::from_str(rejects.trim_end()).unwrap();
+    assert_eq!((&told["file"], &told["line"]), (&"requests/requests.csv".into(), &2.into()));
 }
 
 #[test]

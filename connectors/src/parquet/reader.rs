@@ -339,9 +339,13 @@ impl Reader {
         Ok(Replayed { batch: (batch.num_rows() > 0).then_some(batch), counts: self.counts })
     }
 
-    /// The wanted values of one row as they stand in the file, separated by tabs.
+    /// The wanted values of one row as they stand in the file, each after its column's name, separated by tabs.
     fn raw(&self, batch: &RecordBatch, row: usize) -> Result<Vec<u8>> {
-        let values = self.columns.iter().map(|column| shown(&batch.column(column.position).slice(row, 1)));
+        let value = |column: &Column| {
+            let name = batch.schema_ref().field(column.position).name();
+            Ok(format!("{name}={}", shown(&batch.column(column.position).slice(row, 1))?))
+        };
+        let values = self.columns.iter().map(value);
         let values = values.collect::<Result<Vec<_>, ArrowError>>();
         let values = values.map_err(|_| Error::internal("a rejected row cannot be written").at("file", &self.name))?;
         Ok(values.join("\t").into_bytes())
@@ -689,7 +693,7 @@ mod tests {
             let rejects = rejects.0.lock().unwrap();
             assert_eq!(rejects.iter().map(|reject| reject.line).collect::<Vec<_>>(), lines);
             assert_eq!((counts.read, counts.kept, counts.rejected), (1000, kept, lines.len() as u64));
-            assert_eq!(rejects[0].raw, b"3\t2024-02-30\t2.0");
+            assert_eq!(rejects[0].raw, b"key=3\tday=2024-02-30\tamount=2.0");
             assert_eq!(rejects[0].key.as_deref(), Some(&b"3"[..]));
             assert_eq!((rejects[0].rule, rejects[0].column.as_deref()), ("type", Some("day")));
             assert_eq!(rejects[2].column.as_deref(), Some("amount"));

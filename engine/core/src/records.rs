@@ -200,7 +200,8 @@ fn write_malformed(night: &Night, output: &mut Output) -> Result<()> {
     let mut out = Vec::new();
     for request in &night.checked.malformed {
         let row = serde_json::json!({
-            "request_id": request.request_id, "line": request.line, "field": request.field, "expected": request.expected,
+            "file": request.file, "line": request.line, "request_id": request.request_id, "field": request.field,
+            "expected": request.expected,
         });
         out.extend_from_slice(row.to_string().as_bytes());
         out.push(b'\n');

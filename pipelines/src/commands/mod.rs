@@ -73,10 +73,11 @@ fn tell_warnings(loaded: &Loaded, screen: &Screen) {
     for warning in &loaded.warnings {
         screen.warning(warning);
     }
-    for malformed in loaded.malformed.iter().take(TOLD_MALFORMED) {
-        screen.warning(&format!("{}: {}", malformed.file, malformed.reason));
+    let all = &loaded.night.checked.malformed;
+    for malformed in all.iter().take(TOLD_MALFORMED) {
+        screen.warning(&format!("{}: {malformed}", malformed.file));
     }
-    if let Some(more) = loaded.malformed.len().checked_sub(TOLD_MALFORMED + 1) {
+    if let Some(more) = all.len().checked_sub(TOLD_MALFORMED + 1) {
         screen.warning(&format!("{} more requests are malformed", more + 1));
     }
 }

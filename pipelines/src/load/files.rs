@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use ieum_model::check::Checker;
 use ieum_model::error::{Error, ErrorKind, Result};
-use ieum_model::request::{FIELDS, Request};
+use ieum_model::request::{FIELDS, MalformedRequest, Request};
 use sha2::{Digest, Sha256};
 
 use super::rows::{self, Parse, Parsed, Source};
-use super::{Malformed, add_length, add_to_digest, cannot_read, hex, relative};
+use super::{add_length, add_to_digest, cannot_read, hex, relative};
 
 /// The request files as they are read, and the digest of their bytes.
 pub struct Files<'a> {
@@ -57,13 +57,13 @@ impl<'a> Files<'a> {
     ///
     /// # Errors
     /// If a file cannot be read, or is not what its name says.
-    pub fn check_requests(&mut self, paths: &[PathBuf], checker: &mut Checker<'_>) -> Result<Vec<Malformed>> {
+    pub fn check_requests(&mut self, paths: &[PathBuf], checker: &mut Checker<'_>) -> Result<Vec<MalformedRequest>> {
         let mut malformed = Vec::new();
         for path in paths {
             let file = relative(path, self.folder);
             let mut take = |rows: Vec<Parsed<Request>>| {
                 checker.add(rows.into_iter().filter_map(|row| {
-                    row.map_err(|reason| malformed.push(Malformed { file: file.clone(), reason })).ok()
+                    row.map_err(|reason| malformed.push(MalformedRequest { file: file.clone(), ..reason })).ok()
                 }));
             };
             let mut source = Source::open(path).map_err(|error| cannot_read(path, &error))?;
@@ -149,7 +149,7 @@ mod tests {
         let malformed = files.check_requests(&[folder.path().join(requests)], &mut checker).unwrap();
         files.add(&strict.files);
 
-        let lines: Vec<u64> = malformed.iter().map(|malformed| malformed.reason.line).collect();
+        let lines: Vec<u64> = malformed.iter().map(|malformed| malformed.line).collect();
         assert_eq!((checker.finish().requests.len(), lines), (400_000, vec![400_002]));
         let whole = digest([(requests, text.as_bytes()), (withdrawals, taken_back.as_bytes())]);
         assert_eq!(files.digest(), whole);

@@ -229,7 +229,7 @@ fn told_of(files: &BTreeMap<String, String>) -> String {
         Err(error) => return format!("{}\n{error:?}", error.told()),
     };
     let run = night::run(&loaded.night, false).map_err(|error| error.told());
-    format!("{:?}\n{:?}\n{run:?}", loaded.warnings, loaded.malformed)
+    format!("{:?}\n{:?}\n{run:?}", loaded.warnings, loaded.night.checked.malformed)
 }
 
 #[test]

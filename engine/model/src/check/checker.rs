@@ -230,6 +230,7 @@ impl<'a> Checker<'a> {
         requests.retain(|request| {
             if !is_request_id(&request.request_id) {
                 night.malformed.push(MalformedRequest {
+                    file: String::new(),
                     request_id: None,
                     line: request.line,
                     field: "request_id",

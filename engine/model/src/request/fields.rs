@@ -155,6 +155,7 @@ impl<'g, 'a> Fields<'g, 'a> {
     ) -> Result<Self, MalformedRequest> {
         let request_id = present(get(request_id)).filter(|text| is_request_id(text));
         let request_id = request_id.map(Cow::into_owned).ok_or_else(|| MalformedRequest {
+            file: String::new(),
             request_id: None,
             line,
             field: "request_id",
@@ -178,6 +179,7 @@ impl<'g, 'a> Fields<'g, 'a> {
 
     fn malformed(&self, field: usize, expected: impl Into<String>) -> MalformedRequest {
         MalformedRequest {
+            file: String::new(),
             request_id: Some(self.request_id.clone()),
             line: self.line,
             field: self.names[field],

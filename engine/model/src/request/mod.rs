@@ -120,6 +120,8 @@ impl fmt::Debug for Request {
 /// A request or withdrawal that cannot be read. Never carries the text that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MalformedRequest {
+    /// The request file, as the run definition names it; empty until its reader says.
+    pub file: String,
     /// The request's name, where that much could be read.
     pub request_id: Option<String>,
     /// Where in the request file.

@@ -184,7 +184,7 @@ fn places(columns: &[String], known: &[&str]) -> Vec<Option<usize>> {
 }
 
 fn malformed(line: u64, expected: impl Into<String>) -> MalformedRequest {
-    MalformedRequest { request_id: None, line, field: "row", expected: expected.into() }
+    MalformedRequest { file: String::new(), request_id: None, line, field: "row", expected: expected.into() }
 }
 
 /// `;` alone stands for a list that is given and empty.
