@@ -89,7 +89,7 @@ pub struct OutputArgs {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Test catalog, requests, keys and control totals without reading a row for delivery
+    /// Test catalog, requests, keys, exports and output folder without reading a row for delivery
     #[command(before_help = "Example:\n  ieum check sample-data/nightly.toml")]
     Check(CheckArgs),
     /// Show which columns are read from where, and for how many document lines

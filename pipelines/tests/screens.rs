@@ -226,6 +226,28 @@ fn what_a_night_leaves_open_is_asked_until_it_is_answered() {
 }
 
 #[test]
+fn a_check_says_what_the_run_will_say() {
+    let check = |change: &dyn Fn(&Broken), code: i32, words: &[&str]| {
+        let night = Broken::calm();
+        change(&night);
+        let before = night.ieum(&["check", "nightly.toml"]);
+        night.assert_no_row_value_in(&before);
+        before.says(code, words);
+        night.run().says(code, words);
+    };
+    check(&|_| (), 0, &[]);
+    let renamed = |night: &Broken| night.edit(ELIGIBILITY, |text| text.replacen("employer_nm", "employr_nm", 1));
+    check(&renamed, 3, &["`nhis_eligibility_history` is left out of the night", "by `employr_nm`?"]);
+    check(&|night| drop(night.run()), 6, &["holds a committed run", "out/2026-11-22"]);
+    // A file that nobody can read, not even the superuser: nothing stands at address 0.
+    let unreadable = |night: &Broken| {
+        fs::remove_file(night.path(ELIGIBILITY)).unwrap();
+        std::os::unix::fs::symlink("/proc/self/mem", night.path(ELIGIBILITY)).unwrap();
+    };
+    check(&unreadable, 5, &["cannot read", "nhis_eligibility_history/part-0000.csv", "hint: check the storage"]);
+}
+
+#[test]
 fn a_truncated_gz_delays_its_lines() {
     let night = Broken::new();
     let bytes = fs::read(night.path(INCOME)).unwrap();
@@ -662,11 +684,18 @@ fn help_opens_with_examples_that_run() {
                  business_registration_cert\n  ieum run sample-data/nightly.toml\n\nLinks the exports of data holders \
                  into one bundle per request\n\nUsage: ieum [OPTIONS] <COMMAND>\n";
     assert!(help.stdout.starts_with(first), "{}", help.stdout);
+    // Beside the repository's own output, if there is one.
+    let root = tempfile::tempdir().unwrap();
+    for part in ["catalog", "exports", "requests", "keys"] {
+        copy(&repository().join("sample-data").join(part), &root.path().join("sample-data").join(part));
+    }
+    let nightly = "sample-data/nightly.toml";
+    fs::copy(repository().join(nightly), root.path().join(nightly)).unwrap();
     for (command, code) in [(vec!["check"], 3), (vec!["explain"], 0), (vec!["catalog", "check"], 0)] {
         let help = folder.ieum(&[command.as_slice(), &["--help"]].concat()).stdout;
         let example = help.strip_prefix("Example:\n  ieum ").unwrap().lines().next().unwrap();
         let mut run = Command::new(env!("CARGO_BIN_EXE_ieum"));
-        let screen = Screen::of(run.current_dir(repository()).args(example.split(' ')).output().unwrap());
+        let screen = Screen::of(run.current_dir(root.path()).args(example.split(' ')).output().unwrap());
         screen.says(code, &[]);
         assert!(!screen.stdout.is_empty(), "{example}");
     }

@@ -297,6 +297,12 @@ impl Courses {
         self.keys.extend(found.iter().map(|found| (found.request, space_of(found), found.key.as_str())));
     }
 
+    /// Takes it that every bridge of a reading leads somewhere, for a night whose rows are not read.
+    pub fn walk_blindly(&mut self, reading: &Reading) {
+        let to = |bridge: u16| reading.bridges[bridge as usize].to_space.as_str();
+        self.keys.extend(reading.needs.iter().map(|(request, bridge)| (*request, to(*bridge), "")));
+    }
+
     /// A request that names two people is about neither, unless a register of changed numbers joins the two: its lines are
     /// ambiguous, or wait for the register. To be called when the registers have been read.
     pub fn tell_people_apart(&mut self, night: &Night) {

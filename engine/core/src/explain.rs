@@ -73,8 +73,7 @@ pub fn explain(night: &Night) -> Result<Vec<DatasetExplanation>> {
     for wave in 0..=courses.waves() {
         for reading in courses.readings(wave) {
             explained.push(runtime.block_on(one(night, &session, &courses, &reading))?);
-            let to = |bridge: u16| reading.bridges[bridge as usize].to_space.as_str();
-            courses.keys.extend(reading.needs.iter().map(|(request, bridge)| (*request, to(*bridge), "")));
+            courses.walk_blindly(&reading);
         }
     }
     explained.extend(not_read(night, &courses));
@@ -89,7 +88,7 @@ fn files(night: &Night, dataset: &str) -> Vec<String> {
 }
 
 /// The key column, then every item in code order, with the services whose lines ask for it.
-fn asked_columns(night: &Night, courses: &Courses, reading: &Reading) -> Vec<AskedColumn> {
+pub(crate) fn asked_columns(night: &Night, courses: &Courses, reading: &Reading) -> Vec<AskedColumn> {
     let key = reading.source.key_column.as_str();
     let mut asked: BTreeMap<&str, AskedColumn> = BTreeMap::new();
     for line in &reading.lines {

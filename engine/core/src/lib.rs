@@ -16,13 +16,14 @@
 //! | [`rejects`] | rows that could not be read, likewise |
 //! | [`assemble`], [`bundle`], [`bundle_files`] | one nested row a request, as JSON or Parquet, into files |
 //! | [`sink`] | written aside, digested, committed once, manifest last |
-//! | [`explain`], [`verify`] | what would be read, and whether a finished output is whole |
+//! | [`explain`], [`first_look`], [`verify`] | what would be read, whether it can be, and whether a finished output is whole |
 
 pub mod assemble;
 pub mod bundle;
 pub mod bundle_files;
 pub mod course;
 pub mod explain;
+pub mod first_look;
 pub mod gather;
 pub mod input;
 pub mod keys;

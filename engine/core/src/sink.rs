@@ -150,6 +150,19 @@ impl Write for OutputWriter {
     }
 }
 
+/// Whether an output can be committed at `target`.
+///
+/// # Errors
+/// [`ErrorKind::Config`] when a committed output stands there already.
+pub fn is_free(target: &Path) -> Result<()> {
+    if target.exists() {
+        return Err(Error::config("the output folder holds a committed run")
+            .at("path", target.display())
+            .hint("give another --out or --date, or move the folder away"));
+    }
+    Ok(())
+}
+
 impl Output {
     /// Begins an output that will stand at `target`; what killed runs left aside there and beside it is removed.
     ///
@@ -157,11 +170,7 @@ impl Output {
     /// [`ErrorKind::Locked`] when another run writes to the same target, [`ErrorKind::Config`] when a committed output
     /// stands there already.
     pub fn begin(target: &Path) -> Result<Self> {
-        if target.exists() {
-            return Err(Error::config("the output folder holds a committed run")
-                .at("path", target.display())
-                .hint("give another --out or --date, or move the folder away"));
-        }
+        is_free(target)?;
         Self::rehearse(target)
     }
 

@@ -221,7 +221,7 @@ fn side_by_side<T: Sync, R: Send>(threads: usize, items: &[T], work: impl Fn(&T)
 
 /// Leaves an export that broke its contract out of the night; where its totals do not agree, all of its holder's. Gives the
 /// warning, or the error back if it is of another kind.
-fn leave_out(night: &Night, courses: &mut Courses, dataset: &str, error: Error) -> Result<String> {
+pub(crate) fn leave_out(night: &Night, courses: &mut Courses, dataset: &str, error: Error) -> Result<String> {
     let datasets = &night.catalog.datasets;
     match error.kind {
         ErrorKind::Contract => {

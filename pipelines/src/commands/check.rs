@@ -1,8 +1,10 @@
 //! `ieum check`: everything that can be tested before a row is delivered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use ieum_core::night::ExportState;
+use ieum_core::first_look::first_look;
+use ieum_core::night::{ExportState, Warning};
+use ieum_core::sink;
 use ieum_model::error::Result;
 use serde::Serialize;
 
@@ -24,9 +26,12 @@ struct Report {
     lines: u64,
     exports: u64,
     delayed_exports: u64,
+    /// Lines of earlier runs that stay open because their request was not received.
+    carried_on: u64,
 }
 
-/// Tests catalog, requests, keys and control totals. Exit code 3 if a holder is delayed or a request malformed.
+/// Tests catalog, requests, keys, control totals, the beginning of every export, and whether the output can be written.
+/// Exit code 3 if a holder is delayed, an export left out or a request malformed.
 ///
 /// # Errors
 /// When a run could not even begin.
@@ -34,18 +39,25 @@ pub fn check(args: &CheckArgs, screen: &Screen) -> Result<u8> {
     let (definition, as_of) = definition(&args.file, args.date)?;
     let loaded = screen.busy("checking requests and exports", || night(&definition, as_of, ControlTotals::Verify))?;
     tell_warnings(&loaded, screen);
-    let report = report(&loaded);
+    let night = &loaded.night;
+    sink::is_free(&night.out)?;
+    let left_out = screen.busy("opening exports", || first_look(night))?;
+    for warning in &left_out {
+        screen.warning_of_run(&night.run_id(), warning);
+    }
+    let report = report(&loaded, &left_out);
     screen.result(&told(&report), &report);
-    Ok(exit_code(report.malformed > 0 || report.delayed_exports > 0))
+    Ok(exit_code(report.malformed + report.delayed_exports + report.carried_on > 0))
 }
 
-fn report(loaded: &Loaded) -> Report {
+fn report(loaded: &Loaded, left_out: &[Warning]) -> Report {
     let (night, checked) = (&loaded.night, &loaded.night.checked);
     let mut refusals = BTreeMap::new();
     for (outcome, reason) in checked.requests.iter().filter_map(|request| request.refusal) {
         *refusals.entry(reason.map_or(outcome.code(), |reason| reason.code())).or_default() += 1;
     }
     let delayed = night.exports.values().filter(|state| matches!(state, ExportState::Delayed(_))).count();
+    let left_out: BTreeSet<&str> = left_out.iter().map(|warning| warning.dataset.as_str()).collect();
     Report {
         as_of: night.as_of.to_string(),
         requests: checked.requests.len() as u64,
@@ -55,7 +67,8 @@ fn report(loaded: &Loaded) -> Report {
         refusals,
         lines: checked.requests.iter().map(|request| request.lines.len() as u64).sum(),
         exports: night.exports.len() as u64,
-        delayed_exports: delayed as u64,
+        delayed_exports: (delayed + left_out.len()) as u64,
+        carried_on: checked.carried_on.len() as u64,
     }
 }
 
