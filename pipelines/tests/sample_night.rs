@@ -70,7 +70,9 @@ fn the_korean_night_commits_with_its_planted_faults_and_verifies() {
     }
     assert_eq!(digests[0], digests[1]);
     let committed = folder.path().join("1/2026-11-22");
-    assert_eq!(ieum(&["verify", committed.to_str().unwrap()]).status.code(), Some(0));
+    let expected = "sample-data/expected/outcomes.parquet";
+    let verified = ieum(&["verify", committed.to_str().unwrap(), "--expected", expected]);
+    assert_eq!(verified.status.code(), Some(0), "{}", String::from_utf8_lossy(&verified.stderr));
     let outcomes = committed.join("outcomes.parquet");
     let mut bytes = fs::read(&outcomes).unwrap();
     bytes[100] ^= 1;

@@ -62,7 +62,8 @@ pub struct Service {
     pub name_ko: String,
     /// Code of the recipient.
     pub recipient: String,
-    /// `L`: the statute's clause names the documents; `P`: the service was named in the press.
+    /// `L`: the statute's clause names the documents; `P`: the service was named in the press; `K`: its list of documents is
+    /// general knowledge.
     pub basis: String,
     /// The source behind `basis`.
     #[serde(default)]
