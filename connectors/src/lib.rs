@@ -7,7 +7,7 @@
 //!                             └► control: manifest, trailer, sums          └► reject, complete
 //!                 whole runs of plain misses are passed over in bulk (`csv::skim`), counted and summed
 //!
-//!  export ─► staged ─► a copy sorted by key ─► wanted keys ─► page index ─► only the pages of these keys ─► batches
+//!  export ─► staged ─► a copy sorted by key ─► wanted keys ─► index ─► only the blocks of these keys ─► batches
 //! ```
 //!
 //! | module | knows |

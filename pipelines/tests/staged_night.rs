@@ -145,10 +145,10 @@ fn a_staged_night_writes_the_same_files() {
 fn a_stale_or_damaged_copy_is_not_used() {
     let night = Night::generate(300, 100);
     assert_eq!(night.stage(&[]).status.code(), Some(3));
-    // A copy is damaged where every night reads it: in the block with the footer.
+    // A copy is damaged where every night reads it: in the root of its index.
     let folder = night.path("copies/resident_register_abstract");
     let file = |entry: std::io::Result<fs::DirEntry>| {
-        Some(entry.unwrap().path()).filter(|path| path.extension().unwrap() == "parquet")
+        Some(entry.unwrap().path()).filter(|path| path.extension().unwrap() == "rows")
     };
     let copy = fs::read_dir(&folder).unwrap().find_map(file).unwrap();
     let mut bytes = fs::read(&copy).unwrap();

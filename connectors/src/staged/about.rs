@@ -13,11 +13,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Unusable;
+use super::blocks::Root;
 use crate::control;
 use crate::files::io_error;
 
 /// Format of a copy. What decides which key a row is found by is part of it: another version of the program makes anew.
-const FORMAT: &str = concat!("ieum-staged/1 ", env!("CARGO_PKG_VERSION"));
+const FORMAT: &str = concat!("ieum-staged/2 ", env!("CARGO_PKG_VERSION"));
 /// Name of the description in the folder of a copy.
 pub(super) const ABOUT: &str = "copy.json";
 /// Up to this size a file is told apart by its digest too: many files of a night are small, and hashing them costs less than
@@ -44,6 +45,8 @@ pub(super) struct CopyFile {
     /// Name in the folder of the copy.
     pub(super) name: String,
     pub(super) bytes: u64,
+    /// `None` where it has no rows.
+    pub(super) root: Option<Root>,
 }
 
 /// The rows of the export, sorted by one key.
@@ -134,12 +137,9 @@ impl About {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let about: Self = serde_json::from_slice(&text)
-            .map_err(|_| Unusable::new("its description is of another version, or damaged".to_owned()))?;
-        if about.digest != about.digest_now() {
-            return Err(Unusable::new("its description is damaged".to_owned()));
-        }
-        Ok(Some(about))
+        let about = serde_json::from_slice(&text).ok().filter(|about: &Self| about.digest == about.digest_now());
+        let unread = || Unusable::new("its description is of another version, or damaged".to_owned());
+        about.map(Some).ok_or_else(unread)
     }
 
     /// The description's text, with its digest.

@@ -18,7 +18,6 @@ use ieum_model::error::{Error, ErrorKind, Result};
 
 use super::about::{self, ABOUT, About, CopyFile, KeyFile};
 use super::sort::Sorter;
-use super::sums::sums_name;
 use super::write::{self, KEPT, Writer, unwritten};
 use super::{Unusable, fresh};
 use crate::replay::{KeptRow, Replay};
@@ -70,12 +69,11 @@ pub struct Sizes {
 }
 
 fn sizes(about: &About, folder: &Path) -> Sizes {
-    let on_disk = |name: String| folder.join(name).metadata().map_or(0, |file| file.len());
-    let of_file = |file: &CopyFile| file.bytes + on_disk(sums_name(&file.name));
+    let description = folder.join(ABOUT).metadata().map_or(0, |file| file.len());
     Sizes {
         rows: about.rows,
         bytes_in: about.exports.iter().map(|file| file.bytes).sum(),
-        bytes_out: about.files().map(of_file).sum::<u64>() + on_disk(ABOUT.to_owned()),
+        bytes_out: about.files().map(|file| file.bytes).sum::<u64>() + description,
     }
 }
 
@@ -143,7 +141,7 @@ fn commit(aside: &Path, folder: &Path, about: &About) -> Result<()> {
     write::put(&aside.join(ABOUT), about.text().as_bytes())?;
     fs::rename(aside.join(ABOUT), folder.join(ABOUT)).map_err(|error| unwritten(&error, folder))?;
     write::sync_folder(folder)?;
-    let own: BTreeSet<String> = about.files().flat_map(|file| [file.name.clone(), sums_name(&file.name)]).collect();
+    let own: BTreeSet<&str> = about.files().map(|file| file.name.as_str()).collect();
     for entry in fs::read_dir(folder).map_err(|error| unwritten(&error, folder))? {
         let path = entry.map_err(|error| unwritten(&error, folder))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -249,7 +247,7 @@ fn copy(dataset: &Dataset, export: &dyn Replay, making: &Making<'_>, aside: &Pat
     // Half for the rows that wait; sorting and writing them takes about as much again.
     let mut sorter = Sorter::new(aside, Arc::clone(&schema), keys.len(), memory / 2);
     let id = about.id();
-    let mut rejects = Rejects::new(aside, format!("rejects.{id}.parquet"));
+    let mut rejects = Rejects::new(aside, format!("rejects.{id}.rows"));
     let mut kept_aside = 0;
     for partition in 0..export.partitions().len() {
         let number = u32::try_from(partition).map_err(|_| Error::contract("the export has too many files"))?;
@@ -293,9 +291,9 @@ fn copy(dataset: &Dataset, export: &dyn Replay, making: &Making<'_>, aside: &Pat
 fn write_sorted(sorter: Sorter, keys: &[Key], schema: &SchemaRef, aside: &Path, id: &str) -> Result<Vec<KeyFile>> {
     let name = |at: usize| {
         let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-        format!("{at}-{}.{id}.parquet", keys[at].item.chars().map(plain).collect::<String>())
+        format!("{at}-{}.{id}.rows", keys[at].item.chars().map(plain).collect::<String>())
     };
-    let create = |at: usize| Writer::create(aside, name(at), schema, write::sorted());
+    let create = |at: usize| Writer::create(aside, name(at), schema);
     let mut writers: Vec<Option<Writer>> = (0..keys.len()).map(|_| None).collect();
     sorter.finish(|at, batch| {
         if writers[at].is_none() {
@@ -429,15 +427,17 @@ impl RejectRow {
 }
 
 /// Columns of the file of rejects.
-pub(super) const REJECT_COLUMNS: [(&str, DataType, bool); 7] = [
-    ("key", DataType::Utf8, true),
-    ("partition", DataType::UInt32, false),
-    ("line", DataType::UInt64, false),
-    ("byte_offset", DataType::UInt64, false),
-    ("rule", DataType::Utf8, true),
-    ("reason", DataType::Utf8, true),
-    ("bytes", DataType::Binary, false),
-];
+pub(super) fn reject_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("key", DataType::Utf8, true),
+        Field::new("partition", DataType::UInt32, false),
+        Field::new("line", DataType::UInt64, false),
+        Field::new("byte_offset", DataType::UInt64, false),
+        Field::new("rule", DataType::Utf8, true),
+        Field::new("reason", DataType::Utf8, true),
+        Field::new("bytes", DataType::Binary, false),
+    ]))
+}
 
 /// Writes the file of rejects, if there are any.
 struct Rejects {
@@ -478,12 +478,11 @@ impl Rejects {
             Arc::new(reasons.collect::<StringArray>()),
             Arc::new(BinaryArray::from_iter_values(rows.iter().map(|row| &row.bytes))),
         ];
-        let fields = REJECT_COLUMNS.map(|(name, data_type, nullable)| Field::new(name, data_type, nullable));
-        let schema = Arc::new(Schema::new(fields.to_vec()));
+        let schema = reject_schema();
         let bug = |error| Error::internal(format!("rejects do not fit the copy: {error}"));
         let batch = RecordBatch::try_new(Arc::clone(&schema), columns).map_err(bug)?;
         if self.writer.is_none() {
-            self.writer = Some(Writer::create(&self.folder, self.name.clone(), &schema, write::whole())?);
+            self.writer = Some(Writer::create(&self.folder, self.name.clone(), &schema)?);
         }
         self.writer.as_mut().map_or(Ok(()), |writer| writer.write(&batch))
     }

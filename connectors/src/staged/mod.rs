@@ -1,13 +1,13 @@
-//! Copies of exports, sorted by their keys: a night that finds a fresh one reads the pages of the wanted keys, not the export.
+//! Copies of exports, sorted by their keys: a night that finds a fresh one reads the blocks of the wanted keys, not the export.
 //!
 //! ```text
-//!  make:  export ─► rows, typed ─┬─► sort by canonical key ─► 0-rrno.parquet      one file for every key column
-//!         (read once)            ├─► sort by canonical key ─► 1-brno.parquet
-//!                                └─► rows that no one can read ─► rejects.parquet
+//!  make:  export ─► rows, typed ─┬─► sort by canonical key ─► 0-rrno.rows      one file for every key column
+//!         (read once)            ├─► sort by canonical key ─► 1-brno.rows
+//!                                └─► rows that no one can read ─► rejects.rows
 //!         copy.json: made of which files, under which contract; written last
 //!
-//!  read:  wanted keys ─► page index ─► key pages ─► rows ─► pages of the wanted columns ─► batches
-//!         (sorted)       bloom filter                  └─► rows kept aside ─► their own format decides
+//!  read:  wanted keys ─► index ─► blocks ─► rows ─► the wanted columns ─► batches
+//!         (sorted)                            └─► rows kept aside ─► their own format decides
 //! ```
 //!
 //! A copy answers as its export does: the same rows, the same rejects, the same counts but the bytes. What makes it so:
@@ -15,8 +15,8 @@
 //! - A row that can be read whole is held typed. One that cannot is **kept aside** as it stands in the export, by its key, and
 //!   decoded by the export's own format when it is asked for ([`crate::replay`]): whether it is a record or a reject, and of
 //!   which column, depends on the columns that are asked for.
-//! - Rows that are rejected whoever is asked for are kept complete in `rejects.parquet`, and told each night.
-//! - `read` is the number of rows of the export; rows of pages that were never read count as `filtered`. `bytes` are the
+//! - Rows that are rejected whoever is asked for are kept complete in `rejects.rows`, and told each night.
+//! - `read` is the number of rows of the export; rows of blocks that were never read count as `filtered`. `bytes` are the
 //!   bytes read from the copy.
 //! - The control totals are checked when the copy is made; an export that fails them gets none.
 //! - A copy is used while its export has the same files, sizes and times of change (and digests, of small files), and the
@@ -26,18 +26,18 @@
 //! |---|---|
 //! | `make` | one pass over the export, what is kept aside, and the commit |
 //! | `sort` | runs within a memory limit, and merging them |
-//! | `write` | the layout of the files |
+//! | `write` | the layout of the files, and writing them |
 //! | `about` | `copy.json`, and whether it is fresh |
-//! | `sums` | checksums of blocks |
-//! | `select` | from wanted keys to rows, through the page index |
+//! | `blocks` | the index, and the checksums of blocks |
+//! | `select` | from wanted keys to rows, through the index |
 //! | `reader` | the rows, as batches and rejects |
 
 mod about;
+mod blocks;
 mod make;
 mod reader;
 mod select;
 mod sort;
-mod sums;
 #[cfg(test)]
 pub(crate) mod tests;
 mod write;
@@ -45,15 +45,15 @@ mod write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use chrono::NaiveDate;
 use ieum_model::connector::{BatchReader, Connector, ScanSpec};
 use ieum_model::dataset::Dataset;
 use ieum_model::error::{Error, Result};
-use parquet::errors::ParquetError;
 
 use self::about::About;
-use self::sums::Blocks;
+use self::blocks::Blocks;
 use crate::replay::Replay;
 use crate::{Found, Located, locate};
 
@@ -71,12 +71,6 @@ impl Unusable {
 
 impl From<std::io::Error> for Unusable {
     fn from(error: std::io::Error) -> Self {
-        Self(format!("it cannot be read: {error}"))
-    }
-}
-
-impl From<ParquetError> for Unusable {
-    fn from(error: ParquetError) -> Self {
         Self(format!("it cannot be read: {error}"))
     }
 }
@@ -135,7 +129,7 @@ fn fresh(folder: &Path, now: &About, check_all: bool) -> Result<Option<About>, U
     }
     for file in about.files() {
         if check_all {
-            Blocks::open(folder, &file.name, file.bytes)?.check_all()?;
+            Blocks::open(folder, file)?.check_all()?;
         } else if folder.join(&file.name).metadata()?.len() != file.bytes {
             return Err(Unusable(format!("`{}` is not as long as it was written", file.name)));
         }
@@ -146,6 +140,8 @@ fn fresh(folder: &Path, now: &About, check_all: bool) -> Result<Option<About>, U
 /// A fresh copy, and the export for what it cannot answer.
 struct Copy {
     about: Arc<About>,
+    /// Columns of its sorted files.
+    schema: SchemaRef,
     folder: PathBuf,
     export: Arc<dyn Replay>,
     damaged: Arc<dyn Fn(String) + Send + Sync>,
@@ -156,7 +152,9 @@ struct Copy {
 impl Copy {
     fn new(about: About, dataset: &Dataset, export: Box<dyn Replay>, copies: &Use) -> Self {
         let largest = about.keys.iter().map(|key| key.file.bytes).max().unwrap_or(0);
+        let columns: Vec<_> = about.columns.iter().map(|name| dataset.column_field(name)).collect();
         Self {
+            schema: write::schema(&Schema::new(columns)),
             folder: copies.folder.join(&dataset.code),
             name: [format!("{} (staged copy)", dataset.code)],
             bytes: [largest],
@@ -182,7 +180,7 @@ impl Connector for Copy {
         if !spec.schema.fields().iter().all(|field| holds(field.name())) {
             return Ok(Box::new(reader::ExportReader::try_new(Arc::clone(&self.export), spec)?));
         }
-        match reader::Reader::open(&self.folder, &self.about, &self.export, spec) {
+        match reader::Reader::open(&self.folder, &self.about, &self.schema, &self.export, spec) {
             Ok(reader) => Ok(Box::new(reader)),
             Err(Unusable(reason)) => {
                 (self.damaged)(format!(
@@ -197,8 +195,7 @@ impl Connector for Copy {
 
     /// The totals of the export were checked when the copy was made; here the copy itself is.
     fn verify_control(&self) -> Result<()> {
-        let checked =
-            self.about.files().try_for_each(|file| Blocks::open(&self.folder, &file.name, file.bytes)?.check_all());
+        let checked = self.about.files().try_for_each(|file| Blocks::open(&self.folder, file)?.check_all().map(drop));
         match checked {
             Ok(()) => Ok(()),
             Err(Unusable(reason)) => {

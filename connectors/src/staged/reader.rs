@@ -6,17 +6,15 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{and, filter_record_batch, is_null};
-use arrow::datatypes::{UInt32Type, UInt64Type};
+use arrow::datatypes::{Schema, SchemaRef, UInt32Type, UInt64Type};
 use ieum_model::connector::{BatchReader, KeyProbe, ReadCounts, Reject, ScanSpec};
 use ieum_model::error::{Error, ErrorKind, Result};
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowSelectionPolicy};
 
 use super::Unusable;
 use super::about::About;
-use super::make::{REJECT_COLUMNS, kept_column};
-use super::select::Opened;
-use super::sums::Blocks;
+use super::blocks::Blocks;
+use super::make::{kept_column, reject_schema};
+use super::select::Rows;
 use super::write::{KEPT, unkept};
 use crate::replay::{KeptRow, Replay};
 
@@ -30,61 +28,43 @@ pub(super) struct Reader {
     spec: ScanSpec,
     /// Key column of the file.
     key: String,
-    rows: Option<ParquetRecordBatchReader>,
+    rows: Rows,
     /// Whether the rows were chosen by their keys; else every row is read, also those without a key.
     by_key: bool,
     /// The probe, where the rows were not chosen by it already.
     ask: Option<Arc<dyn KeyProbe>>,
-    rejects: Option<ParquetRecordBatchReader>,
+    rejects: Option<Rows>,
     /// Rows kept aside that wait to be decoded, by partition of the export.
     kept: BTreeMap<u32, Vec<KeptRow>>,
     waiting: usize,
-    blocks: Vec<Blocks>,
     counts: ReadCounts,
     at_end: bool,
 }
 
 impl Reader {
-    /// Finds the rows and checks every page that will be read: after this, nothing of the copy is doubted.
+    /// Finds the rows and checks every block that will be read: after this, nothing of the copy is doubted.
     pub(super) fn open(
         folder: &Path,
         about: &Arc<About>,
+        schema: &SchemaRef,
         export: &Arc<dyn Replay>,
         spec: &ScanSpec,
     ) -> Result<Self, Unusable> {
         let by_key = about.keys.iter().find(|key| key.column == spec.key_column);
         let wanted = spec.probe.as_ref().filter(|_| by_key.is_some()).and_then(|probe| probe.sorted_keys());
         let file = by_key.or(about.keys.first()).ok_or_else(|| Unusable::new("it has no file".to_owned()))?;
-        let opened = Opened::open(Blocks::open(folder, &file.file.name, file.file.bytes)?)?;
-        let columns = columns(&opened, spec, about);
+        let blocks = Blocks::open(folder, &file.file)?;
+        let (schema, columns) = (Arc::clone(schema), columns(schema, spec, about));
         let rows = match &wanted {
-            None => {
-                opened.blocks.check_all()?;
-                let again = opened.blocks.again();
-                Some(opened.read(again, columns).with_batch_size(spec.batch_rows.max(1)).build()?)
-            }
-            Some(wanted) => {
-                let found = opened.rows_of(wanted)?;
-                let checked = opened.checked(&found, &columns)?;
-                let (groups, selection) = opened.selection(&found);
-                let chosen = opened
-                    .read(checked, columns)
-                    .with_batch_size(spec.batch_rows.max(1))
-                    .with_row_groups(groups)
-                    .with_row_selection(selection)
-                    .with_row_selection_policy(RowSelectionPolicy::Selectors);
-                if found.is_empty() { None } else { Some(chosen.build()?) }
-            }
+            None => Rows::all(blocks, schema, columns)?,
+            Some(wanted) => Rows::of(blocks, schema, columns, wanted)?,
         };
-        let mut blocks = vec![opened.blocks];
-        let mut rejects = None;
-        if let Some(file) = &about.rejects {
-            let of_rejects = Blocks::open(folder, &file.name, file.bytes)?;
-            of_rejects.check_all()?;
-            let opened = Opened::open(of_rejects.again())?;
-            rejects = Some(opened.read(opened.blocks.clone(), ProjectionMask::all()).build()?);
-            blocks.push(of_rejects);
-        }
+        let all_rejects = |file| {
+            let schema = reject_schema();
+            let columns = (0..schema.fields().len()).collect();
+            Rows::all(Blocks::open(folder, file)?, schema, columns)
+        };
+        let rejects = about.rejects.as_ref().map(all_rejects).transpose()?;
         Ok(Self {
             about: Arc::clone(about),
             export: Arc::clone(export),
@@ -96,7 +76,6 @@ impl Reader {
             rejects,
             kept: BTreeMap::new(),
             waiting: 0,
-            blocks,
             counts: ReadCounts::default(),
             at_end: false,
         })
@@ -150,11 +129,15 @@ impl Reader {
         Ok(done.batch)
     }
 
+    fn next_rejects(&mut self, most: usize) -> Result<Option<RecordBatch>> {
+        Ok(self.rejects.as_mut().map(|rejects| rejects.next(most)).transpose()?.flatten())
+    }
+
     /// Tells the rejects of a batch; rows that have to be decoded first wait in `kept`.
     fn tell(&mut self, batch: &RecordBatch) -> Result<()> {
         let text = |at: usize| batch.column(at).as_string_opt::<i32>().ok_or_else(broken);
         let number = |at: usize| batch.column(at).as_primitive_opt::<UInt64Type>().ok_or_else(broken);
-        if batch.num_columns() != REJECT_COLUMNS.len() {
+        if batch.num_columns() != reject_schema().fields().len() {
             return Err(broken());
         }
         let (keys, rules, reasons, lines, offsets) = (text(0)?, text(4)?, text(5)?, number(2)?, number(3)?);
@@ -203,12 +186,11 @@ impl Reader {
     }
 }
 
-/// The wanted columns, and the rows kept aside where there are any.
-fn columns(opened: &Opened, spec: &ScanSpec, about: &About) -> ProjectionMask {
+/// Places of the wanted columns, and of the rows kept aside where there are any.
+fn columns(schema: &Schema, spec: &ScanSpec, about: &About) -> Vec<usize> {
     let wanted = |name: &str| spec.schema.field_with_name(name).is_ok() || (name == KEPT && about.kept_aside > 0);
-    let fields = opened.metadata.schema().fields().iter().enumerate();
-    let roots = fields.filter(|(_, field)| wanted(field.name())).map(|(root, _)| root);
-    ProjectionMask::roots(opened.metadata.parquet_schema(), roots)
+    let fields = schema.fields().iter().enumerate();
+    fields.filter(|(_, field)| wanted(field.name())).map(|(place, _)| place).collect()
 }
 
 fn broken() -> Error {
@@ -219,23 +201,20 @@ fn bug(error: arrow::error::ArrowError) -> Error {
     Error::internal(format!("a batch of the staged copy does not fit: {error}"))
 }
 
-fn unreadable(error: impl Into<Unusable>) -> Error {
-    error.into().into()
-}
-
 impl BatchReader for Reader {
     fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
+        let most = self.spec.batch_rows.max(1);
         loop {
-            if self.waiting >= self.spec.batch_rows.max(1) {
+            if self.waiting >= most {
                 if let Some(batch) = self.replay()? {
                     return Ok(Some(batch));
                 }
-            } else if let Some(batch) = self.rows.as_mut().and_then(Iterator::next) {
-                if let Some(batch) = self.take(&batch.map_err(unreadable)?)? {
+            } else if let Some(batch) = self.rows.next(most)? {
+                if let Some(batch) = self.take(&batch)? {
                     return Ok(Some(batch));
                 }
-            } else if let Some(batch) = self.rejects.as_mut().and_then(Iterator::next) {
-                self.tell(&batch.map_err(unreadable)?)?;
+            } else if let Some(batch) = self.next_rejects(most)? {
+                self.tell(&batch)?;
             } else if self.waiting > 0 {
                 if let Some(batch) = self.replay()? {
                     return Ok(Some(batch));
@@ -249,7 +228,7 @@ impl BatchReader for Reader {
 
     fn counts(&self) -> ReadCounts {
         let ReadCounts { kept, filtered, rejected, .. } = self.counts;
-        let bytes = self.blocks.iter().map(Blocks::bytes_read).sum();
+        let bytes = self.rows.bytes_read() + self.rejects.as_ref().map_or(0, Rows::bytes_read);
         ReadCounts { read: kept + filtered + rejected, bytes, ..self.counts }
     }
 }

@@ -1,232 +1,170 @@
-//! From wanted keys to rows: only the pages of the key column that may hold one are read.
+//! From wanted keys to rows: only the blocks that may hold one are read, and of them only the wanted columns are decoded.
 //!
 //! ```text
 //!  wanted keys   …1203  …4411  …9870
-//!  page index    [1100–1990] [1991–3870] [3871–4520] …      which pages could hold one
-//!  bloom filter  where that is many pages: which keys are surely absent
-//!  key pages     1203 ✓  4411 ✗                             which rows do
+//!  index         …1990 │ …3870 │ …4520 │ …      which blocks could hold one
+//!  blocks        1203 ✓  4411 ✗                 which rows do
 //! ```
 
+use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
+use std::sync::Arc;
+use std::vec::IntoIter;
 
-use arrow::array::{Array, AsArray};
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection,
-    RowSelectionPolicy,
-};
-use parquet::bloom_filter::Sbbf;
-use parquet::file::metadata::{PageIndexPolicy, ParquetStatisticsPolicy};
-use parquet::file::page_index::column_index::{ByteArrayColumnIndex, ColumnIndexMetaData};
-use parquet::file::page_index::offset_index::PageLocation;
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::buffer::Buffer;
+use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
+use arrow::ipc;
+use arrow::ipc::reader::read_record_batch;
 
 use super::Unusable;
-use super::sums::Blocks;
+use super::blocks::{Blocks, Place};
+use super::write::split_block;
 
-/// Leaf of the key column.
-const KEY_LEAF: usize = 0;
-/// Keys decoded at a time.
-const KEY_BATCH: usize = 8192;
+/// Column of the key.
+const KEY_COLUMN: usize = 0;
+/// Bytes of blocks that are held until they are handed on; the others are read once more.
+const HELD: usize = 16 << 20;
 
-/// A file of a copy with its footer and page index.
-pub(super) struct Opened {
-    pub(super) blocks: Blocks,
-    pub(super) metadata: ArrowReaderMetadata,
+/// A block with rows to be handed on.
+struct Chosen {
+    place: Place,
+    /// `None`: all.
+    rows: Option<Vec<Range<usize>>>,
+    held: Option<RecordBatch>,
 }
 
-/// Rows of a row group.
-pub(super) struct GroupRows {
-    pub(super) group: usize,
-    pub(super) rows: Vec<Range<usize>>,
+/// The rows of a file of a copy, all or those of the wanted keys.
+pub(super) struct Rows {
+    blocks: Blocks,
+    schema: SchemaRef,
+    /// Places of the wanted columns in `schema`, which ascend.
+    columns: Vec<usize>,
+    /// Blocks to come.
+    chosen: IntoIter<Chosen>,
+    /// Rows of blocks that were decoded.
+    waiting: VecDeque<RecordBatch>,
+    bytes: u64,
+}
+
+impl Rows {
+    /// All rows of a file; every block is checked before.
+    pub(super) fn all(blocks: Blocks, schema: SchemaRef, columns: Vec<usize>) -> Result<Self, Unusable> {
+        let places = blocks.check_all()?;
+        let chosen = places.into_iter().map(|place| Chosen { place, rows: None, held: None }).collect();
+        Ok(Self::new(blocks, schema, columns, chosen))
+    }
+
+    /// The rows of the wanted keys, which ascend; every block that holds one is checked before.
+    pub(super) fn of(
+        blocks: Blocks,
+        schema: SchemaRef,
+        columns: Vec<usize>,
+        wanted: &[Box<[u8]>],
+    ) -> Result<Self, Unusable> {
+        let (mut chosen, mut bytes) = (Vec::new(), 0);
+        blocks.search(wanted, &mut |block, place, wanted| {
+            let length = block.len();
+            let block = Buffer::from_vec(block);
+            let block = Block::parse(&block)?;
+            let rows = hits(&block.decode(&schema, &[KEY_COLUMN])?, wanted)?;
+            if !rows.is_empty() {
+                bytes += length;
+                let held = (bytes <= HELD).then(|| block.decode(&schema, &columns)).transpose()?;
+                chosen.push(Chosen { place, rows: Some(rows), held });
+            }
+            Ok(())
+        })?;
+        Ok(Self::new(blocks, schema, columns, chosen))
+    }
+
+    fn new(blocks: Blocks, schema: SchemaRef, columns: Vec<usize>, chosen: Vec<Chosen>) -> Self {
+        let bytes = blocks.bytes_read();
+        Self { blocks, schema, columns, chosen: chosen.into_iter(), waiting: VecDeque::new(), bytes }
+    }
+
+    /// Bytes read until all was checked; what is read once more does not count.
+    pub(super) fn bytes_read(&self) -> u64 {
+        self.bytes
+    }
+
+    /// At most `most` of the next rows; `None` at the end.
+    pub(super) fn next(&mut self, most: usize) -> Result<Option<RecordBatch>, Unusable> {
+        let (mut parts, mut room) = (Vec::new(), most);
+        while room > 0 {
+            let Some(part) = self.waiting.pop_front() else {
+                let Some(chosen) = self.chosen.next() else { break };
+                self.take(chosen)?;
+                continue;
+            };
+            let now = part.num_rows().min(room);
+            if now < part.num_rows() {
+                self.waiting.push_front(part.slice(now, part.num_rows() - now));
+            }
+            room -= now;
+            parts.push(part.slice(0, now));
+        }
+        let Some(first) = parts.first() else { return Ok(None) };
+        Ok(Some(concat_batches(&first.schema(), &parts)?))
+    }
+
+    fn take(&mut self, Chosen { place, rows, held }: Chosen) -> Result<(), Unusable> {
+        let batch = match held {
+            Some(batch) => batch,
+            None => Block::parse(&Buffer::from_vec(self.blocks.read(place)?))?.decode(&self.schema, &self.columns)?,
+        };
+        match rows {
+            None => self.waiting.push_back(batch),
+            Some(rows) => self.waiting.extend(rows.into_iter().map(|rows| batch.slice(rows.start, rows.len()))),
+        }
+        Ok(())
+    }
+}
+
+/// A block of rows, not yet decoded.
+struct Block<'a> {
+    header: ipc::RecordBatch<'a>,
+    data: Buffer,
+}
+
+impl<'a> Block<'a> {
+    fn parse(block: &'a Buffer) -> Result<Self, Unusable> {
+        let (message, data) = split_block(block).ok_or_else(damaged)?;
+        let header = ipc::root_as_message(message).ok().and_then(|message| message.header_as_record_batch());
+        Ok(Self { header: header.ok_or_else(damaged)?, data: block.slice(block.len() - data.len()) })
+    }
+
+    fn decode(&self, schema: &SchemaRef, columns: &[usize]) -> Result<RecordBatch, Unusable> {
+        let (schema, none) = (Arc::clone(schema), HashMap::new());
+        Ok(read_record_batch(&self.data, self.header, schema, &none, Some(columns), &ipc::MetadataVersion::V5)?)
+    }
 }
 
 fn damaged() -> Unusable {
-    Unusable::new("it has no page index where it should".to_owned())
+    Unusable::new("a block is not laid out as it should be".to_owned())
 }
 
-impl Opened {
-    /// Reads footer and page index.
-    pub(super) fn open(blocks: Blocks) -> Result<Self, Unusable> {
-        let options = ArrowReaderOptions::new()
-            .with_page_index_policy(PageIndexPolicy::Optional)
-            .with_column_stats_policy(ParquetStatisticsPolicy::SkipAll)
-            .with_size_stats_policy(ParquetStatisticsPolicy::SkipAll);
-        let metadata = ArrowReaderMetadata::load(&blocks, options)?;
-        Ok(Self { blocks, metadata })
-    }
-
-    /// A reader of some columns, to be narrowed.
-    pub(super) fn read(&self, blocks: Blocks, columns: ProjectionMask) -> ParquetRecordBatchReaderBuilder<Blocks> {
-        ParquetRecordBatchReaderBuilder::new_with_metadata(blocks, self.metadata.clone()).with_projection(columns)
-    }
-
-    fn group_rows(&self, group: usize) -> usize {
-        usize::try_from(self.metadata.metadata().row_group(group).num_rows()).unwrap_or(0)
-    }
-
-    fn locations(&self, group: usize, leaf: usize) -> Result<&[PageLocation], Unusable> {
-        let index = self.metadata.metadata().offset_index().and_then(|index| index.get(group)?.get(leaf));
-        index.map(|index| index.page_locations().as_slice()).ok_or_else(damaged)
-    }
-
-    /// The rows of the wanted keys, which ascend.
-    pub(super) fn rows_of(&self, wanted: &[Box<[u8]>]) -> Result<Vec<GroupRows>, Unusable> {
-        let mut found = Vec::new();
-        for group in 0..self.metadata.metadata().num_row_groups() {
-            let rows = self.rows_in_group(group, wanted)?;
-            if !rows.is_empty() {
-                found.push(GroupRows { group, rows });
-            }
-        }
-        Ok(found)
-    }
-
-    fn rows_in_group(&self, group: usize, wanted: &[Box<[u8]>]) -> Result<Vec<Range<usize>>, Unusable> {
-        let index = self.metadata.metadata().column_index().and_then(|index| index.get(group)?.get(KEY_LEAF));
-        let index = match index {
-            Some(ColumnIndexMetaData::BYTE_ARRAY(index)) => index,
-            // Of keys that are all absent there are no bounds to tell.
-            _ => return Ok(Vec::new()),
-        };
-        let locations = self.locations(group, KEY_LEAF)?;
+/// The rows whose key is wanted; both ascend.
+fn hits(keys: &RecordBatch, wanted: &[Box<[u8]>]) -> Result<Vec<Range<usize>>, Unusable> {
+    let keys = keys.column(0).as_string_opt::<i32>().ok_or_else(damaged)?;
+    let mut hits: Vec<Range<usize>> = Vec::new();
+    let mut wanted = wanted.iter().peekable();
+    for row in 0..keys.len() {
         // Absent keys stand last.
-        let present = (0..locations.len()).take_while(|page| !index.is_null_page(*page)).count();
-        let Some(last) = present.checked_sub(1) else { return Ok(Vec::new()) };
-        let (Some(least), Some(most)) = (index.min_value(0), index.max_value(last)) else { return Err(damaged()) };
-        let from = wanted.partition_point(|key| &**key < least);
-        let to = wanted.partition_point(|key| &**key <= most);
-        let wanted: Vec<&[u8]> = wanted[from..to.max(from)].iter().map(|key| &**key).collect();
-        let (wanted, pages) = self.narrow(group, wanted, index, &locations[..present])?;
-        if pages.is_empty() {
-            return Ok(Vec::new());
+        if keys.is_null(row) {
+            break;
         }
-        self.hits(group, &wanted, &row_ranges(&pages, locations, self.group_rows(group)))
-    }
-
-    /// The pages that could hold one of the wanted keys; where they are many, the bloom filter is asked first.
-    fn narrow<'a>(
-        &self,
-        group: usize,
-        mut wanted: Vec<&'a [u8]>,
-        index: &ByteArrayColumnIndex,
-        locations: &[PageLocation],
-    ) -> Result<(Vec<&'a [u8]>, Vec<usize>), Unusable> {
-        let pages = pages(&wanted, index, locations.len());
-        let column = self.metadata.metadata().row_group(group).column(KEY_LEAF);
-        let bytes: i64 = pages.iter().map(|page| i64::from(locations[*page].compressed_page_size)).sum();
-        if column.bloom_filter_length().is_none_or(|length| bytes <= i64::from(length)) {
-            return Ok((wanted, pages));
-        }
-        let Some(filter) = Sbbf::read_from_column_chunk(column, &self.blocks)? else { return Ok((wanted, pages)) };
-        wanted.retain(|key| filter.check(*key));
-        let pages = self::pages(&wanted, index, locations.len());
-        Ok((wanted, pages))
-    }
-
-    /// The rows among `ranges` whose key is wanted.
-    fn hits(&self, group: usize, wanted: &[&[u8]], ranges: &[Range<usize>]) -> Result<Vec<Range<usize>>, Unusable> {
-        let selection = RowSelection::from_consecutive_ranges(ranges.iter().cloned(), self.group_rows(group));
-        let key = ProjectionMask::leaves(self.metadata.parquet_schema(), [KEY_LEAF]);
-        let pages = self.blocks.hold(selection.scan_ranges(self.locations(group, KEY_LEAF)?))?;
-        let reader: ParquetRecordBatchReader = self
-            .read(pages, key)
-            .with_row_groups(vec![group])
-            .with_row_selection(selection)
-            .with_row_selection_policy(RowSelectionPolicy::Selectors)
-            .with_batch_size(KEY_BATCH)
-            .build()?;
-        let mut rows = ranges.iter().cloned().flatten();
-        let mut hits: Vec<Range<usize>> = Vec::new();
-        let mut next = 0;
-        for batch in reader {
-            let batch = batch?;
-            let keys = batch.column(0).as_string_opt::<i32>().ok_or_else(damaged)?;
-            for at in 0..keys.len() {
-                let row = rows.next().ok_or_else(damaged)?;
-                if keys.is_null(at) {
-                    continue;
-                }
-                let key = keys.value(at).as_bytes();
-                while wanted.get(next).is_some_and(|wanted| *wanted < key) {
-                    next += 1;
-                }
-                if wanted.get(next).is_some_and(|wanted| *wanted == key) {
-                    match hits.last_mut() {
-                        Some(range) if range.end == row => range.end = row + 1,
-                        _ => hits.push(row..row + 1),
-                    }
-                }
-            }
-        }
-        if rows.next().is_some() { Err(damaged()) } else { Ok(hits) }
-    }
-
-    /// Reads and checks every page that a reader of these rows and columns will read, and gives the file to read them from.
-    pub(super) fn checked(&self, found: &[GroupRows], columns: &ProjectionMask) -> Result<Blocks, Unusable> {
-        let leaves = self.metadata.parquet_schema().num_columns();
-        let mut pages = Vec::new();
-        for GroupRows { group, rows } in found {
-            let selection = RowSelection::from_consecutive_ranges(rows.iter().cloned(), self.group_rows(*group));
-            for leaf in (0..leaves).filter(|leaf| columns.leaf_included(*leaf)) {
-                pages.extend(selection.scan_ranges(self.locations(*group, leaf)?));
-            }
-        }
-        self.blocks.hold(pages)
-    }
-
-    /// The row groups of `found`, and the selection of its rows in them.
-    pub(super) fn selection(&self, found: &[GroupRows]) -> (Vec<usize>, RowSelection) {
-        let mut total = 0;
-        let mut ranges = Vec::new();
-        for GroupRows { group, rows } in found {
-            ranges.extend(rows.iter().map(|row| row.start + total..row.end + total));
-            total += self.group_rows(*group);
-        }
-        let groups = found.iter().map(|found| found.group).collect();
-        (groups, RowSelection::from_consecutive_ranges(ranges.into_iter(), total))
-    }
-}
-
-/// The pages whose bounds hold one of the wanted keys; both ascend.
-fn pages(wanted: &[&[u8]], index: &ByteArrayColumnIndex, count: usize) -> Vec<usize> {
-    let mut pages = Vec::new();
-    let mut next = 0;
-    for key in wanted {
-        // The bounds of one page may meet those of the next: equal keys can stand in both.
-        let at = first_at_least(next..count, |page| index.max_value(page).is_none_or(|most| most >= *key));
-        let within = (at..count).take_while(|page| index.min_value(*page).is_none_or(|least| least <= *key));
-        for page in within {
-            if pages.last().is_none_or(|last| *last < page) {
-                pages.push(page);
-            }
-        }
-        next = at;
-    }
-    pages
-}
-
-/// The first of `places` for which `holds`, which holds from some place on.
-fn first_at_least(places: Range<usize>, holds: impl Fn(usize) -> bool) -> usize {
-    let (mut low, mut high) = (places.start, places.end);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if holds(middle) { high = middle } else { low = middle + 1 }
-    }
-    low
-}
-
-/// The rows of pages, as ranges that do not meet.
-fn row_ranges(pages: &[usize], locations: &[PageLocation], rows: usize) -> Vec<Range<usize>> {
-    let start = |page: usize| {
-        locations.get(page).map_or(rows, |location| usize::try_from(location.first_row_index).unwrap_or(rows))
-    };
-    let mut ranges: Vec<Range<usize>> = Vec::new();
-    for page in pages {
-        let (from, to) = (start(*page), start(page + 1));
-        match ranges.last_mut() {
-            Some(range) if range.end == from => range.end = to,
-            _ => ranges.push(from..to),
+        let key = keys.value(row).as_bytes();
+        while wanted.next_if(|wanted| &***wanted < key).is_some() {}
+        match wanted.peek() {
+            Some(wanted) if &***wanted == key => match hits.last_mut() {
+                Some(range) if range.end == row => range.end = row + 1,
+                _ => hits.push(row..row + 1),
+            },
+            Some(_) => {}
+            None => break,
         }
     }
-    ranges
+    Ok(hits)
 }

@@ -1,27 +1,28 @@
-//! The layout of a copy's files.
+//! The layout of a copy's files: blocks of few rows, all columns of a row together.
 //!
 //! ```text
-//!  __key         canonical key, ascending, absent ones last; uncompressed; page index and bloom filter
-//!  <item> …      every column of the export, typed; LZ4; pages of the same rows
-//!  __kept        a row kept aside: partition, line, byte offset, bytes; the columns are then absent
+//!  block         length ┊ Arrow message: where each column stands ┊ the columns
+//!    __key       canonical key, ascending, absent ones last
+//!    <item> …    every column of the export, typed
+//!    __kept      a row kept aside: partition, line, byte offset, bytes; the columns are then absent
+//!  index         after as many blocks as one of it has room for; the root last
 //! ```
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
+use arrow::ipc::MetadataVersion;
+use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
 use ieum_model::error::{Error, ErrorKind, Result};
-use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, Encoding};
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use parquet::schema::types::ColumnPath;
 
 use super::about::CopyFile;
-use super::sums::{Summing, sums_name};
+use super::blocks::{Place, Root, append_entry, sum};
 use crate::replay::KeptRow;
 
 /// Column of the canonical key.
@@ -29,13 +30,12 @@ pub(super) const KEY: &str = "__key";
 /// Column of the rows kept aside.
 pub(super) const KEPT: &str = "__kept";
 
-/// Rows of a page. A wanted key costs one page of each column: with 256 rows a night of few requests decodes little, and the
-/// page index stays below a hundredth of the file.
-const PAGE_ROWS: usize = 128;
-/// Rows of a row group.
-const GROUP_ROWS: usize = 64 * 1024;
-/// Share of absent keys that the bloom filter lets pass.
-const BLOOM_FALSE: f64 = 0.01;
+/// Rows of a block. A wanted key costs one block.
+const BLOCK_ROWS: usize = 64;
+/// Blocks below one of the index.
+const FANOUT: usize = 128;
+/// Columns of a block start at multiples of it.
+const ALIGNMENT: usize = 8;
 /// Bytes before the bytes of a row kept aside: partition, line, byte offset.
 const KEPT_HEAD: usize = 20;
 
@@ -70,35 +70,6 @@ pub(super) fn unkept(bytes: &[u8]) -> Option<(u32, KeptRow)> {
     Some((u32::from_le_bytes(*partition), row))
 }
 
-/// Properties of a file that is sorted by its key.
-pub(super) fn sorted() -> WriterProperties {
-    let key = || ColumnPath::from(KEY);
-    WriterProperties::builder()
-        .set_dictionary_enabled(false)
-        .set_compression(Compression::LZ4_RAW)
-        .set_statistics_enabled(EnabledStatistics::None)
-        .set_data_page_row_count_limit(PAGE_ROWS)
-        .set_write_batch_size(PAGE_ROWS)
-        .set_max_row_group_row_count(Some(GROUP_ROWS))
-        .set_column_statistics_enabled(key(), EnabledStatistics::Page)
-        .set_column_compression(key(), Compression::UNCOMPRESSED)
-        .set_column_encoding(key(), Encoding::PLAIN)
-        .set_column_bloom_filter_enabled(key(), true)
-        .set_column_bloom_filter_fpp(key(), BLOOM_FALSE)
-        .set_column_bloom_filter_max_ndv(key(), GROUP_ROWS as u64)
-        .build()
-}
-
-/// Properties of the file of rejects, which is read whole.
-pub(super) fn whole() -> WriterProperties {
-    WriterProperties::builder()
-        .set_dictionary_enabled(false)
-        .set_compression(Compression::LZ4_RAW)
-        .set_statistics_enabled(EnabledStatistics::None)
-        .set_max_row_group_row_count(Some(GROUP_ROWS))
-        .build()
-}
-
 /// A failure to write, which a retry may help.
 pub(super) fn unwritten(error: &dyn std::fmt::Display, path: &Path) -> Error {
     Error::new(ErrorKind::Temporary, format!("the staged copy cannot be written: {error}"))
@@ -118,40 +89,135 @@ pub(super) fn put(path: &Path, bytes: &[u8]) -> Result<()> {
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|error| unwritten(&error, path))
 }
 
-/// A Parquet file of a copy, and its checksums.
+/// Length of a block's message, and the message, before its columns.
+fn block(
+    rows: &RecordBatch,
+    options: &IpcWriteOptions,
+    context: &mut IpcWriteContext,
+) -> std::result::Result<Vec<u8>, ArrowError> {
+    let none = &mut DictionaryTracker::new(false);
+    let (_, encoded) = IpcDataGenerator::default().encode(rows, none, options, context)?;
+    let mut block = (encoded.ipc_message.len() as u64).to_le_bytes().to_vec();
+    block.extend_from_slice(&encoded.ipc_message);
+    block.resize(block.len().next_multiple_of(ALIGNMENT), 0);
+    block.extend_from_slice(&encoded.arrow_data);
+    Ok(block)
+}
+
+/// Message and columns of a block.
+pub(super) fn split_block(block: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = block.split_first_chunk()?;
+    let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
+    let (message, _) = rest.split_at_checked(length)?;
+    Some((message, rest.get(length.next_multiple_of(ALIGNMENT)..)?))
+}
+
+/// A block of the index that still has room.
+#[derive(Default)]
+struct Level {
+    index: Vec<u8>,
+    blocks: usize,
+    /// The last key below.
+    last: Option<Vec<u8>>,
+    /// The block below that came last.
+    below: Option<Place>,
+}
+
+/// A file of a copy.
 pub(super) struct Writer {
-    folder: std::path::PathBuf,
+    path: PathBuf,
     name: String,
-    writer: ArrowWriter<Summing<BufWriter<File>>>,
+    out: BufWriter<File>,
+    bytes: u64,
+    sorted: bool,
+    /// The index, from the rows upwards.
+    levels: Vec<Level>,
+    options: IpcWriteOptions,
+    context: IpcWriteContext,
 }
 
 impl Writer {
-    /// Opens `name` in `folder`.
-    pub(super) fn create(
-        folder: &Path,
-        name: String,
-        schema: &SchemaRef,
-        properties: WriterProperties,
-    ) -> Result<Self> {
+    /// Opens `name` in `folder`, for rows of `schema`: sorted ones where that has [`KEY`].
+    pub(super) fn create(folder: &Path, name: String, schema: &Schema) -> Result<Self> {
         let path = folder.join(&name);
-        let out = Summing::new(BufWriter::new(create(&path)?));
-        let writer = ArrowWriter::try_new(out, Arc::clone(schema), Some(properties));
-        Ok(Self { folder: folder.to_owned(), writer: writer.map_err(|error| unwritten(&error, &path))?, name })
+        let options = IpcWriteOptions::try_new(ALIGNMENT, false, MetadataVersion::V5);
+        Ok(Self {
+            out: BufWriter::new(create(&path)?),
+            options: options.map_err(|error| unwritten(&error, &path))?,
+            context: IpcWriteContext::default(),
+            path,
+            name,
+            bytes: 0,
+            sorted: schema.field(0).name() == KEY,
+            levels: vec![Level::default()],
+        })
     }
 
     /// Appends rows.
     pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        self.writer.write(batch).map_err(|error| unwritten(&error, &self.folder.join(&self.name)))
+        for from in (0..batch.num_rows()).step_by(BLOCK_ROWS) {
+            let rows = batch.slice(from, BLOCK_ROWS.min(batch.num_rows() - from));
+            let block =
+                block(&rows, &self.options, &mut self.context).map_err(|error| unwritten(&error, &self.path))?;
+            let place = self.put(&block)?;
+            let keys = rows.column(0).as_string_opt::<i32>().filter(|_| self.sorted);
+            self.note(0, keys.and_then(|keys| keys.iter().flatten().last()).map(str::as_bytes), place)?;
+        }
+        Ok(())
     }
 
-    /// Writes footer and checksums and waits until storage has them.
-    pub(super) fn finish(self) -> Result<CopyFile> {
-        let path = self.folder.join(&self.name);
-        let (file, bytes, sums) = self.writer.into_inner().map_err(|error| unwritten(&error, &path))?.finish();
-        let file = file.into_inner().map_err(|error| unwritten(error.error(), &path))?;
-        file.sync_all().map_err(|error| unwritten(&error, &path))?;
-        put(&self.folder.join(sums_name(&self.name)), &sums)?;
-        Ok(CopyFile { name: self.name, bytes })
+    fn put(&mut self, block: &[u8]) -> Result<Place> {
+        let bytes = u32::try_from(block.len()).map_err(|error| unwritten(&error, &self.path))?;
+        let place = Place { offset: self.bytes, bytes, sum: sum(block) };
+        self.out.write_all(block).map_err(|error| unwritten(&error, &self.path))?;
+        self.bytes += u64::from(bytes);
+        Ok(place)
+    }
+
+    /// Takes a block into the index.
+    fn note(&mut self, level: usize, last: Option<&[u8]>, place: Place) -> Result<()> {
+        if level == self.levels.len() {
+            self.levels.push(Level::default());
+        }
+        let above = &mut self.levels[level];
+        append_entry(&mut above.index, last, place);
+        above.blocks += 1;
+        above.below = Some(place);
+        if let Some(last) = last {
+            above.last = Some(last.to_vec());
+        }
+        if above.blocks == FANOUT { self.close(level) } else { Ok(()) }
+    }
+
+    fn close(&mut self, level: usize) -> Result<()> {
+        let Level { index, last, .. } = std::mem::take(&mut self.levels[level]);
+        let place = self.put(&index)?;
+        self.note(level + 1, last.as_deref(), place)
+    }
+
+    /// Writes the index that is left; `None` where there are no rows.
+    fn root(&mut self) -> Result<Option<Root>> {
+        let mut level = 0;
+        loop {
+            let Level { blocks, below, .. } = self.levels[level];
+            let is_top = level + 1 == self.levels.len();
+            if is_top && blocks <= 1 {
+                let height = u32::try_from(level).map_err(|error| unwritten(&error, &self.path))?;
+                return Ok(below.map(|place| Root { place, height }));
+            }
+            if blocks > 0 {
+                self.close(level)?;
+            }
+            level += 1;
+        }
+    }
+
+    /// Writes the rest of the index and waits until storage has all.
+    pub(super) fn finish(mut self) -> Result<CopyFile> {
+        let root = self.root()?;
+        let file = self.out.into_inner().map_err(|error| unwritten(error.error(), &self.path))?;
+        file.sync_all().map_err(|error| unwritten(&error, &self.path))?;
+        Ok(CopyFile { name: self.name, bytes: self.bytes, root })
     }
 }
 
@@ -160,11 +226,8 @@ pub(super) fn sync_folder(folder: &Path) -> Result<()> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| unwritten(&error, folder))
 }
 
-/// Moves a file of a copy and its checksums, these first: a file never stands beside older checksums unnoticed.
+/// Moves a file of a copy.
 pub(super) fn install(from: &Path, to: &Path, name: &str) -> Result<()> {
-    for name in [sums_name(name), name.to_owned()] {
-        let target = to.join(&name);
-        fs::rename(from.join(&name), &target).map_err(|error| unwritten(&error, &target))?;
-    }
-    Ok(())
+    let target = to.join(name);
+    fs::rename(from.join(name), &target).map_err(|error| unwritten(&error, &target))
 }
