@@ -55,6 +55,10 @@ fn wall(round: &Round) -> Option<f64> {
     Some(round.cost.wall_seconds)
 }
 
+fn cpu(round: &Round) -> Option<f64> {
+    Some(round.cost.cpu_seconds)
+}
+
 fn scan(round: &Round) -> Option<f64> {
     round.steps.get(SCAN).copied()
 }
@@ -118,12 +122,17 @@ fn of_threads(record: &Record) -> Option<Bar> {
     ))
 }
 
-fn of_staged(record: &Record) -> Option<Bar> {
+fn of_staged(record: &Record) -> Vec<Bar> {
     let points = points(record, Axis::Staged);
-    let (under, over) = (points.first()?, points.last()?);
-    let name = format!("staged exports: {} people over {}, the same requests", over.label, under.label);
-    (under.value < over.value).then_some(())?;
-    Some(Bar::at_most(name, STAGED, paired(over, under, wall)?, "×"))
+    let (Some(under), Some(over)) = (points.first(), points.last()) else { return Vec::new() };
+    type Measure = (&'static str, fn(&Round) -> Option<f64>);
+    let measures: [Measure; 2] = [("wall", wall), ("CPU", cpu)];
+    let bar = |(of, cost)| {
+        let name =
+            format!("staged exports: {of} time of {} people over {}, the same requests", over.label, under.label);
+        Some(Bar::at_most(name, STAGED, paired(over, under, cost)?, "×"))
+    };
+    measures.into_iter().filter(|_| under.value < over.value).filter_map(bar).collect()
 }
 
 fn of_memory(record: &Record) -> Option<Bar> {
