@@ -22,6 +22,10 @@
 //! - A copy is used while its export has the same files, sizes and times of change (and digests, of small files), and the
 //!   catalog the same contract. Every block read is compared with its checksum: where one disagrees, the export is read.
 //!
+//! The files are blocks of Arrow IPC and not Parquet: of Parquet, footer and page index are read whole and grow with the
+//! population, and a person costs a page of every column. Ten times the people cost 2.6 times the CPU time so, and 1.1 times
+//! with blocks (1.6 times where rejects grow tenfold too). The price is space: blocks are not compressed.
+//!
 //! | file | knows |
 //! |---|---|
 //! | `make` | one pass over the export, what is kept aside, and the commit |
