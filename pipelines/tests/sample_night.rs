@@ -45,6 +45,32 @@ fn a_number_from_before_its_change_finds_what_the_new_one_finds() {
     }
 }
 
+/// Copies a folder as it was cloned: without outputs of earlier runs.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true if entry.file_name() == "out" => {}
+            true => copy(&entry.path(), &to),
+            false => _ = fs::copy(entry.path(), to).unwrap(),
+        }
+    }
+}
+
+#[test]
+fn both_nights_run_one_after_the_other_as_they_are_shipped() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    copy(&root.join("sample-data"), &folder.path().join("sample-data"));
+    for (definition, code) in [("nightly.toml", 3), ("synthea.toml", 0)] {
+        let mut run = Command::new(env!("CARGO_BIN_EXE_ieum"));
+        let run = run.current_dir(folder.path()).args(["run", &format!("sample-data/{definition}")]).output().unwrap();
+        assert_eq!(run.status.code(), Some(code), "{definition}: {}", String::from_utf8_lossy(&run.stderr));
+    }
+}
+
 #[test]
 fn the_korean_night_commits_with_its_planted_faults_and_verifies() {
     let folder = tempfile::tempdir().unwrap();
