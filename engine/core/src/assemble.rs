@@ -12,6 +12,7 @@ use crate::bundle::{self, Answer, Bundle, Document, DocumentRows, RunHead};
 use crate::bundle_files::BundleFiles;
 use crate::course::{Course, Courses, Source};
 use crate::input::Night;
+use crate::keys::Space;
 use crate::manifest::RequestCounts;
 use crate::sink::Output;
 use crate::stage::Stage;
@@ -39,10 +40,11 @@ pub fn assemble(night: &Night, courses: &Courses, stage: &Stage, output: &mut Ou
     let mut answers = Vec::with_capacity(courses.lines.len());
     let mut counts = RequestCounts::default();
     let size = night.settings.shard_requests.max(1) as usize;
+    let missing = courses.registers_missing(night);
     for (shard, requests) in (0u32..).zip(night.checked.requests.chunks(size)) {
         let rows = read_shard(night, stage, courses, shard)?;
         let first = shard as usize * size;
-        let make = |(offset, request)| one(courses, &rows, &domains, first + offset, request);
+        let make = |(offset, request)| one(courses, &rows, &missing, &domains, first + offset, request);
         let made: Vec<Made<'_>> = requests.par_iter().enumerate().map(make).collect();
         let mut bundles = Vec::with_capacity(made.len());
         for (request, (lines, bundle)) in requests.iter().zip(made) {
@@ -82,6 +84,7 @@ type Made<'a> = (Vec<Option<Answer>>, Option<Bundle<'a>>);
 fn one<'a>(
     courses: &Courses,
     rows: &'a [Option<DocumentRows>],
+    missing: &[(Space, Reason)],
     domains: &BTreeMap<&str, DomainKey>,
     ordinal: usize,
     request: &'a CheckedRequest,
@@ -109,8 +112,16 @@ fn one<'a>(
             Course::Read(source) => {
                 let found = rows[*source as usize].as_ref().map(|rows| (rows, rows.range(number)));
                 let records = found.as_ref().map_or(0, |(_, range)| range.len());
-                (answer(records, !line.withheld.is_empty(), courses.is_unreadable(number)), found)
+                let answer = answer(records, !line.withheld.is_empty(), courses.is_unreadable(number));
+                (answer, found)
             }
+        };
+        let answer = match answer.outcome {
+            Outcome::NotFound | Outcome::NotReachable => {
+                let request = u32::try_from(ordinal).unwrap_or(u32::MAX);
+                waits(answer, courses.may_be_renamed(request, number, missing))
+            }
+            _ => answer,
         };
         answers.push(Some(answer));
         documents.push(Document { name: bundle::document_name(request, offset), items: &line.items, answer, rows });
@@ -157,6 +168,14 @@ fn answer(records: usize, withheld: bool, unreadable: bool) -> Answer {
         (_, false, false) => (Outcome::Provided, None),
     };
     Answer { outcome, reason, records: u32::try_from(records).unwrap_or(u32::MAX) }
+}
+
+/// What was not found may still come where a register of changed numbers is missing for a reason.
+fn waits(answer: Answer, register_missing: Option<Reason>) -> Answer {
+    match register_missing {
+        Some(reason) => Answer { outcome: Outcome::Delayed, reason: Some(reason), records: 0 },
+        None => answer,
+    }
 }
 
 /// The recipient's name for the subject, made once per request.

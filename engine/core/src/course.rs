@@ -83,6 +83,8 @@ pub struct Courses {
     left_out: FxHashMap<String, Reason>,
     /// Lines whose key stands in a row that could not be read, or behind one: they cannot be told "not found".
     unreadable: FxHashSet<u32>,
+    /// Lines that no bridge led to a key for.
+    led_nowhere: FxHashSet<u32>,
 }
 
 /// Finds the course of every line.
@@ -379,7 +381,10 @@ impl Courses {
                 } else {
                     let (outcome, reason) = match self.unreadable.contains(&line) {
                         true => (Outcome::Delayed, Reason::ContractBroken),
-                        false => (Outcome::NotReachable, Reason::NotReachable),
+                        false => {
+                            self.led_nowhere.insert(line);
+                            (Outcome::NotReachable, Reason::NotReachable)
+                        }
                     };
                     self.lines[line as usize] = Course::Decided(outcome, Some(reason));
                 }
@@ -413,6 +418,35 @@ impl Courses {
     /// Whether a row that `line` may have found, or that may have led to its key, could not be read.
     pub fn is_unreadable(&self, line: u32) -> bool {
         self.unreadable.contains(&line)
+    }
+
+    /// Registers of changed numbers that are out of the night: the key space of their numbers, and why. To be asked when
+    /// everything is read.
+    pub fn registers_missing(&self, night: &Night) -> Vec<(Space, Reason)> {
+        let bridges = reach::bridges(&night.catalog);
+        let registers = bridges.iter().filter(|bridge| bridge.kind == BridgeKind::Renames);
+        // One that the night did not look for is not missed.
+        let wanted = registers.filter(|register| night.exports.contains_key(&register.dataset));
+        let missing = wanted.filter_map(|register| {
+            Some((self.keys.number(&register.from_space)?, self.missing(night, &register.dataset)?))
+        });
+        missing.collect()
+    }
+
+    /// Why nothing may have been found for a line though there is something: its request names a person whose number may
+    /// have changed, and no register said so. `None` for a line that was decided without looking.
+    pub fn may_be_renamed(&self, request: u32, line: u32, missing: &[(Space, Reason)]) -> Option<Reason> {
+        let may = |space: Space| {
+            let by_this = match &self.lines[line as usize] {
+                Course::Read(source) => {
+                    let source = &self.sources[*source as usize];
+                    source.wave > 1 || self.keys.number(&source.space) == Some(space)
+                }
+                Course::Decided(..) => self.led_nowhere.contains(&line),
+            };
+            by_this && self.keys.own(request, Some(space)).next().is_some()
+        };
+        missing.iter().find(|(space, _)| may(*space)).map(|(_, reason)| *reason)
     }
 
     /// Takes the ordinals of a reading that a row which could not be read has a key of: the lines it answers, and those
@@ -454,7 +488,7 @@ impl Courses {
             for line in *first..end {
                 let Course::Read(source) = self.lines[line as usize] else { continue };
                 let source = &self.sources[source as usize];
-                // A night does without a register of changed numbers.
+                // A night does without a register of changed numbers; only what is not found without it waits.
                 let over = |walk: &Walk| walk.wave > 0 && walk.bridge.dataset == dataset;
                 let leads = source.wave > 1 && self.leads_over(request, &source.space, source.wave, &over);
                 if source.dataset == dataset || leads {

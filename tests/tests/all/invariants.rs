@@ -418,6 +418,29 @@ fn two_people_in_one_request_are_told_apart() {
 }
 
 #[test]
+fn nothing_is_told_not_found_while_the_register_of_changed_numbers_is_missing() {
+    let night = |register: Option<&str>| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut exports = small_night::exports();
+        if let Some(rows) = register {
+            exports.insert("renamed/2026.csv", format!("old_rrno,new_rrno,changed_on\n{rows}"));
+        }
+        small_night::write_exports(&folder.path().join("exports"), &exports).unwrap();
+        let mut sources = small_night::catalog_sources();
+        sources.push(CatalogSource { path: "datasets/nts/renamed.toml".into(), text: RENAMED.into() });
+        let asked = [("subject_ids", "rrno:9801013000099"), ("documents", "income(amount);vat")];
+        let requests = vec![small_night::request(&asked).unwrap()];
+        let night = small_night::night(folder.path(), &sources, requests, &[], Making::default()).unwrap();
+        let summary = night::run(&night, false).unwrap();
+        verify::verify(&night.out).unwrap();
+        let bundle = Ran { folder, summary }.bundle("r1");
+        ["income", "vat"].map(|code| bundle["documents"][code]["outcome"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(night(Some("9912313000002,9902284123452,2025-01-01\n")), ["not_found", "not_reachable"]);
+    assert_eq!(night(None), ["delayed", "delayed"], "somebody may know the person by another number");
+}
+
+#[test]
 fn every_request_is_answered() {
     let summary = run().summary;
     assert_eq!(summary.requests, 4);
