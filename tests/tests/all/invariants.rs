@@ -378,26 +378,30 @@ fn a_person_is_found_by_the_number_before_and_after_its_change() {
     assert_eq!(after["documents"]["vat"]["records"].as_array().unwrap().len(), 3);
 }
 
+/// A request for a person's income and the VAT of its businesses; the register of changed numbers is in the catalog if
+/// `declared`, and delivered if it has rows.
+fn night_with_register(subjects: &str, register: Option<&str>, declared: bool) -> Ran {
+    let folder = tempfile::tempdir().unwrap();
+    let mut exports = small_night::exports();
+    if let Some(rows) = register {
+        exports.insert("renamed/2026.csv", format!("old_rrno,new_rrno,changed_on\n{rows}"));
+    }
+    small_night::write_exports(&folder.path().join("exports"), &exports).unwrap();
+    let mut sources = small_night::catalog_sources();
+    if declared {
+        sources.push(CatalogSource { path: "datasets/nts/renamed.toml".into(), text: RENAMED.into() });
+    }
+    let asked = small_night::request(&[("subject_ids", subjects), ("documents", "income(amount);vat")]).unwrap();
+    let night = small_night::night(folder.path(), &sources, vec![asked], &[], Making::default()).unwrap();
+    let summary = night::run(&night, false).unwrap();
+    verify::verify(&night.out).unwrap();
+    Ran { folder, summary }
+}
+
 #[test]
 fn two_people_in_one_request_are_told_apart() {
-    let night = |register: Option<&str>, declared: bool| {
-        let folder = tempfile::tempdir().unwrap();
-        let mut exports = small_night::exports();
-        if let Some(rows) = register {
-            exports.insert("renamed/2026.csv", format!("old_rrno,new_rrno,changed_on\n{rows}"));
-        }
-        small_night::write_exports(&folder.path().join("exports"), &exports).unwrap();
-        let mut sources = small_night::catalog_sources();
-        if declared {
-            sources.push(CatalogSource { path: "datasets/nts/renamed.toml".into(), text: RENAMED.into() });
-        }
-        let subjects = format!("rrno:{FIRST};rrno:{SECOND};rrno:9912313000002");
-        let two = small_night::request(&[("subject_ids", &subjects), ("documents", "income(amount);vat")]).unwrap();
-        let night = small_night::night(folder.path(), &sources, vec![two], &[], Making::default()).unwrap();
-        let summary = night::run(&night, false).unwrap();
-        verify::verify(&night.out).unwrap();
-        Ran { folder, summary }
-    };
+    let subjects = format!("rrno:{FIRST};rrno:{SECOND};rrno:9912313000002");
+    let night = |register: Option<&str>, declared: bool| night_with_register(&subjects, register, declared);
     let outcomes = |ran: &Ran| {
         let bundle = ran.bundle("r1");
         let outcome = |code: &str| bundle["documents"][code]["outcome"].as_str().unwrap().to_owned();
@@ -420,20 +424,7 @@ fn two_people_in_one_request_are_told_apart() {
 #[test]
 fn nothing_is_told_not_found_while_the_register_of_changed_numbers_is_missing() {
     let night = |register: Option<&str>| {
-        let folder = tempfile::tempdir().unwrap();
-        let mut exports = small_night::exports();
-        if let Some(rows) = register {
-            exports.insert("renamed/2026.csv", format!("old_rrno,new_rrno,changed_on\n{rows}"));
-        }
-        small_night::write_exports(&folder.path().join("exports"), &exports).unwrap();
-        let mut sources = small_night::catalog_sources();
-        sources.push(CatalogSource { path: "datasets/nts/renamed.toml".into(), text: RENAMED.into() });
-        let asked = [("subject_ids", "rrno:9801013000099"), ("documents", "income(amount);vat")];
-        let requests = vec![small_night::request(&asked).unwrap()];
-        let night = small_night::night(folder.path(), &sources, requests, &[], Making::default()).unwrap();
-        let summary = night::run(&night, false).unwrap();
-        verify::verify(&night.out).unwrap();
-        let bundle = Ran { folder, summary }.bundle("r1");
+        let bundle = night_with_register("rrno:9801013000099", register, true).bundle("r1");
         ["income", "vat"].map(|code| bundle["documents"][code]["outcome"].as_str().unwrap().to_owned())
     };
     assert_eq!(night(Some("9912313000002,9902284123452,2025-01-01\n")), ["not_found", "not_reachable"]);
