@@ -218,27 +218,57 @@ fn csv_keeps_the_contract() {
     }
 }
 
-fn keys_of_rejects(connector: &dyn Connector, dataset: &Dataset) -> Vec<Option<String>> {
-    let rejects = read(connector, dataset, &["rrno", "amount"], None).unwrap().rejects;
-    rejects.into_iter().map(|reject| reject.key.map(|key| String::from_utf8(key).unwrap())).collect()
+/// The keys that each rejected row may have, in file order.
+fn keys_of_rejects(connector: &dyn Connector, dataset: &Dataset, wanted_keys: Option<&[&str]>) -> Vec<String> {
+    let probe = wanted_keys.map(|keys| wanted(keys, true));
+    let mut rejects = read_with(connector, dataset, &["rrno", "amount"], "rrno", probe).unwrap().rejects;
+    rejects.sort_by_key(|reject| reject.line);
+    let text = |key: Vec<u8>| String::from_utf8(key).unwrap();
+    rejects.into_iter().map(|reject| reject.keys.into_iter().map(text).collect::<Vec<_>>().join(" and ")).collect()
 }
 
 #[test]
 fn a_rejected_row_tells_its_key_where_another_cell_is_at_fault() {
-    let some = |key: &str| Some(key.to_owned());
     let csv = dataset("format='csv'\nencoding='cp949'\npath='a.csv'");
     let rows = "amount,rrno\nx, 12뷁34 \nx,\"5,\"\"6\"\nx\n7,8,9\nx,\n";
     let (root, _path) = folder("a.csv", &[cp949(rows), b"x,\xFF\n1,\xFF\n".to_vec()].concat());
     let connector = CsvConnector::try_new(root.path(), &csv, 1 << 20).unwrap();
-    let expected = [some("12뷁34"), some("5,\"6"), None, None, some(""), None, None];
-    assert_eq!(keys_of_rejects(&connector, &csv), expected, "neither a ragged row nor a broken key tells one");
+    let expected = ["12뷁34", "5,\"6", "", "", "", "", ""];
+    assert_eq!(keys_of_rejects(&connector, &csv, None), expected, "nothing is looked for in a ragged row");
     let fixed_width = dataset(&LAYOUT.replace("control={trailer='count_and_sums'}", ""));
     let mut bytes = records("\n", 3, "-000000000000001227");
     bytes[81 + 39 + 4] = b'x';
     bytes[81 * 2] = b'9';
     let (root, _path) = folder("a.dat", &bytes);
     let connector = FixedWidthConnector::try_new(root.path(), &fixed_width, 64).unwrap();
-    assert_eq!(keys_of_rejects(&connector, &fixed_width), [some("800101"), None], "nor does a record of another kind");
+    assert_eq!(keys_of_rejects(&connector, &fixed_width, None), ["800101", ""]);
+    let found = keys_of_rejects(&connector, &fixed_width, Some(&["800101", "900202"]));
+    assert_eq!(found, ["800101", "900202"], "a record of another kind has its key where it should be");
+}
+
+#[test]
+fn a_row_without_its_shape_tells_every_wanted_key_in_it() {
+    let keys = ["800101", "900202", "뷁 똠"];
+    let check = |connector: &dyn Connector, root: &Path, dataset: &Dataset, expected: &[&str]| {
+        assert_eq!(keys_of_rejects(connector, dataset, Some(&keys)), expected);
+        let staged = Staged::of(root, dataset);
+        assert_eq!(keys_of_rejects(staged.connector.as_ref(), dataset, Some(&keys)), expected, "of a copy");
+    };
+    let csv = dataset("format='csv'\nencoding='cp949'\npath='a.csv'");
+    let rows = "amount,rrno,name\n1\n1, 80-0101 \n800101,2,3,900202\n1;900202;a\n1,700303\n\"1\",\"뷁 똠\"\n\
+                1,\"뷁,2\n3,800101,4\",5,6\n1,\"900202,a\n1,800101,a\n";
+    let (root, _path) = folder("a.csv", &cp949(rows));
+    let connector = CsvConnector::try_new(root.path(), &csv, 1 << 20).unwrap();
+    let expected = ["", "80-0101", "800101 and 900202", "900202", "", "뷁 똠", "800101", "900202", "800101"];
+    check(&connector, root.path(), &csv, &expected);
+    let fixed_width = dataset(&LAYOUT.replace("control={trailer='count_and_sums'}", ""));
+    let whole = records("\n", 5, "-000000000000001227");
+    let [header, first, second, third, trailer]: [&[u8]; 5] = whole.chunks(81).collect::<Vec<_>>().try_into().unwrap();
+    // A byte is missing before the key, another after it; one is doubled; a record is cut off within its key.
+    let rows = [header, &first[1..], &first[..30], &first[31..], &second[..5], &second[4..], third, &second[..17]];
+    let (root, _path) = folder("a.dat", &[&rows.concat(), &b"\n"[..], trailer].concat());
+    let connector = FixedWidthConnector::try_new(root.path(), &fixed_width, 64);
+    check(&connector.unwrap(), root.path(), &fixed_width, &["800101", "800101", "900202", ""]);
 }
 
 pub(crate) const LAYOUT: &str = "format='fixed_width'\nencoding='cp949'\npath='a.dat'\ncontrol={trailer='count_and_sums'}\n\

@@ -19,6 +19,8 @@ pub struct KeptRow {
     pub byte_offset: u64,
     /// What [`Replay::keep`] made of it.
     pub bytes: Vec<u8>,
+    /// Rule and reason of a row that is rejected whatever is asked of it, because its shape is at fault.
+    pub shapeless: Option<(&'static str, String)>,
 }
 
 /// What became of kept rows.

@@ -344,6 +344,9 @@ pub trait Decode: Send {
 
     /// The cell of a row in a column of the schema, without quotes and padding; `None` where the row has none.
     fn cell(&self, row: &[u8], quoted: bool, column: usize) -> Option<Vec<u8>>;
+
+    /// The pieces of a row without its shape that could be a wanted key, wherever they stand; none without a probe.
+    fn strays<'r>(&self, row: &'r [u8]) -> Vec<&'r [u8]>;
 }
 
 /// Rows to batches and rejects.
@@ -377,23 +380,29 @@ impl<C: Cutter, D: Decode> TextReader<C, D> {
             column: column.map(|at| self.schema.field(at).name().clone()),
             reason: reason.to_owned(),
             raw: row.to_vec(),
-            key: key_of_spoiled(&self.decoder, &self.columns, row, piece.quoted, self.key, column),
+            keys: keys_of_reject(&self.decoder, &self.columns, row, piece.quoted, self.key, column),
         })
     }
 }
 
-/// The key, which stands in column `key` of the schema, of a row that a cell of `column` spoils: the row is as wide as it
-/// should be, so its cells are in place.
-fn key_of_spoiled(
+/// What may be the key, which stands in column `key` of the schema, of a row that a cell of `column` spoils: such a row is
+/// as wide as it should be, so its cells are in place. Without a column its shape is at fault, and no cell has its place.
+fn keys_of_reject(
     decoder: &impl Decode,
     columns: &Columns,
     row: &[u8],
     quoted: bool,
     key: Option<usize>,
     column: Option<usize>,
-) -> Option<Vec<u8>> {
-    let key = key.filter(|key| column.is_some_and(|column| column != *key))?;
-    columns.text(&decoder.cell(row, quoted, key)?)
+) -> Vec<Vec<u8>> {
+    let Some(column) = column else {
+        let mut keys: Vec<Vec<u8>> = decoder.strays(row).into_iter().filter_map(|key| columns.text(key)).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        return keys;
+    };
+    let key = key.filter(|key| column != *key).and_then(|key| columns.text(&decoder.cell(row, quoted, key)?));
+    key.into_iter().collect()
 }
 
 /// Decodes rows of the file called `name` that were cut before, as [`TextReader`] does. The rows make one batch.
@@ -412,24 +421,31 @@ pub(crate) fn replay(
     for row in rows {
         // A row holds a quote exactly where its cutter says so.
         let quoted = row.bytes.contains(&b'"');
-        match decoder.decode(&row.bytes, quoted, &mut columns) {
-            Verdict::Kept => counts.kept += 1,
-            Verdict::Filtered => counts.filtered += 1,
-            Verdict::Rejected { rule, column, reason } => {
-                let key = key_of_spoiled(decoder, &columns, &row.bytes, quoted, key_at, column);
-                spec.rejects.reject(Reject {
-                    source: name.to_owned(),
-                    line: row.line,
-                    byte_offset: row.byte_offset,
-                    rule,
-                    column: column.map(|at| spec.schema.field(at).name().clone()),
-                    reason: reason.to_owned(),
-                    raw: row.bytes.clone(),
-                    key,
-                })?;
-                counts.rejected += 1;
-            }
-        }
+        let (rule, column, reason) = match &row.shapeless {
+            Some((rule, reason)) => (*rule, None, reason.as_str()),
+            None => match decoder.decode(&row.bytes, quoted, &mut columns) {
+                Verdict::Kept => {
+                    counts.kept += 1;
+                    continue;
+                }
+                Verdict::Filtered => {
+                    counts.filtered += 1;
+                    continue;
+                }
+                Verdict::Rejected { rule, column, reason } => (rule, column, reason),
+            },
+        };
+        counts.rejected += 1;
+        spec.rejects.reject(Reject {
+            source: name.to_owned(),
+            line: row.line,
+            byte_offset: row.byte_offset,
+            rule,
+            column: column.map(|at| spec.schema.field(at).name().clone()),
+            reason: reason.to_owned(),
+            raw: row.bytes.clone(),
+            keys: keys_of_reject(decoder, &columns, &row.bytes, quoted, key_at, column),
+        })?;
     }
     Ok(Replayed { batch: columns.finish()?, counts })
 }

@@ -317,6 +317,18 @@ impl Decode for CsvDecoder {
         let cell = cell(row, *self.wanted.get(column)?, self.delimiter, quoted)?;
         Some(cell.content(row, &mut Vec::new()).trim_ascii().to_vec())
     }
+
+    fn strays<'r>(&self, row: &'r [u8]) -> Vec<&'r [u8]> {
+        let Some((probe, _)) = &self.probe else { return Vec::new() };
+        // A quote out of place may have swallowed delimiters and line ends; a row by another hand may have another delimiter.
+        let by_another_hand = memchr(self.delimiter, row).is_none();
+        let ends = |byte: &u8| {
+            let own = [self.delimiter, b'"', b'\n', b'\r'].contains(byte);
+            own || (by_another_hand && b",;|^\t".contains(byte))
+        };
+        let pieces = row.split(ends).map(<[u8]>::trim_ascii);
+        pieces.filter(|piece| !piece.is_empty() && probe.may_match(piece)).collect()
+    }
 }
 
 /// Agreement of the trailer line, if there is one, with the number of data rows.

@@ -245,6 +245,14 @@ impl Decode for RecordDecoder {
         let field = row.get(self.wanted.get(column)?.clone())?;
         Some(encoding::without_dangling(self.encoding, field).trim_ascii().to_vec())
     }
+
+    fn strays<'r>(&self, row: &'r [u8]) -> Vec<&'r [u8]> {
+        let Some((probe, key)) = &self.probe else { return Vec::new() };
+        // Bytes that were lost or are too many move the key; without its padding it ends at a blank.
+        let moved = row.windows(key.len().max(1)).map(<[u8]>::trim_ascii);
+        let pieces = moved.chain(row.split(u8::is_ascii_whitespace));
+        pieces.filter(|piece| !piece.is_empty() && probe.may_match(piece)).collect()
+    }
 }
 
 #[cfg(test)]

@@ -307,7 +307,12 @@ impl Reader {
                 column: Some(field.name().clone()),
                 reason: format!("expected a value of type {}, the file's column is {found}", field.data_type()),
                 raw: self.raw(batch, row)?,
-                key: self.key_at.filter(|key| *key != index).and_then(|key| text(cast.column(key), row)),
+                keys: self
+                    .key_at
+                    .filter(|key| *key != index)
+                    .and_then(|key| text(cast.column(key), row))
+                    .into_iter()
+                    .collect(),
             })?;
             self.counts.rejected += 1;
         }
@@ -694,7 +699,7 @@ mod tests {
             assert_eq!(rejects.iter().map(|reject| reject.line).collect::<Vec<_>>(), lines);
             assert_eq!((counts.read, counts.kept, counts.rejected), (1000, kept, lines.len() as u64));
             assert_eq!(rejects[0].raw, b"key=3\tday=2024-02-30\tamount=2.0");
-            assert_eq!(rejects[0].key.as_deref(), Some(&b"3"[..]));
+            assert_eq!(rejects[0].keys, [b"3"]);
             assert_eq!((rejects[0].rule, rejects[0].column.as_deref()), ("type", Some("day")));
             assert_eq!(rejects[2].column.as_deref(), Some("amount"));
             assert!(rows.column(1).as_primitive::<arrow::datatypes::Date32Type>().iter().all(|d| d == Some(19_782)));

@@ -363,7 +363,7 @@ impl Aside<'_> {
             return Err(Error::internal("a row that cannot be read is not found again"));
         }
         let row = |(reject, bytes): (&Reject, Vec<u8>)| {
-            [KeptRow { line: reject.line, byte_offset: reject.byte_offset, bytes }]
+            [KeptRow { line: reject.line, byte_offset: reject.byte_offset, bytes, shapeless: None }]
         };
         let rows: Vec<[KeptRow; 1]> = keepable.iter().zip(bytes).map(row).collect();
         let mut of_rows = Vec::with_capacity(self.keys.len());
@@ -421,7 +421,7 @@ impl RejectRow {
     }
 
     fn to_decode(partition: u32, key: &str, row: &KeptRow) -> Self {
-        let KeptRow { line, byte_offset, bytes } = row.clone();
+        let KeptRow { line, byte_offset, bytes, .. } = row.clone();
         Self { key: Some(key.to_owned()), partition, line, byte_offset, verdict: None, bytes }
     }
 }

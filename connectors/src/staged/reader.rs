@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{and, filter_record_batch, is_null};
 use arrow::datatypes::{Schema, SchemaRef, UInt32Type, UInt64Type};
-use ieum_model::connector::{BatchReader, KeyProbe, ReadCounts, Reject, ScanSpec};
+use ieum_model::connector::{BatchReader, KeyProbe, ReadCounts, ScanSpec};
 use ieum_model::error::{Error, ErrorKind, Result};
 
 use super::Unusable;
@@ -133,7 +133,7 @@ impl Reader {
         Ok(self.rejects.as_mut().map(|rejects| rejects.next(most)).transpose()?.flatten())
     }
 
-    /// Tells the rejects of a batch; rows that have to be decoded first wait in `kept`.
+    /// Lets the rejects of a batch wait in `kept`: their format tells them, and which wanted keys they may have.
     fn tell(&mut self, batch: &RecordBatch) -> Result<()> {
         let text = |at: usize| batch.column(at).as_string_opt::<i32>().ok_or_else(broken);
         let number = |at: usize| batch.column(at).as_primitive_opt::<UInt64Type>().ok_or_else(broken);
@@ -150,25 +150,16 @@ impl Reader {
                 continue;
             }
             let (partition, raw) = (partitions.value(at), bytes.value(at).to_vec());
-            if rules.is_null(at) {
-                let row = KeptRow { line: lines.value(at), byte_offset: offsets.value(at), bytes: raw };
-                self.kept.entry(partition).or_default().push(row);
-                self.waiting += 1;
-                continue;
-            }
-            let source = usize::try_from(partition).ok().and_then(|partition| self.export.partitions().get(partition));
-            self.spec.rejects.reject(Reject {
-                source: source.ok_or_else(broken)?.clone(),
-                line: lines.value(at),
-                byte_offset: offsets.value(at),
-                rule: RULES.into_iter().find(|rule| *rule == rules.value(at)).ok_or_else(broken)?,
-                column: None,
-                reason: reasons.value(at).to_owned(),
-                raw,
-                // Such a row is rejected for its shape or its key.
-                key: None,
-            })?;
-            self.counts.rejected += 1;
+            let shapeless = match rules.is_null(at) {
+                true => None,
+                false => {
+                    let rule = RULES.into_iter().find(|rule| *rule == rules.value(at)).ok_or_else(broken)?;
+                    Some((rule, reasons.value(at).to_owned()))
+                }
+            };
+            let row = KeptRow { line: lines.value(at), byte_offset: offsets.value(at), bytes: raw, shapeless };
+            self.kept.entry(partition).or_default().push(row);
+            self.waiting += 1;
         }
         Ok(())
     }

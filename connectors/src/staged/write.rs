@@ -66,6 +66,7 @@ pub(super) fn unkept(bytes: &[u8]) -> Option<(u32, KeptRow)> {
         line: u64::from_le_bytes(*line),
         byte_offset: u64::from_le_bytes(*byte_offset),
         bytes: rest.to_vec(),
+        shapeless: None,
     };
     Some((u32::from_le_bytes(*partition), row))
 }

@@ -252,17 +252,15 @@ struct Taken {
 pub struct Finished {
     /// The first reject.
     pub first: Option<First>,
-    /// The canonical keys of the rows whose key could be read.
+    /// The canonical keys that the rows have or may have.
     pub keys: FxHashSet<String>,
 }
 
 impl RejectSink for RejectWriter {
     fn reject(&self, reject: Reject) -> Result<()> {
         let mut taken = self.taken()?;
-        if let Some(key) = reject.key.as_deref().and_then(|key| canonical(&self.space, std::str::from_utf8(key).ok()?))
-        {
-            taken.keys.insert(key);
-        }
+        let texts = reject.keys.iter().filter_map(|key| std::str::from_utf8(key).ok());
+        taken.keys.extend(texts.filter_map(|key| canonical(&self.space, key)));
         let entry = Entry::of(&reject);
         let Reject { source, line, byte_offset, rule, .. } = reject;
         let place = First { file: source.clone(), byte_offset, line, rule };
@@ -347,7 +345,7 @@ mod tests {
             column: Some("amount".into()),
             reason: "expected a whole number".into(),
             raw: raw.into(),
-            key: Some(format!("{line}-0").into_bytes()),
+            keys: vec![format!("{line}-0").into_bytes()],
         }
     }
 

@@ -37,9 +37,10 @@ pub struct Reject {
     pub reason: String,
     /// The row's bytes as they stand in the file.
     pub raw: Vec<u8>,
-    /// The row's key as [`KeyProbe::may_match`] is asked for it, where a cell beside it is at fault. `None` where the
-    /// row's shape is: the key may then be another cell.
-    pub key: Option<Vec<u8>>,
+    /// What may be the row's key, as [`KeyProbe::may_match`] is asked for it: the key where a cell beside it is at fault;
+    /// where the row's shape is, every piece of the row that the probe lets pass, because any may be the key. Empty where
+    /// the key itself cannot be read, and for a row without shape that is read without a probe.
+    pub keys: Vec<Vec<u8>>,
 }
 
 /// Takes the rows that could not be read; those of one file come in file order.

@@ -29,6 +29,7 @@ use rustc_hash::FxHashMap;
 use super::people::Person;
 use super::plan::{Plan, register};
 use super::requests::{Asked, Fault, Night, blocks};
+use super::strays::Strays;
 use super::values::{Cell, Row};
 use super::write::{Dirt, unwritable};
 
@@ -81,7 +82,7 @@ struct Keys {
     unreadable: bool,
 }
 
-/// Whether a row can be read; a ragged one shows nobody's key.
+/// Whether a row can be read. A ragged one is nobody's, but whoever's key is among its cells may have lost it.
 enum Legible {
     Yes,
     KeyOnly,
@@ -103,6 +104,7 @@ struct Judge<'a> {
     night: &'a Night<'a>,
     plans: FxHashMap<&'a str, &'a Plan>,
     bridges: Vec<Bridge<'a>>,
+    strays: Strays<'a>,
 }
 
 /// Writes the answers to `night` below `out`.
@@ -169,7 +171,7 @@ fn bridges<'a>(night: &'a Night<'a>) -> Vec<Bridge<'a>> {
 impl<'a> Judge<'a> {
     fn new(night: &'a Night<'a>) -> Self {
         let plans = night.plans.iter().map(|plan| (plan.code.as_str(), plan)).collect();
-        Self { night, plans, bridges: bridges(night) }
+        Self { night, plans, bridges: bridges(night), strays: Strays::of(night.plans, &night.population) }
     }
 
     fn plan(&self, dataset: &str) -> Option<&'a Plan> {
@@ -259,10 +261,7 @@ impl<'a> Judge<'a> {
     fn keys(&self, asked: &Asked<'_>, person: &Person, way: Way<'_>, read: &ColumnsRead) -> Keys {
         match way {
             Way::Closed => Keys::default(),
-            Way::Named { space: "person", .. } => {
-                let former = person.former.iter().filter(|_| register(self.night.catalog).is_some());
-                Keys { keys: former.chain([&person.rrno]).cloned().collect(), unreadable: false }
-            }
+            Way::Named { space: "person", .. } => Keys { keys: self.keys_of_person(person), unreadable: false },
             Way::Named { space, .. } => {
                 let named = asked.named.iter().filter(|(of, _)| *of == space);
                 Keys { keys: named.map(|(_, key)| key.clone()).collect(), unreadable: false }
@@ -271,6 +270,8 @@ impl<'a> Judge<'a> {
                 let mut found = Keys::default();
                 let Some(plan) = self.plan(&bridge.dataset.code) else { return found };
                 let read = read.get(&(bridge.dataset.code.clone(), bridge.from.to_owned()));
+                let own = self.keys_of_person(person);
+                found.unreadable = self.strays.hold(&bridge.dataset.code, &own);
                 for nth in 0..plan.rows(self.night.population.seed, person) {
                     match self.legible(plan, person, nth, read) {
                         Legible::Yes => {
@@ -285,6 +286,12 @@ impl<'a> Judge<'a> {
                 found
             }
         }
+    }
+
+    /// The numbers of a person: one who changed it has two, where a register says so.
+    fn keys_of_person(&self, person: &Person) -> Vec<String> {
+        let former = person.former.iter().filter(|_| register(self.night.catalog).is_some());
+        former.chain([&person.rrno]).cloned().collect()
     }
 
     fn cell(&self, plan: &Plan, code: &str, person: &Person, nth: u64) -> Cell {
@@ -456,8 +463,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// The readable rows of a person that one of the keys finds, and whether there is one of which only the key can be
-    /// read.
+    /// The readable rows of a person that one of the keys finds, and whether there is or may be one that cannot be read.
     fn records(
         &self,
         plan: &Plan,
@@ -466,7 +472,7 @@ impl<'a> Judge<'a> {
         keys: &[String],
         read: &BTreeSet<String>,
     ) -> (u64, bool) {
-        let (mut records, mut spoilt) = (0, false);
+        let (mut records, mut spoilt) = (0, self.strays.hold(&plan.code, keys));
         for nth in 0..plan.rows(self.night.population.seed, person) {
             let Cell::Text(value) = self.cell(plan, key, person, nth) else { continue };
             if keys.iter().any(|key| **key == *value) {

@@ -13,6 +13,7 @@ mod names;
 mod people;
 mod plan;
 mod requests;
+mod strays;
 mod values;
 mod write;
 
