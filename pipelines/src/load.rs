@@ -326,8 +326,14 @@ fn open_lines(checked: &CheckedNight) -> Vec<String> {
 fn carried_over(get: &Texts<'_>, line: u64) -> std::result::Result<CarriedOver, MalformedRequest> {
     let field = |place: usize| {
         let field = CARRIED_OVER_FIELDS[place];
-        let absent =
-            MalformedRequest { file: String::new(), request_id: None, line, field, expected: "given".to_owned() };
+        let absent = MalformedRequest {
+            file: String::new(),
+            request_id: None,
+            line,
+            field,
+            expected: "given".to_owned(),
+            raw: Vec::new(),
+        };
         get(place).filter(|text| !text.trim().is_empty()).map(Cow::into_owned).ok_or(absent)
     };
     Ok(CarriedOver { request_id: field(0)?, dataset: field(1)? })

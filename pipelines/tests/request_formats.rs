@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
@@ -69,8 +69,8 @@ fn write_parquet(header: &[String], rows: &[Vec<String>], path: &Path) {
     writer.close().unwrap();
 }
 
-/// Bundle files of the sample night with its requests read from `requests`.
-fn bundles(folder: &Path, requests: &Path) -> BTreeMap<String, Vec<u8>> {
+/// Output of the sample night with its requests read from `requests`.
+fn run(folder: &Path, requests: &Path) -> PathBuf {
     let sample = repository().join("sample-data");
     let definition = fs::read_to_string(sample.join("nightly.toml")).unwrap();
     let absolute =
@@ -85,8 +85,13 @@ fn bundles(folder: &Path, requests: &Path) -> BTreeMap<String, Vec<u8>> {
         .output()
         .unwrap();
     assert_eq!(run.status.code(), Some(3), "{}", String::from_utf8_lossy(&run.stderr));
+    out.join("2026-11-22")
+}
+
+/// Bundle files of [`run`].
+fn bundles(folder: &Path, requests: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
-    for recipient in fs::read_dir(out.join("2026-11-22/bundles/packed")).unwrap() {
+    for recipient in fs::read_dir(run(folder, requests).join("bundles/packed")).unwrap() {
         for file in fs::read_dir(recipient.unwrap().path()).unwrap() {
             let path = file.unwrap().path();
             files.insert(path.file_name().unwrap().to_string_lossy().into_owned(), fs::read(&path).unwrap());
@@ -107,4 +112,32 @@ fn requests_are_the_same_in_every_format() {
     assert!(from_csv.len() > 10);
     assert!(bundles(folder.path(), &name("jsonl")) == from_csv, "JSON lines give other bundles");
     assert!(bundles(folder.path(), &name("parquet")) == from_csv, "Parquet gives other bundles");
+}
+
+#[test]
+fn a_malformed_request_is_kept_complete_in_every_format() {
+    let folder = tempfile::tempdir().unwrap();
+    let (header, mut rows) = requests();
+    let applicant = header.iter().position(|name| name == "applicant").unwrap();
+    let place = rows.iter().position(|row| row[applicant] == "person").unwrap();
+    rows[place][applicant] = "persn".into();
+    let row = &rows[place];
+    let name = |ending: &str| folder.path().join(format!("requests.{ending}"));
+    let csv = fs::read_to_string(repository().join("sample-data/requests/requests.csv")).unwrap();
+    fs::write(name("csv"), csv.replacen(",person,", ",persn,", 1)).unwrap();
+    fs::write(name("jsonl"), json_lines(&header, &rows)).unwrap();
+    write_parquet(&header, &rows, &name("parquet"));
+    for (ending, line) in [("csv", place + 2), ("jsonl", place + 1), ("parquet", place + 1)] {
+        let rejects = fs::read_to_string(run(folder.path(), &name(ending)).join("rejects/requests.ndjson")).unwrap();
+        let told: Value = serde_json::from_str(rejects.trim_end()).unwrap();
+        assert_eq!((&told["line"], &told["field"]), (&line.into(), &"applicant".into()));
+        assert_eq!(told["request_id"], row[0].as_str());
+        let raw = unhexed(told["raw_hex"].as_str().unwrap());
+        assert!(raw.contains("persn") && raw.contains(&row[0]), "{ending}");
+    }
+}
+
+fn unhexed(hex: &str) -> String {
+    let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+    String::from_utf8((0..hex.len()).step_by(2).map(byte).collect()).unwrap()
 }

@@ -409,12 +409,19 @@ fn a_format_or_a_holder_that_a_request_names_is_not_passed_over() {
 fn a_malformed_request_is_told_by_line_and_stops_nothing() {
     let night = Broken::new();
     night.edit(REQUESTS, |text| text.replacen(",person,", ",persn,", 1));
+    let requests = fs::read_to_string(night.path(REQUESTS)).unwrap();
     let words = ["requests/requests.csv: line 2: `applicant` must be `person` or `corporation`"];
     night.run().says(3, &words);
     night.ieum(&["verify", "out/2026-11-22"]).says(0, &[]);
     let rejects = fs::read_to_string(night.path("out/2026-11-22/rejects/requests.ndjson")).unwrap();
     let told: serde_json::Value = serde_json::from_str(rejects.trim_end()).unwrap();
     assert_eq!((&told["file"], &told["line"]), (&"requests/requests.csv".into(), &2.into()));
+    let row = requests.lines().nth(1).unwrap();
+    let hex: String = row.bytes().map(|byte| format!("{byte:02x}")).collect();
+    assert!(told["raw_hex"] == hex.as_str(), "{told}");
+    assert!(row.starts_with(told["request_id"].as_str().unwrap()), "{told}");
+    let mode = fs::metadata(night.path("out/2026-11-22/rejects/requests.ndjson")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "it is data of persons");
 }
 
 #[test]

@@ -17,6 +17,7 @@ use crate::assemble::Assembly;
 use crate::bundle::Answer;
 use crate::bundle::parquet::from_parquet;
 use crate::input::Night;
+use crate::manifest::hex;
 use crate::rejects::{RejectedRows, Rejects};
 use crate::sink::{Output, OutputWriter};
 
@@ -201,7 +202,7 @@ fn write_malformed(night: &Night, output: &mut Output) -> Result<()> {
     for request in &night.checked.malformed {
         let row = serde_json::json!({
             "file": request.file, "line": request.line, "request_id": request.request_id, "field": request.field,
-            "expected": request.expected,
+            "expected": request.expected, "raw_hex": hex(&request.raw),
         });
         out.extend_from_slice(row.to_string().as_bytes());
         out.push(b'\n');

@@ -235,6 +235,7 @@ impl<'a> Checker<'a> {
                     line: request.line,
                     field: "request_id",
                     expected: "safe as a file name".to_owned(),
+                    raw: Vec::new(),
                 });
                 return false;
             }

@@ -160,6 +160,7 @@ impl<'g, 'a> Fields<'g, 'a> {
             line,
             field: "request_id",
             expected: "1 to 64 letters, digits, `.`, `_` or `-`, not starting with `.`".to_owned(),
+            raw: Vec::new(),
         })?;
         Ok(Self { names, get, line, request_id })
     }
@@ -184,6 +185,7 @@ impl<'g, 'a> Fields<'g, 'a> {
             line: self.line,
             field: self.names[field],
             expected: expected.into(),
+            raw: Vec::new(),
         }
     }
 

@@ -117,8 +117,9 @@ impl fmt::Debug for Request {
     }
 }
 
-/// A request or withdrawal that cannot be read. Never carries the text that was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A request or withdrawal that cannot be read. What is told of it never carries the text that was found; the row itself
+/// goes to the rejects.
+#[derive(Clone, PartialEq, Eq)]
 pub struct MalformedRequest {
     /// The request file, as the run definition names it; empty until its reader says.
     pub file: String,
@@ -130,6 +131,17 @@ pub struct MalformedRequest {
     pub field: &'static str,
     /// What the field should hold.
     pub expected: String,
+    /// The row's bytes as they stand in the file; of a Parquet file, its texts as a JSON object. Empty until its reader says.
+    pub raw: Vec<u8>,
+}
+
+impl fmt::Debug for MalformedRequest {
+    /// Without the row.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("MalformedRequest");
+        shown.field("file", &self.file).field("request_id", &self.request_id).field("line", &self.line);
+        shown.field("field", &self.field).field("expected", &self.expected).finish_non_exhaustive()
+    }
 }
 
 impl fmt::Display for MalformedRequest {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use ieum_model::error::{Result, nearest};
+use ieum_model::request::{MalformedRequest, is_request_id};
 use serde_json::Value;
 
 use super::{Format, Parse, Parsed, Split, joined, malformed};
@@ -36,7 +37,9 @@ impl<T: Send> Format<T> for JsonLines<'_, T> {
         if let Some(unknown) = object.keys().find(|name| !self.known.contains(&name.as_str())) {
             let near = nearest(unknown, self.known.iter().copied());
             let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-            return Ok(Err(malformed(line, format!("an object of known fields only{near}"))));
+            let request_id = object.get("request_id").and_then(json_text).filter(|id| is_request_id(id));
+            let expected = format!("an object of known fields only{near}");
+            return Ok(Err(MalformedRequest { request_id, ..malformed(line, expected) }));
         }
         Ok((self.parse)(&|place| object.get(self.known[place]).and_then(json_text).map(Cow::Owned), line))
     }

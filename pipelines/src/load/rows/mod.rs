@@ -132,7 +132,12 @@ fn texts<T: Send>(format: &impl Format<T>, mut blocks: Blocks<'_>, see: See<'_>,
         let text = blocks.text()?;
         let split = format.split(text, blocks.line(), blocks.ended());
         // Collected before the errors are looked at: the first line with one is told, whichever was read first.
-        let parse = || split.rows.par_iter().map(|(line, row)| format.row(*line, row)).collect::<Vec<_>>();
+        let row = |(line, row): &(u64, &str)| {
+            let parsed = format.row(*line, row)?;
+            Ok(parsed
+                .map_err(|malformed| MalformedRequest { raw: row.trim_end_matches(['\r', '\n']).into(), ..malformed }))
+        };
+        let parse = || split.rows.par_iter().map(row).collect::<Vec<_>>();
         let unseen = blocks.unseen();
         let (rows, ()) = rayon::join(parse, || see(unseen));
         let (taken, line) = (split.taken, split.line);
@@ -184,7 +189,14 @@ fn places(columns: &[String], known: &[&str]) -> Vec<Option<usize>> {
 }
 
 fn malformed(line: u64, expected: impl Into<String>) -> MalformedRequest {
-    MalformedRequest { file: String::new(), request_id: None, line, field: "row", expected: expected.into() }
+    MalformedRequest {
+        file: String::new(),
+        request_id: None,
+        line,
+        field: "row",
+        expected: expected.into(),
+        raw: Vec::new(),
+    }
 }
 
 /// `;` alone stands for a list that is given and empty.
@@ -259,7 +271,7 @@ mod tests {
 
     #[test]
     fn an_object_with_an_unknown_field_is_malformed_and_told_by_the_nearest_name() {
-        let text = "{\"recipent\":\"1\"}\n{\"rrno:991231\":1}\n{\"recipient\":\"2\"}\n";
+        let text = "{\"recipent\":\"1\"}\r\n{\"rrno:991231\":1,\"request_id\":\"r-2\"}\n{\"recipient\":\"2\"}\n";
         let (mut rows, mut reader) = (Vec::new(), text.as_bytes());
         let format = JsonLines { known: &["recipient", "purpose"], parse: show };
         texts(&format, Blocks::new(&mut reader, BLOCK).unwrap(), &mut |_| (), &mut |more| rows.extend(more)).unwrap();
@@ -269,6 +281,10 @@ mod tests {
             "line 2: `row` must be an object of known fields only",
         ];
         assert_eq!((rows.len(), told), (3, expected.map(str::to_owned).to_vec()));
+        let [Err(first), Err(second), Ok(_)] = rows.as_slice() else { panic!("{rows:?}") };
+        assert_eq!((first.request_id.as_deref(), first.raw.as_slice()), (None, &b"{\"recipent\":\"1\"}"[..]));
+        assert_eq!(second.request_id.as_deref(), Some("r-2"));
+        assert_eq!(second.raw, b"{\"rrno:991231\":1,\"request_id\":\"r-2\"}");
     }
 
     #[test]

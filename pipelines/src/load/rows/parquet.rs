@@ -1,6 +1,7 @@
 //! Columns of texts, or of lists of texts.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
@@ -9,6 +10,7 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 use ieum_model::error::{Error, Result};
+use ieum_model::request::MalformedRequest;
 use rayon::prelude::*;
 
 use super::{Parse, Take, check_known, in_turn, joined, places};
@@ -36,12 +38,22 @@ pub fn read<T: Send>(path: &Path, known: &[&str], parse: Parse<T>, take: Take<'_
             texts(column).map_err(|_| Error::config(format!("column `{name}` cannot be read as text")))
         });
         let columns: Vec<ArrayRef> = columns.collect::<Result<_>>()?;
-        let row = |row| parse(&|place| cell(&columns[places[place]?], row), (before + row + 1) as u64);
+        let row = |row| {
+            let parsed = parse(&|place| cell(&columns[places[place]?], row), (before + row + 1) as u64);
+            parsed.map_err(|malformed| MalformedRequest { raw: as_json(&names, &columns, row), ..malformed })
+        };
         let rows = (0..batch.num_rows()).into_par_iter().map(row).collect();
         before += batch.num_rows();
         Ok(Some(rows))
     };
     in_turn(block, take)
+}
+
+/// The texts of a row as a JSON object.
+fn as_json(names: &[String], columns: &[ArrayRef], row: usize) -> Vec<u8> {
+    let texts: BTreeMap<&String, Option<Cow<'_, str>>> =
+        names.iter().zip(columns).map(|(name, column)| (name, cell(column, row))).collect();
+    serde_json::json!(texts).to_string().into_bytes()
 }
 
 /// A column as text, or a column of lists as lists of text.
