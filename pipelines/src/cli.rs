@@ -16,6 +16,9 @@ const TOP: &str = "Examples:
 const STAGE: &str = "Example:\n  ieum stage nightly.toml\n\n\
 The copies go to the folder that `staged` in the `[run]` of FILE names; a night with that setting uses those that are fresh.";
 const RUN: &str = "Example:\n  ieum run sample-data/nightly.toml";
+const LEDGER: &str = "Examples:
+  ieum ledger who sample-data/out --key sample-data/keys/sample.key --recipient semas
+  ieum ledger who out --key night.key --subject - --from 2026-01-01 < subject.txt";
 const BENCH: &str = "Examples:
   ieum bench --quick
   ieum bench --out bench-out --peers benches/whole";
@@ -104,6 +107,13 @@ pub enum Command {
     /// Prove that the output of a run is complete and unchanged
     #[command(before_help = "Example:\n  ieum verify sample-data/out/2026-11-22")]
     Verify(VerifyArgs),
+    /// Tell who received what of whom, and whether the ledger is whole
+    #[command(before_help = LEDGER)]
+    Ledger {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: LedgerCommand,
+    },
     /// Look into a catalog
     #[command(before_help = "Example:\n  ieum catalog check sample-data/catalog")]
     Catalog {
@@ -145,6 +155,7 @@ impl Command {
             Self::Run(args) => args.output.output,
             Self::Verify(args) => args.output.output,
             Self::Bench(args) => args.output.output,
+            Self::Ledger { command } => command.output(),
             Self::BenchPart { .. } => Output::Json,
             Self::Catalog { .. } | Self::Keys { .. } | Self::Generate(_) => Output::Text,
         }
@@ -244,6 +255,85 @@ pub struct VerifyArgs {
     /// Also hold every answer against the expected ones of a generated night
     #[arg(long, value_name = "FILE")]
     pub expected: Option<PathBuf>,
+    /// Format of the result.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Verbs of `ieum ledger`.
+#[derive(Debug, Subcommand)]
+pub enum LedgerCommand {
+    /// Every document line that was answered for a person or a recipient
+    #[command(before_help = LEDGER)]
+    Who(LedgerWhoArgs),
+    /// Prove that no entry was edited, taken away, moved or cut off
+    #[command(before_help = "Example:\n  ieum ledger verify sample-data/out --key sample-data/keys/sample.key")]
+    Verify(LedgerVerifyArgs),
+    /// Remove entries that need not be kept any more; the chain stays
+    #[command(before_help = "Example:\n  ieum ledger prune out --before 2023-01-01")]
+    Prune(LedgerPruneArgs),
+}
+
+impl LedgerCommand {
+    fn output(&self) -> Output {
+        match self {
+            Self::Who(args) => args.output.output,
+            Self::Verify(args) => args.output.output,
+            Self::Prune(args) => args.output.output,
+        }
+    }
+}
+
+/// Arguments of `ieum ledger who`.
+#[derive(Debug, Args)]
+pub struct LedgerWhoArgs {
+    /// Folder of the outputs: the one that holds a folder for each date
+    pub out: PathBuf,
+    /// Key file that the runs were made with
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// The person, business…: KIND:VALUE, such as brno:1234567890; `-` reads it from standard input, where no list of
+    /// processes shows it
+    #[arg(long, value_name = "KIND:VALUE")]
+    pub subject: Option<String>,
+    /// Code of a recipient
+    #[arg(long, value_name = "CODE")]
+    pub recipient: Option<String>,
+    /// First date
+    #[arg(long, value_name = "DATE")]
+    pub from: Option<NaiveDate>,
+    /// Last date
+    #[arg(long, value_name = "DATE")]
+    pub to: Option<NaiveDate>,
+    /// Format of the result.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Arguments of `ieum ledger verify`.
+#[derive(Debug, Args)]
+pub struct LedgerVerifyArgs {
+    /// Folder of the outputs
+    pub out: PathBuf,
+    /// Key file that the runs were made with: without it only digests are compared, which whoever edits can make anew
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// A head that was written down earlier (`ledger_head` of a run): finds a ledger that was put back to an earlier state
+    #[arg(long, value_name = "DIGEST")]
+    pub head: Option<String>,
+    /// Format of the result.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Arguments of `ieum ledger prune`.
+#[derive(Debug, Args)]
+pub struct LedgerPruneArgs {
+    /// Folder of the outputs
+    pub out: PathBuf,
+    /// Runs before this date; at least three years ago
+    #[arg(long, value_name = "DATE")]
+    pub before: NaiveDate,
     /// Format of the result.
     #[command(flatten)]
     pub output: OutputArgs,

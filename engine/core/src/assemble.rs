@@ -199,6 +199,18 @@ pub(crate) enum Standing {
     Delayed,
 }
 
+impl Standing {
+    /// Its word in records.
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Partial => "partial",
+            Self::Refused => "refused",
+            Self::Delayed => "delayed",
+        }
+    }
+}
+
 /// Refused: nothing may be delivered. Delayed: nothing is, and something is still to come. Delivered: every line has its
 /// final answer in full. Partial: the rest.
 pub(crate) fn standing(refused: bool, outcomes: &[Outcome]) -> Standing {

@@ -16,6 +16,7 @@
 //! | [`rejects`] | rows that could not be read, likewise |
 //! | [`assemble`], [`bundle`], [`bundle_files`] | one nested row a request, as JSON or Parquet, into files |
 //! | [`sink`] | written aside, digested, committed once, manifest last |
+//! | [`ledger`] | who got which items of whom, over all runs |
 //! | [`explain`], [`first_look`], [`verify`] | what would be read, whether it can be, and whether a finished output is whole |
 
 pub mod assemble;
@@ -27,6 +28,7 @@ pub mod first_look;
 pub mod gather;
 pub mod input;
 pub mod keys;
+pub mod ledger;
 pub mod manifest;
 pub mod night;
 pub mod reach;

@@ -1,5 +1,6 @@
 //! One night on one page: reach, gather, assemble, account, commit.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use ieum_model::error::{Error, ErrorKind, Result};
@@ -15,7 +16,7 @@ use crate::rejects::{RejectedRows, Rejects};
 use crate::sink::Output;
 use crate::stage::Stage;
 use crate::waves::{self, Gathered};
-use crate::{course, records};
+use crate::{course, ledger, records};
 
 /// What a run did, for the screen and for schedulers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -34,6 +35,8 @@ pub struct RunSummary {
     pub rows_rejected: u64,
     pub bytes_read: u64,
     pub run_digest: String,
+    /// Where the ledger of the output ends with this run; absent where nothing is committed.
+    pub ledger_head: Option<String>,
     pub not_due: u64,
     pub lines_delayed: u64,
     /// Lines of earlier runs that stay open because their request was not received.
@@ -105,20 +108,31 @@ pub fn run_observed(night: &Night, dry_run: bool, begins: &mut dyn FnMut(Step)) 
     let run_id = night.run_id();
     tracing::info!(run_id, stage = Step::Plan.name(), requests = night.checked.requests.len(), "night begins");
     let mut output = if dry_run { Output::rehearse(&night.out)? } else { Output::begin(&night.out)? };
+    if !dry_run && let Err(error) = ledger::begin(out_of(night), &night.master) {
+        output.abandon();
+        return Err(error);
+    }
     match make(night, &mut output, begins) {
         Ok((manifest, warnings)) if dry_run => {
             output.abandon();
-            Ok(summary(night, &manifest, warnings, false))
+            Ok(summary(night, &manifest, warnings, None))
         }
         Ok((manifest, warnings)) => {
             begins(Step::Commit);
-            Ok(summary(night, &output.commit(manifest)?, warnings, true))
+            let manifest = output.commit(manifest)?;
+            let head = ledger::enter(&night.out, &manifest, &night.master)?;
+            Ok(summary(night, &manifest, warnings, Some(head)))
         }
         Err(error) => {
             output.abandon();
             Err(error)
         }
     }
+}
+
+/// The folder of all outputs, and of the ledger over them.
+fn out_of(night: &Night) -> &Path {
+    night.out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// The manifest to commit, and what was left out of the night.
@@ -148,6 +162,7 @@ fn make(night: &Night, output: &mut Output, begins: &mut dyn FnMut(Step)) -> Res
     tracing::info!(run_id, stage = Step::Assemble.name(), requests = assembly.requests.requests, "assembled");
     begins(Step::Records);
     let rejected = pool.install(|| records::write(night, &assembly, &rejects, output))?;
+    pool.install(|| ledger::entries::write(night, &assembly, output))?;
     let mut warnings = std::mem::take(&mut gathered.warnings);
     warnings.extend(rejected.iter().filter(|rows| !gathered.left_out.contains(&rows.dataset)).map(told));
     Ok((account(manifest(night, &assembly, gathered))?, warnings))
@@ -195,11 +210,13 @@ fn account(manifest: Manifest) -> Result<Manifest> {
     }
 }
 
-fn summary(night: &Night, manifest: &Manifest, warnings: Vec<Warning>, committed: bool) -> RunSummary {
+/// What a run came to; `head` is where the ledger ends once it is committed.
+fn summary(night: &Night, manifest: &Manifest, warnings: Vec<Warning>, head: Option<String>) -> RunSummary {
     let total = |count: fn(&SourceCounts) -> u64| manifest.sources.values().map(count).sum();
     RunSummary {
         run_id: manifest.run_id.clone(),
-        committed,
+        committed: head.is_some(),
+        ledger_head: head,
         requests: manifest.requests.requests,
         delivered: manifest.requests.delivered,
         partial: manifest.requests.partial,

@@ -9,7 +9,7 @@ use ieum_model::check::{CheckedLine, CheckedRequest};
 use ieum_model::error::Result;
 use ieum_model::outcome::{Outcome, Reason};
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, compute_leaves};
+use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowLeafColumn, compute_leaves};
 use parquet::file::writer::SerializedFileWriter;
 use rayon::prelude::*;
 
@@ -41,8 +41,8 @@ const LINES_AT_A_TIME: usize = 131_072;
 /// # Errors
 /// When the output cannot be written.
 pub fn write(night: &Night, assembly: &Assembly, rejects: &Rejects, output: &mut Output) -> Result<Vec<RejectedRows>> {
-    write_table(OUTCOMES, outcomes, lines(night, assembly), output)?;
-    write_table(CARRIED_OVER, carried_over, open(night, assembly), output)?;
+    write_table(OUTCOMES, outcomes, in_blocks(lines(night, assembly)), output)?;
+    write_table(CARRIED_OVER, carried_over, in_blocks(open(night, assembly)), output)?;
     output.put(STATISTICS, &statistics(night, lines(night, assembly)))?;
     write_malformed(night, output)?;
     write_rejects(rejects, output)
@@ -88,7 +88,7 @@ fn open<'a>(night: &'a Night, assembly: &'a Assembly) -> impl Iterator<Item = Op
 }
 
 /// A column's name, whether it may be null, and its values.
-type Column = (&'static str, bool, ArrayRef);
+pub(crate) type Column = (&'static str, bool, ArrayRef);
 
 /// A column's name, whether it may be null, and its text of a row.
 type TextColumn<'a, R> = (&'static str, bool, fn(&R) -> Option<&'a str>);
@@ -121,11 +121,17 @@ fn carried_over<'a>(lines: &[OpenLine<'a>]) -> Vec<Column> {
     texts.map(|column| text(lines, column)).into()
 }
 
-/// A Parquet file of [`LINES_AT_A_TIME`] rows a row group, its columns encoded side by side.
-fn write_table<R>(
+fn in_blocks<R>(mut rows: impl Iterator<Item = R>) -> impl Iterator<Item = Vec<R>> {
+    std::iter::from_fn(move || {
+        Some(rows.by_ref().take(LINES_AT_A_TIME).collect()).filter(|block: &Vec<R>| !block.is_empty())
+    })
+}
+
+/// A Parquet file with a row group for each block of rows, its columns encoded side by side.
+pub(crate) fn write_table<R>(
     name: &str,
     columns: fn(&[R]) -> Vec<Column>,
-    mut rows: impl Iterator<Item = R>,
+    blocks: impl Iterator<Item = Vec<R>>,
     output: &mut Output,
 ) -> Result<()> {
     let fields =
@@ -133,20 +139,18 @@ fn write_table<R>(
     let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
     let writer = ArrowWriter::try_new(output.create(name)?, Arc::clone(&schema), None).map_err(from_parquet)?;
     let (mut file, groups) = writer.into_serialized_writer().map_err(from_parquet)?;
-    for group in 0.. {
-        let block: Vec<R> = rows.by_ref().take(LINES_AT_A_TIME).collect();
-        if block.is_empty() {
-            break;
-        }
+    for (group, block) in blocks.enumerate() {
         let encoders = groups.create_column_writers(group).map_err(from_parquet)?;
-        let encoders = encoders.into_par_iter().zip(schema.fields().as_ref()).zip(columns(&block));
-        let encode = |((mut encoder, field), (.., values)): ((ArrowColumnWriter, &Arc<Field>), Column)| {
-            for leaf in compute_leaves(field, &values)? {
-                encoder.write(&leaf)?;
-            }
+        let columns = schema.fields().iter().zip(columns(&block));
+        let leaves = columns.map(|(field, (.., values))| compute_leaves(field, &values));
+        let leaves: Vec<ArrowLeafColumn> =
+            leaves.collect::<parquet::errors::Result<Vec<_>>>().map_err(from_parquet)?.into_iter().flatten().collect();
+        let encode = |(mut encoder, leaf): (ArrowColumnWriter, ArrowLeafColumn)| {
+            encoder.write(&leaf)?;
             encoder.close()
         };
-        let chunks = encoders.map(encode).collect::<parquet::errors::Result<Vec<_>>>().map_err(from_parquet)?;
+        let encoded = encoders.into_par_iter().zip(leaves).map(encode);
+        let chunks = encoded.collect::<parquet::errors::Result<Vec<_>>>().map_err(from_parquet)?;
         append_group(&mut file, chunks).map_err(from_parquet)?;
     }
     output.keep(file.into_inner().map_err(from_parquet)?)

@@ -218,7 +218,12 @@ impl KeyDomain {
         Self { kind: "project", name: code.into() }
     }
 
-    /// `recipient` or `project`.
+    /// The ledger of an agency.
+    pub const fn ledger() -> Self {
+        Self { kind: "ledger", name: String::new() }
+    }
+
+    /// `recipient`, `project` or `ledger`.
     pub const fn kind(&self) -> &'static str {
         self.kind
     }

@@ -6,6 +6,7 @@ pub mod check;
 pub mod explain;
 pub mod generate;
 pub mod keys;
+pub mod ledger;
 pub mod run;
 pub mod stage;
 pub mod verify;
@@ -42,6 +43,7 @@ pub fn dispatch(command: Command, screen: &Screen) -> Result<u8> {
         Command::Verify(args) => verify::verify(&args, screen),
         Command::Catalog { command } => catalog::catalog(&command, screen),
         Command::Keys { command } => keys::keys(&command, screen),
+        Command::Ledger { command } => ledger::ledger(&command, screen),
         Command::Generate(args) => generate::generate(&args, screen),
         Command::Bench(args) => bench::bench(&args, screen),
         Command::BenchPart { part } => bench::part(&part, screen),

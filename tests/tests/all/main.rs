@@ -4,4 +4,5 @@
 mod architecture;
 mod generated;
 mod invariants;
+mod ledger;
 mod plans;

@@ -1,0 +1,136 @@
+//! What one run enters: one row a request, in the order of the answers.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, ListArray, StringArray, StructArray, UInt64Array};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Field, Fields};
+use ieum_model::check::{CheckedLine, CheckedRequest};
+use ieum_model::error::Result;
+use ieum_model::outcome::Reason;
+use ieum_privacy::DomainKey;
+use rayon::prelude::*;
+
+use super::{ENTRIES, domain, name_of};
+use crate::assemble::{Assembly, Standing, standing};
+use crate::bundle::Answer;
+use crate::input::Night;
+use crate::keys::canonical;
+use crate::reach::space_of;
+use crate::records::{Column, write_table};
+use crate::sink::Output;
+
+/// Requests that are encoded at a time: one row group, whatever the threads and shards.
+const REQUESTS_AT_A_TIME: usize = 32_768;
+
+/// The entry of one request.
+struct Entry<'a> {
+    request: &'a CheckedRequest,
+    /// Names of the persons, businesses… that the request is about.
+    subjects: Vec<String>,
+    standing: Standing,
+    reason: Option<Reason>,
+    documents: Vec<(&'a CheckedLine, Answer)>,
+}
+
+/// Writes the entries of a run: `request_id`, `subjects` (names in the ledger), `recipient`, `service`, `purpose`,
+/// `legal_basis`, `standing`, `reason` (of a request refused as a whole), and `documents`: `dataset`, `items` (those that
+/// may be delivered), `withheld`, `outcome`, `reason`, `records`.
+///
+/// # Errors
+/// When the output cannot be written.
+///
+/// # Privacy
+/// Sees the identifiers of requests; writes their names in the ledger.
+pub fn write(night: &Night, assembly: &Assembly, output: &mut Output) -> Result<()> {
+    let domain = domain(&night.master);
+    let requests = with_answers(night, assembly);
+    // Entries of one block at a time are held: their names are their own.
+    let blocks = requests.chunks(REQUESTS_AT_A_TIME).map(|block| entries(block, &domain));
+    write_table(ENTRIES, columns, blocks, output)
+}
+
+fn entries<'a>(requests: &[OfRequest<'a>], domain: &DomainKey) -> Vec<Entry<'a>> {
+    requests.par_iter().map(|(request, answers)| entry(request, answers, domain)).collect()
+}
+
+/// A request and the answers to its lines.
+type OfRequest<'a> = (&'a CheckedRequest, &'a [Option<Answer>]);
+
+fn with_answers<'a>(night: &'a Night, assembly: &'a Assembly) -> Vec<OfRequest<'a>> {
+    let mut rest = assembly.answers.as_slice();
+    let mut next = |request: &'a CheckedRequest| {
+        let (answers, after) = rest.split_at(request.lines.len().min(rest.len()));
+        rest = after;
+        (request, answers)
+    };
+    night.checked.requests.iter().map(&mut next).collect()
+}
+
+fn entry<'a>(request: &'a CheckedRequest, answers: &[Option<Answer>], domain: &DomainKey) -> Entry<'a> {
+    let name = |id: &ieum_model::request::SubjectId| {
+        let space = space_of(&id.kind);
+        canonical(space, &id.value).map(|key| name_of(domain, space, &key))
+    };
+    let documents: Vec<(&CheckedLine, Answer)> =
+        request.lines.iter().zip(answers).filter_map(|(line, answer)| Some((line, (*answer)?))).collect();
+    let outcomes: Vec<_> = documents.iter().map(|(_, answer)| answer.outcome).collect();
+    let without_lines = request.lines.is_empty().then_some(Reason::R05);
+    Entry {
+        request,
+        subjects: request.subject_ids.iter().filter_map(name).collect(),
+        standing: standing(request.refusal.is_some(), &outcomes),
+        reason: request.refusal.map_or(without_lines, |(_, reason)| reason),
+        documents,
+    }
+}
+
+fn columns(entries: &[Entry<'_>]) -> Vec<Column> {
+    let text = |value: for<'e> fn(&'e Entry<'_>) -> Option<&'e str>| -> ArrayRef {
+        Arc::new(entries.iter().map(value).collect::<StringArray>())
+    };
+    vec![
+        ("request_id", false, text(|entry| Some(&entry.request.request_id))),
+        ("subjects", false, subjects(entries)),
+        ("recipient", false, text(|entry| Some(&entry.request.recipient))),
+        ("service", true, text(|entry| entry.request.service.as_deref())),
+        ("purpose", false, text(|entry| Some(&entry.request.purpose))),
+        ("legal_basis", false, text(|entry| Some(&entry.request.legal_basis))),
+        ("standing", false, text(|entry| Some(entry.standing.code()))),
+        ("reason", true, text(|entry| entry.reason.map(Reason::code))),
+        ("documents", false, documents(entries)),
+    ]
+}
+
+fn list(field: Field, lengths: impl Iterator<Item = usize>, values: ArrayRef) -> ArrayRef {
+    Arc::new(ListArray::new(Arc::new(field), OffsetBuffer::from_lengths(lengths), values, None))
+}
+
+fn subjects(entries: &[Entry<'_>]) -> ArrayRef {
+    let names: StringArray = entries.iter().flat_map(|entry| &entry.subjects).map(Some).collect();
+    let lengths = entries.iter().map(|entry| entry.subjects.len());
+    list(Field::new("item", DataType::Utf8, false), lengths, Arc::new(names))
+}
+
+fn documents(entries: &[Entry<'_>]) -> ArrayRef {
+    let lines = || entries.iter().flat_map(|entry| &entry.documents);
+    let joined = |texts: &[String]| texts.join(",");
+    let withheld = |line: &CheckedLine| {
+        let each = line.withheld.iter().map(|(item, reason)| format!("{item}:{}", reason.code()));
+        (!line.withheld.is_empty()).then(|| each.collect::<Vec<_>>().join(","))
+    };
+    let columns: Vec<(&str, bool, ArrayRef)> = vec![
+        ("dataset", false, Arc::new(lines().map(|(line, _)| Some(&*line.document)).collect::<StringArray>())),
+        ("items", false, Arc::new(lines().map(|(line, _)| Some(joined(&line.items))).collect::<StringArray>())),
+        ("withheld", true, Arc::new(lines().map(|(line, _)| withheld(line)).collect::<StringArray>())),
+        ("outcome", false, Arc::new(lines().map(|(_, answer)| Some(answer.outcome.code())).collect::<StringArray>())),
+        ("reason", true, Arc::new(lines().map(|(_, answer)| answer.reason.map(Reason::code)).collect::<StringArray>())),
+        ("records", false, Arc::new(lines().map(|(_, answer)| u64::from(answer.records)).collect::<UInt64Array>())),
+    ];
+    let fields: Fields =
+        columns.iter().map(|(name, nullable, array)| Field::new(*name, array.data_type().clone(), *nullable)).collect();
+    let arrays = columns.into_iter().map(|(.., array)| array).collect();
+    let structs = StructArray::new(fields.clone(), arrays, None);
+    let lengths = entries.iter().map(|entry| entry.documents.len());
+    list(Field::new("item", DataType::Struct(fields), false), lengths, Arc::new(structs))
+}

@@ -1,0 +1,171 @@
+//! Who received what: entries by person, recipient and date.
+
+use std::fs::File;
+use std::path::Path;
+
+use arrow::array::{Array, AsArray, ListArray, RecordBatch, StringArray};
+use arrow::datatypes::UInt64Type;
+use chrono::NaiveDate;
+use ieum_model::error::{Error, ErrorKind, Result};
+use ieum_privacy::MasterKey;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde::Serialize;
+
+use super::chain::{Chain, Link};
+use super::{FOLDER, broken, domain, name_of};
+use crate::keys::canonical;
+use crate::reach::space_of;
+
+/// A person, business… as a request names it: kind of identifier and value.
+///
+/// # Privacy
+/// Holds an identifier: it does not print.
+pub struct Subject {
+    /// Kind: `rrno`, `brno`, …
+    pub kind: String,
+    /// The identifier, in any spelling.
+    pub value: String,
+}
+
+/// What to look for; what is absent is not asked about.
+#[derive(Default)]
+pub struct Query {
+    /// The person, business… concerned.
+    pub subject: Option<Subject>,
+    /// Code of the recipient.
+    pub recipient: Option<String>,
+    /// First declared date.
+    pub from: Option<NaiveDate>,
+    /// Last declared date.
+    pub to: Option<NaiveDate>,
+}
+
+/// One document line that was answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct Found {
+    pub as_of: String,
+    pub run_id: String,
+    pub request_id: String,
+    pub recipient: String,
+    pub service: Option<String>,
+    pub purpose: String,
+    pub legal_basis: String,
+    /// Absent where a request was refused that has no document.
+    pub dataset: Option<String>,
+    pub items: Vec<String>,
+    pub outcome: String,
+    pub reason: Option<String>,
+    pub records: u64,
+}
+
+/// Hands over every line that the query is about, in the order of the chain and of the requests; runs whose entries are
+/// gone after their retention are passed over, and counted.
+///
+/// # Errors
+/// [`ErrorKind::Integrity`] when the chain is broken, [`ErrorKind::Key`] when a person is asked for and a run named its
+/// persons with another key than `master`.
+///
+/// # Privacy
+/// Sees the identifier that is asked for; hands over what the ledger holds, which has none.
+pub fn who(out: &Path, master: &MasterKey, query: &Query, found: &mut dyn FnMut(Found) -> Result<()>) -> Result<u64> {
+    let folder = out.join(FOLDER);
+    let chain = Chain::read(&folder)?;
+    chain.head(&folder)?;
+    let domain = domain(master);
+    let name = query.subject.as_ref().map(|subject| {
+        let space = space_of(&subject.kind);
+        canonical(space, &subject.value).map(|key| name_of(&domain, space, &key)).unwrap_or_default()
+    });
+    let mut gone = 0;
+    for link in chain.links.iter().filter(|link| concerns(link, query)) {
+        if name.is_some() && (link.key_id.as_str(), link.key_epoch) != (master.key_id(), master.epoch()) {
+            return Err(Error::new(ErrorKind::Key, "a run named its persons with another key")
+                .at("run", &link.run_id)
+                .at("key", format!("{} epoch {}", link.key_id, link.key_epoch))
+                .hint("give that key, or ask about the dates of this one with --from and --to"));
+        }
+        let path = folder.join(&link.entries);
+        if !path.exists() {
+            gone += 1;
+            continue;
+        }
+        let unreadable = |error: String| broken(format!("entries cannot be read: {error}"), &path);
+        let file = File::open(&path).map_err(|error| unreadable(error.to_string()))?;
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file).and_then(ParquetRecordBatchReaderBuilder::build);
+        for batch in reader.map_err(|error| unreadable(error.to_string()))? {
+            let batch = batch.map_err(|error| unreadable(error.to_string()))?;
+            let lines = lines(&batch, link, name.as_deref(), query.recipient.as_deref());
+            lines
+                .ok_or_else(|| unreadable("not entries of a ledger".to_owned()))?
+                .into_iter()
+                .try_for_each(&mut *found)?;
+        }
+    }
+    Ok(gone)
+}
+
+fn concerns(link: &Link, query: &Query) -> bool {
+    let date = link.as_of.parse::<NaiveDate>().ok();
+    let after = |from: NaiveDate| date.is_none_or(|date| date >= from);
+    let before = |to: NaiveDate| date.is_none_or(|date| date <= to);
+    query.from.is_none_or(after) && query.to.is_none_or(before)
+}
+
+/// The lines of a batch that are about `name` and `recipient`; `None` where it does not have the columns of entries.
+fn lines(batch: &RecordBatch, link: &Link, name: Option<&str>, recipient: Option<&str>) -> Option<Vec<Found>> {
+    let text = |column: &str| batch.column_by_name(column)?.as_string_opt::<i32>();
+    let list = |column: &str| batch.column_by_name(column)?.as_list_opt::<i32>();
+    let (requests, recipients, services) = (text("request_id")?, text("recipient")?, text("service")?);
+    let (purposes, bases, reasons) = (text("purpose")?, text("legal_basis")?, text("reason")?);
+    let (subjects, documents) = (list("subjects")?, list("documents")?);
+    let mut found = Vec::new();
+    for row in 0..batch.num_rows() {
+        let is_named = name.is_none_or(|name| holds(subjects, row, name));
+        if !is_named || recipient.is_some_and(|recipient| recipients.value(row) != recipient) {
+            continue;
+        }
+        let whole = Found {
+            as_of: link.as_of.clone(),
+            run_id: link.run_id.clone(),
+            request_id: requests.value(row).to_owned(),
+            recipient: recipients.value(row).to_owned(),
+            service: given(services, row),
+            purpose: purposes.value(row).to_owned(),
+            legal_basis: bases.value(row).to_owned(),
+            dataset: None,
+            items: Vec::new(),
+            outcome: "refused".to_owned(),
+            reason: given(reasons, row),
+            records: 0,
+        };
+        let of_request = documents.value(row);
+        let of_request = of_request.as_struct_opt()?;
+        let text = |column: &str| of_request.column_by_name(column)?.as_string_opt::<i32>();
+        let (datasets, items) = (text("dataset")?, text("items")?);
+        let (outcomes, reasons) = (text("outcome")?, text("reason")?);
+        let records = of_request.column_by_name("records")?.as_primitive_opt::<UInt64Type>()?;
+        if of_request.is_empty() {
+            found.push(whole);
+            continue;
+        }
+        found.extend((0..of_request.len()).map(|line| Found {
+            dataset: Some(datasets.value(line).to_owned()),
+            items: items.value(line).split(',').filter(|item| !item.is_empty()).map(str::to_owned).collect(),
+            outcome: outcomes.value(line).to_owned(),
+            reason: given(reasons, line),
+            records: records.value(line),
+            ..whole.clone()
+        }));
+    }
+    Some(found)
+}
+
+fn holds(subjects: &ListArray, row: usize, name: &str) -> bool {
+    let names = subjects.value(row);
+    names.as_string_opt::<i32>().is_some_and(|names| names.iter().flatten().any(|one| one == name))
+}
+
+fn given(texts: &StringArray, row: usize) -> Option<String> {
+    texts.is_valid(row).then(|| texts.value(row).to_owned())
+}
