@@ -40,8 +40,16 @@ pub fn locate(dataset: &Dataset, export: &Export, names: &[&str], schema: &Schem
             }
             (None, _) => {
                 let error = Error::contract(format!("column {} is missing", named(&export.columns, wanted)));
-                Err(error.hint(match nearest(wanted, names.iter().chain(&codes).copied()) {
-                    Some(name) => format!("did the holder mean it by `{name}`? Then map it in `columns`"),
+                // Without a known name among them the names may be cells of a row: they are told by their places.
+                let is_header = codes.iter().any(|code| dataset.items.contains_key(*code));
+                let near = nearest(wanted, names.iter().chain(&codes).copied());
+                let place = near
+                    .and_then(|near| names.iter().zip(&codes).position(|(name, code)| *name == near || *code == near));
+                Err(error.hint(match place {
+                    Some(at) if is_header => {
+                        format!("did the holder mean it by `{}`? Then map it in `columns`", names[at])
+                    }
+                    Some(at) => format!("did the holder mean it by column {}? Then map its name in `columns`", at + 1),
                     None => {
                         "if the holder renamed it, map its name in `columns`; else ask the holder to deliver it".into()
                     }

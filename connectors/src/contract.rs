@@ -11,7 +11,7 @@ use ::parquet::file::properties::WriterProperties;
 use arrow::array::{ArrayRef, AsArray, Date32Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use chrono::NaiveDate;
-use ieum_model::connector::{Connector, KeyProbe, ReadCounts, Reject, RejectSink, ScanSpec};
+use ieum_model::connector::{Connector, KeyProbe, ReadCounts, Reject, RejectSink, ScanSpec, Strays};
 use ieum_model::dataset::Dataset;
 use ieum_model::error::{ErrorKind, Result};
 use proptest::prelude::*;
@@ -48,6 +48,15 @@ impl KeyProbe for Wanted {
         let mut keys: Vec<Box<[u8]>> = self.keys.iter().map(|key| key.clone().into()).collect();
         keys.sort_unstable();
         self.told.then_some(keys)
+    }
+
+    fn strays(&self, _pieces: &[&[u8]], row: &[u8]) -> Strays {
+        let mut text = Vec::new();
+        spell("person", row, &mut text);
+        let holds = |key: &Vec<u8>| text.windows(key.len().max(1)).any(|window| window == key.as_slice());
+        let mut keys: Vec<Vec<u8>> = self.keys.iter().filter(|key| holds(key)).cloned().collect();
+        keys.sort_unstable();
+        Strays { is_anybodys: keys.is_empty(), keys }
     }
 }
 
@@ -184,8 +193,7 @@ fn keeps_the_contract_in_any_order(connector: &dyn Connector, dataset: &Dataset)
 
 #[test]
 fn csv_keeps_the_contract() {
-    let rows =
-        "800101,\"뷁똠샾, \"\"갑\"\"\",\"-1,234\",2024-02-29\n900202,을,,00000000,\n\n700303,병,007,9999.12.31\n";
+    let rows = "800101,\"뷁똠샾, \"\"갑\"\"\",\"-1,234\",2024-02-29\n900202,을,,00000000\n\n700303,병,007,9999.12.31\n";
     for header in ["주민,NM,extra,amount,day", ""] {
         for (ending, encoding, name) in [
             ("\n", "utf8", "a.csv"),
@@ -224,7 +232,10 @@ fn keys_of_rejects(connector: &dyn Connector, dataset: &Dataset, wanted_keys: Op
     let mut rejects = read_with(connector, dataset, &["rrno", "amount"], "rrno", probe).unwrap().rejects;
     rejects.sort_by_key(|reject| reject.line);
     let text = |key: Vec<u8>| String::from_utf8(key).unwrap();
-    rejects.into_iter().map(|reject| reject.keys.into_iter().map(text).collect::<Vec<_>>().join(" and ")).collect()
+    rejects
+        .into_iter()
+        .map(|reject| reject.strays.keys.into_iter().map(text).collect::<Vec<_>>().join(" and "))
+        .collect()
 }
 
 #[test]
@@ -259,7 +270,7 @@ fn a_row_without_its_shape_tells_every_wanted_key_in_it() {
                 1,\"뷁,2\n3,800101,4\",5,6\n1,\"900202,a\n1,800101,a\n";
     let (root, _path) = folder("a.csv", &cp949(rows));
     let connector = CsvConnector::try_new(root.path(), &csv, 1 << 20).unwrap();
-    let expected = ["", "80-0101", "800101 and 900202", "900202", "", "뷁 똠", "800101", "900202", "800101"];
+    let expected = ["", "800101", "800101 and 900202", "900202", "", "뷁 똠", "800101", "900202", "800101"];
     check(&connector, root.path(), &csv, &expected);
     let fixed_width = dataset(&LAYOUT.replace("control={trailer='count_and_sums'}", ""));
     let whole = records("\n", 5, "-000000000000001227");

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use encoding_rs::{DecoderResult, EUC_KR};
-use ieum_model::connector::KeyProbe;
+use ieum_model::connector::{KeyProbe, Strays};
 use ieum_model::dataset::Encoding;
 pub use ieum_model::dataset::is_separator;
 
@@ -22,7 +22,14 @@ fn cp949<'a>(bytes: &[u8], scratch: &'a mut String) -> Option<&'a str> {
     scratch.clear();
     scratch.reserve(decoder.max_utf8_buffer_length_without_replacement(bytes.len())?);
     let (result, _) = decoder.decode_to_string_without_replacement(bytes, scratch, true);
-    matches!(result, DecoderResult::InputEmpty).then_some(scratch.as_str())
+    (matches!(result, DecoderResult::InputEmpty) && !is_utf8(bytes)).then_some(scratch.as_str())
+}
+
+/// Whether bytes that CP949 can read are Korean text in UTF-8 all the same: pairs of its three bytes for a syllable read as
+/// three characters that stand in no text.
+fn is_utf8(bytes: &[u8]) -> bool {
+    let is_syllable = |character: char| ('가'..='힣').contains(&character);
+    std::str::from_utf8(bytes).is_ok_and(|text| text.chars().filter(|c| is_syllable(*c)).count() >= 2)
 }
 
 /// A probe of keys that stand in `encoding`, made of one of keys in UTF-8.
@@ -42,6 +49,14 @@ impl KeyProbe for Cp949Probe {
         }
         // What is no text is for the decoder to reject.
         cp949(raw_key, &mut String::new()).is_none_or(|key| self.0.may_match(key.as_bytes()))
+    }
+
+    fn strays(&self, pieces: &[&[u8]], row: &[u8]) -> Strays {
+        // What cannot be read of it is left out: a key that it belongs to is no whole key.
+        let text = |bytes: &[u8]| EUC_KR.decode_without_bom_handling(bytes).0.into_owned();
+        let pieces: Vec<String> = pieces.iter().map(|piece| text(piece)).collect();
+        let pieces: Vec<&[u8]> = pieces.iter().map(String::as_bytes).collect();
+        self.0.strays(&pieces, text(row).as_bytes())
     }
 }
 
@@ -73,6 +88,20 @@ mod tests {
         assert!(!failed);
         assert_eq!(decode(Encoding::Cp949, &bytes, &mut String::new()), Some("뷁똠샾 홍길동"));
         assert_eq!(decode(Encoding::Utf8, &bytes, &mut String::new()), None);
+    }
+
+    #[test]
+    fn korean_text_in_utf_8_is_not_read_as_cp949() {
+        let mut scratch = String::new();
+        for text in ["강남", "서울 강남 1", "홍길동전"] {
+            assert_eq!(decode(Encoding::Cp949, text.as_bytes(), &mut scratch), None, "{text}");
+        }
+        // No pair of characters, one or both of them beyond KS X 1001, is taken for UTF-8.
+        for (first, second) in ('가'..='힣').step_by(7).zip(('가'..='힣').rev().step_by(11)) {
+            let text: String = [first, second].iter().collect();
+            let (bytes, ..) = EUC_KR.encode(&text);
+            assert_eq!(decode(Encoding::Cp949, &bytes, &mut scratch), Some(text.as_str()));
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
-use ieum_model::connector::{BatchReader, ReadCounts, Reject, RejectSink, ScanSpec};
+use ieum_model::connector::{BatchReader, ReadCounts, Reject, RejectSink, ScanSpec, Strays};
 use ieum_model::error::{Error, Result};
 
 use crate::convert::Columns;
@@ -260,6 +260,11 @@ impl<C: Cutter> Rows<C> {
         }
     }
 
+    /// Whether no byte is left; of a file that was looked into.
+    pub fn is_empty(&self) -> bool {
+        self.window.at_end() && self.window.bytes().is_empty()
+    }
+
     /// Lets `passed` say how much of the bytes in sight is passed over, and moves on. The row last returned is gone.
     fn pass_over(&mut self, passed: impl FnOnce(&[u8]) -> Passed) -> u64 {
         self.window.consume(std::mem::take(&mut self.pending));
@@ -345,8 +350,8 @@ pub trait Decode: Send {
     /// The cell of a row in a column of the schema, without quotes and padding; `None` where the row has none.
     fn cell(&self, row: &[u8], quoted: bool, column: usize) -> Option<Vec<u8>>;
 
-    /// The pieces of a row without its shape that could be a wanted key, wherever they stand; none without a probe.
-    fn strays<'r>(&self, row: &'r [u8]) -> Vec<&'r [u8]>;
+    /// Whose a row without its shape may be; without a probe nobody asks.
+    fn strays(&self, row: &[u8]) -> Strays;
 }
 
 /// Rows to batches and rejects.
@@ -380,29 +385,26 @@ impl<C: Cutter, D: Decode> TextReader<C, D> {
             column: column.map(|at| self.schema.field(at).name().clone()),
             reason: reason.to_owned(),
             raw: row.to_vec(),
-            keys: keys_of_reject(&self.decoder, &self.columns, row, piece.quoted, self.key, column),
+            strays: strays_of_reject(&self.decoder, &self.columns, row, piece.quoted, self.key, column),
         })
     }
 }
 
-/// What may be the key, which stands in column `key` of the schema, of a row that a cell of `column` spoils: such a row is
-/// as wide as it should be, so its cells are in place. Without a column its shape is at fault, and no cell has its place.
-fn keys_of_reject(
+/// Whose a rejected row may be: the key stands in column `key` of the schema. A row that a cell of `column` spoils is as
+/// wide as it should be, so its cells are in place; without a column its shape is at fault, and no cell has its place.
+fn strays_of_reject(
     decoder: &impl Decode,
     columns: &Columns,
     row: &[u8],
     quoted: bool,
     key: Option<usize>,
     column: Option<usize>,
-) -> Vec<Vec<u8>> {
-    let Some(column) = column else {
-        let mut keys: Vec<Vec<u8>> = decoder.strays(row).into_iter().filter_map(|key| columns.text(key)).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        return keys;
-    };
-    let key = key.filter(|key| column != *key).and_then(|key| columns.text(&decoder.cell(row, quoted, key)?));
-    key.into_iter().collect()
+) -> Strays {
+    let key = key.filter(|key| column.is_some_and(|column| column != *key));
+    match key.and_then(|key| columns.text(&decoder.cell(row, quoted, key)?)) {
+        Some(key) => Strays { keys: vec![key], is_anybodys: false },
+        None => decoder.strays(row),
+    }
 }
 
 /// Decodes rows of the file called `name` that were cut before, as [`TextReader`] does. The rows make one batch.
@@ -444,7 +446,7 @@ pub(crate) fn replay(
             column: column.map(|at| spec.schema.field(at).name().clone()),
             reason: reason.to_owned(),
             raw: row.bytes.clone(),
-            keys: keys_of_reject(decoder, &columns, &row.bytes, quoted, key_at, column),
+            strays: strays_of_reject(decoder, &columns, &row.bytes, quoted, key_at, column),
         })?;
     }
     Ok(Replayed { batch: columns.finish()?, counts })

@@ -26,5 +26,6 @@ pub mod generate;
 pub mod judge;
 pub mod load;
 pub mod log;
+pub mod panics;
 pub mod screen;
 pub mod signals;

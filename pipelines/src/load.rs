@@ -146,7 +146,7 @@ fn exports_folder(folder: &Path) -> Result<()> {
 /// The TOML files below a catalog folder, in name order, named relative to it.
 ///
 /// # Errors
-/// [`ErrorKind::Config`] if there is no such folder, no catalog in it, or a file that is not UTF-8.
+/// [`ErrorKind::Config`] if there is no such folder, or no catalog in it.
 pub fn catalog_sources(dir: &Path) -> Result<Vec<CatalogSource>> {
     let mut paths = Vec::new();
     walk(dir, &mut paths)?;
@@ -155,8 +155,8 @@ pub fn catalog_sources(dir: &Path) -> Result<Vec<CatalogSource>> {
         return Err(Error::config("the catalog folder has no .toml file").at("catalog", dir.display()));
     }
     let source = |path: PathBuf| {
-        let text = String::from_utf8(bytes(&path)?)
-            .map_err(|_| Error::config("a catalog file is not UTF-8").at("file", path.display()))?;
+        // What is not UTF-8 is told with all other problems of the catalog.
+        let text = String::from_utf8_lossy(&bytes(&path)?).into_owned();
         Ok(CatalogSource { path: relative(&path, dir), text })
     };
     paths.into_iter().map(source).collect()

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use ieum::cli::{self, Cli};
 use ieum::screen::{self, Screen};
-use ieum::{commands, signals};
+use ieum::{commands, panics, signals};
 
 fn main() -> ExitCode {
     signals::file_size_limit_is_an_error();
@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     };
     let screen = Screen::new(cli.command.output(), cli.log_format, &cli.verbosity);
     screen.start_log();
-    match commands::dispatch(cli.command, &screen) {
+    match panics::caught(|| commands::dispatch(cli.command, &screen)) {
         Ok(code) => ExitCode::from(code),
         Err(error) => ExitCode::from(screen.failure(&error)),
     }

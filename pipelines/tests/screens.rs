@@ -586,7 +586,7 @@ fn what_a_killed_run_left_is_swept_by_the_run_of_another_date() {
     let left = fs::read_dir(night.path("out")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let left: BTreeSet<String> = left.collect();
     // What a living run writes is left alone, and so is what has no lock: it is not ours.
-    let expected = ["2026-11-21.lock", "2026-11-21.partial", "2026-11-22", "reports.partial"];
+    let expected = ["2026-11-21.lock", "2026-11-21.partial", "2026-11-22", "ledger", "reports.partial"];
     assert_eq!(left, expected.map(str::to_owned).into());
 }
 
@@ -599,7 +599,7 @@ fn a_dry_run_looks_at_a_committed_night_again() {
     screen.says(0, &[]);
     assert!(screen.stdout.contains("dry run, nothing published"), "{}", screen.stdout);
     assert_eq!(fs::read(night.path("out/2026-11-22/manifest.json")).unwrap(), committed);
-    assert_eq!(fs::read_dir(night.path("out")).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(night.path("out")).unwrap().count(), 2, "the night and the ledger");
     night.ieum(&["verify", "out/2026-11-22"]).says(0, &[]);
 }
 

@@ -66,6 +66,8 @@ impl Night {
         assert!(output.status.code().is_some_and(|code| code == 0 || code == 3), "{stderr}");
         let mut files = BTreeMap::new();
         read_below(&self.path(out), &self.path(out), &mut files);
+        // The chain over all runs names their digests.
+        files.retain(|name, _| !name.starts_with("ledger/"));
         Ran { code: output.status.code(), stderr, summary: last_line(&output), files }
     }
 }

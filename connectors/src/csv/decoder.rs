@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use ieum_model::connector::KeyProbe;
+use ieum_model::connector::{KeyProbe, Strays};
 use ieum_model::error::{Error, Result};
-use memchr::{memchr, memchr_iter, memchr2_iter, memchr3};
+use memchr::{memchr, memchr_iter, memchr2, memchr2_iter, memchr3};
 
 use super::skim::{self, Shape};
 use crate::control;
@@ -12,6 +12,7 @@ use crate::convert::Columns;
 use crate::text::{Cut, Cutter, Decode, Passed, Verdict, after_line_end, line_end};
 
 const RAGGED: &str = "expected as many cells as there are columns";
+const AFTER_QUOTE: &str = "expected nothing between a closing quote and the end of its cell";
 const OPEN_QUOTE: &str = "expected the quote opened here or above to be closed before the end of the file";
 const TRAILER: &[u8] = b"#TRAILER";
 
@@ -228,12 +229,23 @@ fn cell(row: &[u8], column: usize, delimiter: u8, quoted: bool) -> Option<Cell> 
     Some(Cell { start, end: delimiters.next().unwrap_or(row.len()), dress: Dress::Plain })
 }
 
-/// Whether `left` cells, `first` among them, stand from `first` to the end of the row; one empty cell more is tolerated.
+/// Whether `left` cells, `first` among them, stand from `first` to the end of the row.
 fn keeps_width(row: &[u8], first: &Cell, left: usize, delimiter: u8, quoted: bool) -> bool {
     let after = &row[first.end..];
     let delimiters =
         if quoted { delimiters_outside_quotes(after, delimiter) } else { memchr_iter(delimiter, after).count() };
-    delimiters + 1 == left || (delimiters == left && row.last() == Some(&delimiter))
+    delimiters + 1 == left
+}
+
+/// Whether a quote was lost from a row: text follows the quote that closes a cell. Such a cell has swallowed what came
+/// after it, another row too.
+fn has_lost_quote(row: &[u8], cells: &[Cell]) -> bool {
+    let swallows = |cell: &Cell| {
+        let raw = &row[cell.start..cell.end];
+        let closed = || after_quoted(raw, 0).is_some_and(|after| raw[after..].trim_ascii().is_empty());
+        cell.dress == Dress::Escaped && !closed()
+    };
+    cells.iter().any(swallows)
 }
 
 /// Delimiters between the cells of `after`, which starts at a delimiter or is empty.
@@ -277,18 +289,29 @@ impl CsvDecoder {
 impl Decode for CsvDecoder {
     fn decode(&mut self, row: &[u8], quoted: bool, columns: &mut Columns) -> Verdict {
         const SHORT: Verdict = Verdict::Rejected { rule: "ragged", column: None, reason: RAGGED };
+        const UNQUOTED: Verdict = Verdict::Rejected { rule: "quote", column: None, reason: AFTER_QUOTE };
         if let Some((probe, at)) = &self.probe {
             let Some(key) = cell(row, *at, self.delimiter, quoted) else { return SHORT };
             if !probe.may_match(key.content(row, &mut self.scratch).trim_ascii()) {
-                // A row with a cell too many before the key shows another cell as its key: never lose it as a miss.
-                let keeps_width = keeps_width(row, &key, self.width - at, self.delimiter, quoted);
-                return if keeps_width { Verdict::Filtered } else { SHORT };
+                // A row with a cell too many before the key shows another cell as its key, and one that has swallowed the
+                // next row hides that one's: never lose it as a miss.
+                if !keeps_width(row, &key, self.width - at, self.delimiter, quoted) {
+                    return SHORT;
+                }
+                let is_one_line = || memchr2(b'\n', b'\r', row).is_none();
+                if !quoted || (key.dress != Dress::Escaped && is_one_line()) {
+                    return Verdict::Filtered;
+                }
+                cut_cells(row, self.delimiter, quoted, &mut self.cells);
+                return if has_lost_quote(row, &self.cells) { UNQUOTED } else { Verdict::Filtered };
             }
         }
         cut_cells(row, self.delimiter, quoted, &mut self.cells);
-        let trailing = self.cells.len() == self.width + 1 && self.cells[self.width].start == row.len();
-        if self.cells.len() != self.width && !trailing {
+        if self.cells.len() != self.width {
             return SHORT;
+        }
+        if quoted && has_lost_quote(row, &self.cells) {
+            return UNQUOTED;
         }
         for (column, &at) in self.wanted.iter().enumerate() {
             let bytes = self.cells[at].content(row, &mut self.scratch);
@@ -318,16 +341,16 @@ impl Decode for CsvDecoder {
         Some(cell.content(row, &mut Vec::new()).trim_ascii().to_vec())
     }
 
-    fn strays<'r>(&self, row: &'r [u8]) -> Vec<&'r [u8]> {
-        let Some((probe, _)) = &self.probe else { return Vec::new() };
+    fn strays(&self, row: &[u8]) -> Strays {
+        let Some((probe, _)) = &self.probe else { return Strays::default() };
         // A quote out of place may have swallowed delimiters and line ends; a row by another hand may have another delimiter.
         let by_another_hand = memchr(self.delimiter, row).is_none();
         let ends = |byte: &u8| {
             let own = [self.delimiter, b'"', b'\n', b'\r'].contains(byte);
             own || (by_another_hand && b",;|^\t".contains(byte))
         };
-        let pieces = row.split(ends).map(<[u8]>::trim_ascii);
-        pieces.filter(|piece| !piece.is_empty() && probe.may_match(piece)).collect()
+        let pieces: Vec<&[u8]> = row.split(ends).map(<[u8]>::trim_ascii).collect();
+        probe.strays(&pieces, row)
     }
 }
 
@@ -391,7 +414,8 @@ mod tests {
             let first = cell(row.as_bytes(), 1, b',', quoted).unwrap();
             assert_eq!(keeps_width(row.as_bytes(), &first, 2, b',', quoted), expected, "{row}");
         };
-        for (row, expected) in [("a,b,c", true), ("a,b,c,", true), ("a,b", false), ("a,b,c,d", false), ("a,b,,", true)]
+        for (row, expected) in
+            [("a,b,c", true), ("a,b,c,", false), ("a,b", false), ("a,b,c,d", false), ("a,b,,", false), ("a,b,", true)]
         {
             check(row, false, expected);
             check(row, true, expected);

@@ -67,6 +67,12 @@ impl CsvConnector {
         skip_mark(&mut window, self.export.encoding, name)?;
         let cutter = CsvCutter::new(self.delimiter(), self.export.control.trailer.is_some());
         let mut rows = Rows::new(window, cutter, 1);
+        if !self.export.header && rows.is_empty() {
+            return Err(Error::contract("file is empty")
+                .at("dataset", &self.dataset.code)
+                .at("export", name)
+                .hint("a file of no byte tells nothing; ask the holder to deliver it again"));
+        }
         if !self.export.header {
             return Ok((rows, None));
         }
@@ -80,7 +86,8 @@ impl CsvConnector {
         }
     }
 
-    fn header_names(&self, name: &str, row: &[u8], quoted: bool) -> Result<Vec<String>> {
+    /// The names that a header row has, and its cells: one more than names where it ends with a delimiter.
+    fn header_names(&self, name: &str, row: &[u8], quoted: bool) -> Result<(Vec<String>, usize)> {
         let (mut cells, mut bytes, mut text) = (Vec::new(), Vec::new(), String::new());
         cut_cells(row, self.delimiter(), quoted, &mut cells);
         let mut decode = |cell: &Cell| {
@@ -96,7 +103,7 @@ impl CsvConnector {
         if names.len() > 1 && names.last().is_some_and(String::is_empty) {
             names.pop();
         }
-        Ok(names)
+        Ok((names, cells.len()))
     }
 
     /// The name of a partition, its rows, and what decodes them as `spec` wants.
@@ -108,9 +115,10 @@ impl CsvConnector {
     ) -> Result<(&str, Rows<CsvCutter>, CsvDecoder, Columns)> {
         let name = self.names.get(partition).ok_or_else(|| Error::internal("no such partition"))?;
         let (rows, header) = self.rows(name, chunk)?;
-        let names = match header {
+        // A row of another width than the header's is never taken for one: a cell too many could stand anywhere in it.
+        let (names, width) = match header {
             Some((row, quoted)) => self.header_names(name, &row, quoted)?,
-            None => self.export.order.clone(),
+            None => (self.export.order.clone(), self.export.order.len()),
         };
         let borrowed: Vec<&str> = names.iter().map(String::as_str).collect();
         let wanted = columns::locate(&self.dataset, &self.export, &borrowed, &spec.schema)
@@ -118,7 +126,7 @@ impl CsvConnector {
         let key = columns::key(spec)?.map(|at| wanted[at]);
         let probe = spec.probe.as_ref().map(|probe| encoding::probe(self.export.encoding, Arc::clone(probe))).zip(key);
         let trailer = self.export.control.trailer.is_some();
-        let decoder = CsvDecoder::new(self.delimiter(), names.len(), wanted, probe, trailer);
+        let decoder = CsvDecoder::new(self.delimiter(), width, wanted, probe, trailer);
         let columns = Columns::try_new(Arc::clone(&spec.schema), self.export.encoding, self.export.list_separator)?;
         Ok((name, rows, decoder, columns))
     }

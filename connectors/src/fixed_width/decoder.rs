@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use ieum_model::connector::KeyProbe;
+use ieum_model::connector::{KeyProbe, Strays};
 use ieum_model::dataset::{Encoding, LayoutField};
 use ieum_model::digits;
 use ieum_model::error::{Error, Result};
@@ -246,12 +246,12 @@ impl Decode for RecordDecoder {
         Some(encoding::without_dangling(self.encoding, field).trim_ascii().to_vec())
     }
 
-    fn strays<'r>(&self, row: &'r [u8]) -> Vec<&'r [u8]> {
-        let Some((probe, key)) = &self.probe else { return Vec::new() };
-        // Bytes that were lost or are too many move the key; without its padding it ends at a blank.
-        let moved = row.windows(key.len().max(1)).map(<[u8]>::trim_ascii);
-        let pieces = moved.chain(row.split(u8::is_ascii_whitespace));
-        pieces.filter(|piece| !piece.is_empty() && probe.may_match(piece)).collect()
+    fn strays(&self, row: &[u8]) -> Strays {
+        let Some((probe, key)) = &self.probe else { return Strays::default() };
+        // Bytes that were lost or are too many move the key; where it should be it is one piece, padding and all.
+        let in_place = row.get(key.clone()).map(<[u8]>::trim_ascii);
+        let pieces: Vec<&[u8]> = in_place.into_iter().chain(row.split(u8::is_ascii_whitespace)).collect();
+        probe.strays(&pieces, row)
     }
 }
 

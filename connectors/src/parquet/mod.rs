@@ -6,6 +6,7 @@
 //! ```
 
 mod cast;
+mod damage;
 mod reader;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use ieum_model::error::{Error, ErrorKind, Result};
 use sha2::{Digest, Sha256};
 
 use crate::replay::{KeptRow, Replay, Replayed};
+use damage::guarded;
 
 /// What a reader has to know of the dataset.
 #[derive(Debug, Clone)]
@@ -117,7 +119,7 @@ impl Connector for ParquetConnector {
 
     fn open(&self, partition: usize, spec: &ScanSpec) -> Result<Box<dyn BatchReader>> {
         let name = self.name(partition)?;
-        Ok(Box::new(reader::Reader::open(&self.root.join(name), name, &self.layout, spec)?))
+        guarded(name, || Ok(Box::new(reader::Reader::open(&self.root.join(name), name, &self.layout, spec)?) as _))
     }
 
     fn verify_control(&self) -> Result<()> {
@@ -128,7 +130,7 @@ impl Connector for ParquetConnector {
                     Some(ManifestRule::Sha256) => verify_digest(&path, name)?,
                     None => {}
                 }
-                reader::verify_footer(&path, name)
+                guarded(name, || reader::verify_footer(&path, name))
             };
             check().map_err(|error: Error| error.at("dataset", &self.layout.dataset))?;
         }
@@ -150,7 +152,7 @@ impl Replay for ParquetConnector {
     /// Each row as an Arrow IPC stream of all columns, as the file types them.
     fn keep(&self, partition: usize, rejects: &[Reject]) -> Result<Vec<Vec<u8>>> {
         let name = self.name(partition)?;
-        reader::keep(&self.root.join(name), name, rejects)
+        guarded(name, || reader::keep(&self.root.join(name), name, rejects))
     }
 
     fn replay(&self, partition: usize, spec: &ScanSpec, rows: &[KeptRow]) -> Result<Replayed> {

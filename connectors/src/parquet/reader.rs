@@ -13,7 +13,7 @@ use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use ieum_model::connector::{BatchReader, KeyProbe, ReadCounts, Reject, RejectSink, ScanSpec};
+use ieum_model::connector::{BatchReader, KeyProbe, ReadCounts, Reject, RejectSink, ScanSpec, Strays};
 use ieum_model::dataset::ItemType;
 use ieum_model::error::{Error, Result, nearest};
 use parquet::arrow::ProjectionMask;
@@ -25,6 +25,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::PageIndexPolicy;
 use parquet::file::metadata::RowGroupMetaData;
 
+use super::damage::guarded;
 use super::{Layout, cast as item_cast, temporary};
 use crate::replay::{KeptRow, Replayed};
 
@@ -201,6 +202,15 @@ impl Reader {
                 let text = Field::new(&spec.key_column, DataType::Utf8, true);
                 return Err(type_error(&text, key_type).at("dataset", &layout.dataset).at("file", name));
             }
+            if !may_be_key(key_type, layout.types.get(&spec.key_column).copied()) {
+                return Err(Error::contract(format!(
+                    "key column {} is of type {key_type}",
+                    layout.named(&spec.key_column)
+                ))
+                .at("dataset", &layout.dataset)
+                .at("file", name)
+                .hint("identifiers are text: as numbers they lose leading zeros and digits; ask the holder for text"));
+            }
             key.push(roots[position]);
         }
         let descriptor = metadata.parquet_schema();
@@ -307,12 +317,10 @@ impl Reader {
                 column: Some(field.name().clone()),
                 reason: format!("expected a value of type {}, the file's column is {found}", field.data_type()),
                 raw: self.raw(batch, row)?,
-                keys: self
-                    .key_at
-                    .filter(|key| *key != index)
-                    .and_then(|key| text(cast.column(key), row))
-                    .into_iter()
-                    .collect(),
+                strays: match self.key_at.filter(|key| *key != index).and_then(|key| text(cast.column(key), row)) {
+                    Some(key) => Strays { keys: vec![key], is_anybodys: false },
+                    None => Strays { keys: Vec::new(), is_anybodys: true },
+                },
             })?;
             self.counts.rejected += 1;
         }
@@ -383,6 +391,17 @@ fn type_error(field: &Field, found: &DataType) -> Error {
 
 impl BatchReader for Reader {
     fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
+        let name = self.name.clone();
+        guarded(&name, || self.read_on())
+    }
+
+    fn counts(&self) -> ReadCounts {
+        self.counts
+    }
+}
+
+impl Reader {
+    fn read_on(&mut self) -> Result<Option<RecordBatch>> {
         loop {
             let mut group = match self.group.take() {
                 Some(group) => group,
@@ -406,9 +425,18 @@ impl BatchReader for Reader {
             }
         }
     }
+}
 
-    fn counts(&self) -> ReadCounts {
-        self.counts
+/// Whether identifiers survive in a column of this type: a number has no leading zeros, which an identifier of so many
+/// digits may have, and a fraction or a day is none.
+fn may_be_key(data_type: &DataType, item_type: Option<ItemType>) -> bool {
+    use ItemType::{Brno, Ci, Crno, Dln, Frno, Pno, Pnu, Rrno};
+    match data_type {
+        DataType::Dictionary(_, value) => may_be_key(value, item_type),
+        number if number.is_integer() || number.is_decimal() => {
+            !matches!(item_type, Some(Brno | Ci | Crno | Dln | Frno | Pno | Pnu | Rrno))
+        }
+        other => !(other.is_floating() || other.is_temporal() || *other == DataType::Boolean),
     }
 }
 
@@ -699,7 +727,7 @@ mod tests {
             assert_eq!(rejects.iter().map(|reject| reject.line).collect::<Vec<_>>(), lines);
             assert_eq!((counts.read, counts.kept, counts.rejected), (1000, kept, lines.len() as u64));
             assert_eq!(rejects[0].raw, b"key=3\tday=2024-02-30\tamount=2.0");
-            assert_eq!(rejects[0].keys, [b"3"]);
+            assert_eq!(rejects[0].strays, Strays { keys: vec![b"3".to_vec()], is_anybodys: false });
             assert_eq!((rejects[0].rule, rejects[0].column.as_deref()), ("type", Some("day")));
             assert_eq!(rejects[2].column.as_deref(), Some("amount"));
             assert!(rows.column(1).as_primitive::<arrow::datatypes::Date32Type>().iter().all(|d| d == Some(19_782)));

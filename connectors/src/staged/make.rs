@@ -12,7 +12,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use chrono::NaiveDate;
-use ieum_model::connector::{Connector, KeyProbe, Reject, RejectSink, ScanSpec};
+use ieum_model::connector::{Connector, KeyProbe, Reject, RejectSink, ScanSpec, Strays};
 use ieum_model::dataset::{Dataset, Key};
 use ieum_model::error::{Error, ErrorKind, Result};
 
@@ -201,6 +201,10 @@ impl KeyProbe for Asked {
     fn may_match(&self, raw_key: &[u8]) -> bool {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(raw_key.to_vec());
         false
+    }
+
+    fn strays(&self, _pieces: &[&[u8]], _row: &[u8]) -> Strays {
+        Strays::default()
     }
 }
 

@@ -119,7 +119,8 @@ fn one<'a>(
         let answer = match answer.outcome {
             Outcome::NotFound | Outcome::NotReachable => {
                 let request = u32::try_from(ordinal).unwrap_or(u32::MAX);
-                waits(answer, courses.may_be_renamed(request, number, missing))
+                let lost = courses.may_have_lost(request, number).then_some(Reason::ContractBroken);
+                waits(answer, lost.or_else(|| courses.may_be_renamed(request, number, missing)))
             }
             _ => answer,
         };
@@ -170,9 +171,9 @@ fn answer(records: usize, withheld: bool, unreadable: bool) -> Answer {
     Answer { outcome, reason, records: u32::try_from(records).unwrap_or(u32::MAX) }
 }
 
-/// What was not found may still come where a register of changed numbers is missing for a reason.
-fn waits(answer: Answer, register_missing: Option<Reason>) -> Answer {
-    match register_missing {
+/// What was not found may still come, where there is a reason why it may not have been seen.
+fn waits(answer: Answer, unseen: Option<Reason>) -> Answer {
+    match unseen {
         Some(reason) => Answer { outcome: Outcome::Delayed, reason: Some(reason), records: 0 },
         None => answer,
     }

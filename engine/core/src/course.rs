@@ -85,6 +85,8 @@ pub struct Courses {
     unreadable: FxHashSet<u32>,
     /// Lines that no bridge led to a key for.
     led_nowhere: FxHashSet<u32>,
+    /// Dataset, key column and wave of readings with a row that could not be read and may be anybody's.
+    anybodys: FxHashSet<(String, String, u32)>,
 }
 
 /// Finds the course of every line.
@@ -339,7 +341,8 @@ impl Courses {
         for line in self.first_line[request as usize]..number(end) {
             if matches!(self.lines[line as usize], Course::Read(_)) {
                 // What could not be read of a register may have joined the two.
-                self.lines[line as usize] = match self.unreadable.contains(&line) {
+                let lost = self.unreadable.contains(&line) || self.may_have_lost(request, line);
+                self.lines[line as usize] = match lost {
                     true => Course::Decided(Outcome::Delayed, Some(Reason::ContractBroken)),
                     false => decision.clone(),
                 };
@@ -379,7 +382,8 @@ impl Courses {
                 if self.keys.of(request, spaces[source as usize]).next().is_some() {
                     asked[source as usize].push(AskedLine { line, request });
                 } else {
-                    let (outcome, reason) = match self.unreadable.contains(&line) {
+                    let lost = self.unreadable.contains(&line) || self.may_have_lost(request, line);
+                    let (outcome, reason) = match lost {
                         true => (Outcome::Delayed, Reason::ContractBroken),
                         false => {
                             self.led_nowhere.insert(line);
@@ -470,6 +474,27 @@ impl Courses {
             let behind: Vec<u32> = behind.collect();
             self.unreadable.extend(behind);
         }
+    }
+
+    /// Notes a reading of which a row that could not be read may be anybody's.
+    pub fn anybodys(&mut self, reading: &Reading) {
+        let Source { dataset, key_column, wave, .. } = &reading.source;
+        self.anybodys.insert((dataset.clone(), key_column.clone(), *wave));
+    }
+
+    /// Whether a row that could not be read and may be anybody's is among those that answer `line`, or on the way to its
+    /// keys: then nobody can say that there is nothing.
+    pub fn may_have_lost(&self, request: u32, line: u32) -> bool {
+        let Course::Read(source) = &self.lines[line as usize] else { return false };
+        if self.anybodys.is_empty() {
+            return false;
+        }
+        let Source { dataset, key_column, space, wave } = &self.sources[*source as usize];
+        let read = |dataset: &str, key_column: &str, wave| {
+            self.anybodys.contains(&(dataset.to_owned(), key_column.to_owned(), wave))
+        };
+        let over = |walk: &Walk| read(&walk.bridge.dataset, &walk.bridge.from, walk.wave);
+        read(dataset, key_column, *wave) || self.leads_over(request, space, *wave, &over)
     }
 
     /// Whether a request comes to its keys of `space`, known in `wave`, over one of these bridges.

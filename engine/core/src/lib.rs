@@ -39,6 +39,7 @@ mod session;
 pub mod sink;
 mod spill;
 pub mod stage;
+mod strays;
 pub mod verify;
 pub mod waves;
 

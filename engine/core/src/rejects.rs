@@ -245,6 +245,7 @@ struct Taken {
     beyond: usize,
     first: Option<First>,
     keys: FxHashSet<String>,
+    is_anybodys: bool,
 }
 
 /// What a reading rejected.
@@ -254,12 +255,15 @@ pub struct Finished {
     pub first: Option<First>,
     /// The canonical keys that the rows have or may have.
     pub keys: FxHashSet<String>,
+    /// One of the rows may be anybody's.
+    pub is_anybodys: bool,
 }
 
 impl RejectSink for RejectWriter {
     fn reject(&self, reject: Reject) -> Result<()> {
         let mut taken = self.taken()?;
-        let texts = reject.keys.iter().filter_map(|key| std::str::from_utf8(key).ok());
+        taken.is_anybodys |= reject.strays.is_anybodys;
+        let texts = reject.strays.keys.iter().filter_map(|key| std::str::from_utf8(key).ok());
         taken.keys.extend(texts.filter_map(|key| canonical(&self.space, key)));
         let entry = Entry::of(&reject);
         let Reject { source, line, byte_offset, rule, .. } = reject;
@@ -320,7 +324,8 @@ impl RejectWriter {
                 *known = first.clone();
             }
         }
-        Ok(Finished { first: taken.first.take(), keys: std::mem::take(&mut taken.keys) })
+        let (first, keys) = (taken.first.take(), std::mem::take(&mut taken.keys));
+        Ok(Finished { first, keys, is_anybodys: taken.is_anybodys })
     }
 }
 
@@ -334,6 +339,8 @@ impl Drop for RejectWriter {
 
 #[cfg(test)]
 mod tests {
+    use ieum_model::connector::Strays;
+
     use super::*;
 
     fn reject(source: &str, line: u64, raw: &str) -> Reject {
@@ -345,7 +352,7 @@ mod tests {
             column: Some("amount".into()),
             reason: "expected a whole number".into(),
             raw: raw.into(),
-            keys: vec![format!("{line}-0").into_bytes()],
+            strays: Strays { keys: vec![format!("{line}-0").into_bytes()], is_anybodys: line == 1000 },
         }
     }
 
@@ -360,6 +367,7 @@ mod tests {
             }
             let finished = writer.finish().unwrap();
             assert_eq!(finished.first.unwrap().to_string(), "1.csv, line 1: type");
+            assert_eq!(finished.is_anybodys, last == 1000);
             assert!(finished.keys.len() == usize::try_from(last).unwrap() && finished.keys.contains("70"));
         }
         let dropped = rejects.writer("e.a".into(), "e", "business");

@@ -2,7 +2,7 @@
 //! decoded; the canonical key leaves as the column [`KEY`], which `link` drops.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, StringBuilder};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -19,13 +19,14 @@ use datafusion::physical_plan::stream::{RecordBatchReceiverStreamBuilder, Record
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, ReplaceChildrenOptions,
 };
-use ieum_model::connector::{BatchReader, Connector, KeyProbe, ReadCounts, RejectSink, ScanSpec};
+use ieum_model::connector::{BatchReader, Connector, KeyProbe, ReadCounts, RejectSink, ScanSpec, Strays};
 use ieum_model::digits;
 use ieum_model::error::Error;
 use ieum_privacy::normalize::{self, IdentifierKind};
 use rustc_hash::FxHashSet;
 
 use crate::session::BATCH_ROWS;
+use crate::strays::{self, Forms};
 
 /// Name of the canonical key column between scan and link.
 pub const KEY: &str = "__key";
@@ -37,6 +38,8 @@ pub struct WantedKeys {
     numbers: FxHashSet<u64>,
     sieve: Sieve,
     texts: FxHashSet<Box<[u8]>>,
+    /// Made when the first row without its shape is met.
+    forms: OnceLock<Forms>,
 }
 
 /// Digits that fit in 64 bits, whatever they are.
@@ -112,7 +115,7 @@ impl WantedKeys {
                 None => texts.insert(key.into()),
             };
         }
-        Self { kind, sieve: Sieve::of(&numbers), numbers, texts }
+        Self { kind, sieve: Sieve::of(&numbers), numbers, texts, forms: OnceLock::new() }
     }
 
     #[inline]
@@ -135,6 +138,9 @@ impl KeyProbe for WantedKeys {
         if let Some(number) = number(raw_key) {
             return self.holds_number(number);
         }
+        if std::str::from_utf8(raw_key).is_err() {
+            return true;
+        }
         CANONICAL.with_borrow_mut(|canonical| {
             normalize::spell(self.kind, raw_key, canonical);
             self.holds(canonical)
@@ -146,6 +152,11 @@ impl KeyProbe for WantedKeys {
         let mut keys: Vec<Box<[u8]>> = numbers.chain(self.texts.iter().cloned()).collect();
         keys.sort_unstable();
         Some(keys)
+    }
+
+    fn strays(&self, pieces: &[&[u8]], row: &[u8]) -> Strays {
+        let forms = self.forms.get_or_init(|| Forms::of(self.sorted_keys().iter().flatten().map(AsRef::as_ref)));
+        strays::search(self.kind, forms, |key| self.holds(key), pieces, row)
     }
 }
 

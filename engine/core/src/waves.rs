@@ -61,6 +61,8 @@ struct Read {
     plan: String,
     /// Ordinals that a row which could not be read has a key of.
     unreadable: Vec<u32>,
+    /// A row that could not be read may be anybody's.
+    is_anybodys: bool,
     /// Why nothing that was read counts.
     broken: Option<Error>,
 }
@@ -98,7 +100,8 @@ async fn read_source(
         bytes: counts.bytes,
         staged: 0,
     };
-    Ok(Read { counts, plan, unreadable: spec.wanted.looking_for(&rejected.keys), broken })
+    let unreadable = spec.wanted.looking_for(&rejected.keys);
+    Ok(Read { counts, plan, unreadable, is_anybodys: rejected.is_anybodys, broken })
 }
 
 /// More rows could not be read than the catalog allows.
@@ -176,6 +179,9 @@ pub fn gather(
                     gathered.keep(reading.name(), &read);
                     courses.found(reading, keys);
                     courses.unreadable(reading, &read.unreadable);
+                    if read.is_anybodys {
+                        courses.anybodys(reading);
+                    }
                     read.broken
                 }
                 Err(error) => Some(error),

@@ -10,7 +10,8 @@ use crate::error::Result;
 /// The set of wanted keys. A probe may let a wrong row pass, never lose a right one.
 pub trait KeyProbe: Send + Sync {
     /// Whether a row whose key column holds these bytes could be wanted. The bytes are the key as the export spells it, in
-    /// UTF-8, without quotes and padding; the probe normalizes them itself.
+    /// UTF-8, without quotes and padding; the probe normalizes them itself. Bytes that are no text pass: the row is to be
+    /// rejected, not turned away.
     fn may_match(&self, raw_key: &[u8]) -> bool;
 
     /// The wanted keys themselves, canonical, ascending by their bytes, each once; for an export that is held sorted by its
@@ -18,6 +19,24 @@ pub trait KeyProbe: Send + Sync {
     fn sorted_keys(&self) -> Option<Vec<Box<[u8]>>> {
         None
     }
+
+    /// Whose a row without its shape may be: `pieces` are what its format takes for cells, `row` all its bytes, both in
+    /// UTF-8.
+    fn strays(&self, pieces: &[&[u8]], row: &[u8]) -> Strays {
+        let _ = row;
+        let keys: Vec<Vec<u8>> =
+            pieces.iter().filter(|piece| self.may_match(piece)).map(|piece| piece.to_vec()).collect();
+        Strays { is_anybodys: keys.is_empty(), keys }
+    }
+}
+
+/// Whose a rejected row may be.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Strays {
+    /// What may be its key, as [`KeyProbe::may_match`] is asked for it: those that are wanted.
+    pub keys: Vec<Vec<u8>>,
+    /// Nothing in it is a whole key, wanted or not: it may be anybody's.
+    pub is_anybodys: bool,
 }
 
 /// A row that could not be read, complete.
@@ -37,10 +56,9 @@ pub struct Reject {
     pub reason: String,
     /// The row's bytes as they stand in the file.
     pub raw: Vec<u8>,
-    /// What may be the row's key, as [`KeyProbe::may_match`] is asked for it: the key where a cell beside it is at fault;
-    /// where the row's shape is, every piece of the row that the probe lets pass, because any may be the key. Empty where
-    /// the key itself cannot be read, and for a row without shape that is read without a probe.
-    pub keys: Vec<Vec<u8>>,
+    /// Whose the row may be: that of its key where a cell beside it is at fault; where the row's shape is, or its key's
+    /// cell, what [`KeyProbe::strays`] finds in it.
+    pub strays: Strays,
 }
 
 /// Takes the rows that could not be read; those of one file come in file order.

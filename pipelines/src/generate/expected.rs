@@ -80,6 +80,8 @@ type ColumnsRead = BTreeMap<(String, String), BTreeSet<String>>;
 struct Keys {
     keys: Vec<String>,
     unreadable: bool,
+    /// A row that may hold one more may be anybody's.
+    is_lost: bool,
 }
 
 /// Whether a row can be read. A ragged one is nobody's, but whoever's key is among its cells may have lost it.
@@ -261,17 +263,19 @@ impl<'a> Judge<'a> {
     fn keys(&self, asked: &Asked<'_>, person: &Person, way: Way<'_>, read: &ColumnsRead) -> Keys {
         match way {
             Way::Closed => Keys::default(),
-            Way::Named { space: "person", .. } => Keys { keys: self.keys_of_person(person), unreadable: false },
+            Way::Named { space: "person", .. } => Keys { keys: self.keys_of_person(person), ..Keys::default() },
             Way::Named { space, .. } => {
                 let named = asked.named.iter().filter(|(of, _)| *of == space);
-                Keys { keys: named.map(|(_, key)| key.clone()).collect(), unreadable: false }
+                Keys { keys: named.map(|(_, key)| key.clone()).collect(), ..Keys::default() }
             }
             Way::Over { bridge, .. } => {
                 let mut found = Keys::default();
                 let Some(plan) = self.plan(&bridge.dataset.code) else { return found };
                 let read = read.get(&(bridge.dataset.code.clone(), bridge.from.to_owned()));
                 let own = self.keys_of_person(person);
-                found.unreadable = self.strays.hold(&bridge.dataset.code, &own);
+                let bridged = &bridge.dataset.code;
+                found.unreadable = self.strays.hold(bridged, &own);
+                found.is_lost = self.strays.anybodys(bridged, "person");
                 for nth in 0..plan.rows(self.night.population.seed, person) {
                     match self.legible(plan, person, nth, read) {
                         Legible::Yes => {
@@ -440,8 +444,9 @@ impl<'a> Judge<'a> {
         if over.is_some() || failed(&line.dataset.holder).is_some_and(|at| at < wave) {
             return delayed;
         }
-        let Keys { keys, unreadable } = self.keys(asked, person, way, &whole.read);
-        match (keys.is_empty(), unreadable) {
+        let Keys { keys, unreadable, is_lost } = self.keys(asked, person, way, &whole.read);
+        let space = line.dataset.keys().find(|of| of.item == key).map_or("", |of| of.space.as_str());
+        match (keys.is_empty(), unreadable || is_lost) {
             (true, true) => return (Outcome::Delayed, Some(Reason::ContractBroken), 0),
             (true, false) => return (Outcome::NotReachable, Some(Reason::NotReachable), 0),
             (false, _) => {}
@@ -457,6 +462,9 @@ impl<'a> Judge<'a> {
         match (records, unreadable || spoilt, line.withheld) {
             (0, true, _) => (Outcome::Delayed, Some(Reason::ContractBroken), 0),
             (_, true, _) => (Outcome::Partial, Some(Reason::ContractBroken), records),
+            (0, false, _) if is_lost || self.strays.anybodys(&line.dataset.code, space) => {
+                (Outcome::Delayed, Some(Reason::ContractBroken), 0)
+            }
             (0, false, _) => (Outcome::NotFound, Some(Reason::NotFound), 0),
             (_, false, true) => (Outcome::Partial, Some(Reason::R03), records),
             (_, false, false) => (Outcome::Provided, None, records),

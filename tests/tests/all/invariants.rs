@@ -469,6 +469,43 @@ fn a_row_that_cannot_be_read_is_never_told_as_no_record() {
     verify::verify(&ran.out()).unwrap();
 }
 
+/// The outcome of `income` for r1 (FIRST) and r2 (SECOND) where its rows are these.
+fn income_of(rows: &str) -> [String; 2] {
+    let mut exports = small_night::exports();
+    exports.insert("income/2026.csv", format!("주민등록번호,year,amount,payer\n{rows}"));
+    let ran = run_with(&exports, &[], Making::default());
+    verify::verify(&ran.out()).unwrap();
+    ["r1", "r2"].map(|request| {
+        let outcome = ran.bundle(request)["documents"]["income"]["outcome"].as_str().unwrap().to_owned();
+        let payer = fs::read_to_string(ran.out().join(format!("bundles/per_request/semas/{request}.json"))).unwrap();
+        assert!(!payer.contains("9902284123452"), "nobody's number gets into a bundle");
+        outcome
+    })
+}
+
+#[test]
+fn a_row_that_lost_its_shape_is_never_told_as_no_record() {
+    // Of a third person, enough of them for the share that the catalog allows.
+    let others = "9801013000015,2025,1,x\n".repeat(8);
+    let check = |first: &str, second: &str, expected: [&str; 2], what: &str| {
+        let rows = format!("{first}{second}{others}");
+        assert_eq!(income_of(&rows), expected.map(str::to_owned), "{what}");
+    };
+    let (first, second) = ("9912313000002,2025,1,a\n", "9902284123452,2025,2,b\n");
+    check(first, second, ["provided", "provided"], "whole");
+    check("9912313000002,2025,1\n", second, ["delayed", "provided"], "a cell is missing");
+    check("9912313000002,2025,1,a,\n", second, ["delayed", "provided"], "a cell is too many");
+    check("x,9912313000002,2025,1,a,\n", second, ["delayed", "provided"], "cells moved");
+    check("9912313000002,2025,1,a", second, ["delayed", "delayed"], "the line end is lost");
+    check("99123130000022025,1,a\n", second, ["delayed", "provided"], "a delimiter is lost");
+    check("9912313000002;2025;1;a\n", second, ["delayed", "provided"], "another hand's delimiter");
+    check("9912313000002,2025,1,\"a\n", "9902284123452,2025,2,\"b\"\n", ["delayed", "delayed"], "a quote is lost");
+    check("9801013000015,2025,1,\"a\n", "9902284123452,2025,2,\"b\"\n", ["not_found", "delayed"], "of another");
+    check("991231300002,2025,1\n", second, ["delayed", "provided"], "the key is cut: nobody can say whose row it is");
+    check("9801013000015,2025,1\n", second, ["not_found", "provided"], "a ragged row of another says nothing of both");
+    check("\"99123130\"00002,2025,1,a\n", second, ["delayed", "provided"], "a quote within the key");
+}
+
 /// The small night in which `registration` has a date, and may have rows that cannot be read.
 fn registration_with_a_date() -> Vec<CatalogSource> {
     let mut sources = small_night::catalog_sources();

@@ -40,7 +40,7 @@ pub const ENTRIES: &str = "ledger/entries.parquet";
 
 /// Folder of the chain, beside the outputs.
 const FOLDER: &str = "ledger";
-const LOCK: &str = "ledger.lock";
+const LOCK: &str = ".lock";
 
 /// The ledger's key: one domain for all persons and for the chain itself.
 fn domain(master: &MasterKey) -> DomainKey {
@@ -65,14 +65,13 @@ struct Ledger {
 impl Ledger {
     /// Waits for whoever enters a run at this moment: that takes milliseconds.
     fn open(out: &Path) -> Result<Self> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(out).map_err(|error| from_io(&error, out))?;
-        let path = out.join(LOCK);
+        let folder = out.join(FOLDER);
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(|error| from_io(&error, &folder))?;
+        let path = folder.join(LOCK);
         let mut options = fs::OpenOptions::new();
         let lock = options.create(true).truncate(false).write(true).mode(0o600).open(&path);
         let lock = lock.map_err(|error| from_io(&error, &path))?;
         lock.lock().map_err(|error| from_io(&error, &path))?;
-        let folder = out.join(FOLDER);
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(|error| from_io(&error, &folder))?;
         Ok(Self { folder, _lock: lock })
     }
 

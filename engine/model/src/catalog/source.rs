@@ -23,6 +23,10 @@ impl<'a> File<'a> {
         let (table, errors) = DeTable::parse_recoverable(&source.text);
         let root = Spanned::new(table.span(), DeValue::Table(table.into_inner()));
         let file = Self { path: &source.path, text: &source.text, root, whole: errors.is_empty() };
+        // Whoever read the file put this for bytes that are no text.
+        if let Some(at) = source.text.find('\u{fffd}') {
+            problems.push(file.problem(file.line_at(at), "the file is not UTF-8"));
+        }
         let mut lines = BTreeSet::new();
         for error in &errors {
             let line = file.line_at(error.span().map_or(0, |span| span.start));

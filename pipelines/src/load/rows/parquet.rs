@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -23,6 +24,12 @@ const BATCH: usize = 8192;
 /// # Errors
 /// If it is no Parquet file, or has a column that is not in `known` or cannot be read as text.
 pub fn read<T: Send>(path: &Path, known: &[&str], parse: Parse<T>, take: Take<'_, T>) -> Result<()> {
+    // The reader trusts the offsets and lengths that stand in a file, and panics over some that a flipped bit makes.
+    let read = AssertUnwindSafe(|| read_on(path, known, parse, take));
+    catch_unwind(read).unwrap_or_else(|_| Err(Error::config("the Parquet file is damaged")))
+}
+
+fn read_on<T: Send>(path: &Path, known: &[&str], parse: Parse<T>, take: Take<'_, T>) -> Result<()> {
     let broken = |error: &dyn std::fmt::Display| Error::config(format!("the Parquet file cannot be read: {error}"));
     let file = File::open(path).map_err(|error| broken(&error))?;
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| broken(&error))?;
