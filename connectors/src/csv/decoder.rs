@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ieum_model::connector::{KeyProbe, Strays};
 use ieum_model::error::{Error, Result};
-use memchr::{memchr, memchr_iter, memchr2, memchr2_iter, memchr3};
+use memchr::{memchr, memchr_iter, memchr2_iter, memchr3};
 
 use super::skim::{self, Shape};
 use crate::control;
@@ -298,8 +298,7 @@ impl Decode for CsvDecoder {
                 if !keeps_width(row, &key, self.width - at, self.delimiter, quoted) {
                     return SHORT;
                 }
-                let is_one_line = || memchr2(b'\n', b'\r', row).is_none();
-                if !quoted || (key.dress != Dress::Escaped && is_one_line()) {
+                if !quoted {
                     return Verdict::Filtered;
                 }
                 cut_cells(row, self.delimiter, quoted, &mut self.cells);

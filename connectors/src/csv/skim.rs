@@ -120,8 +120,8 @@ fn pass_over_with(
     masks: impl Fn(&[u8; BLOCK], u8) -> Masks,
 ) -> Passed {
     let (mut row, mut rows) = (Row::at(0), 0);
-    // Of the byte before the block: all ones inside quotes; one bit where a quote may open.
-    let (mut quoted, mut opens) = (0_u64, 1_u64);
+    // Of the byte before the block: all ones inside quotes; one bit where a quote may open; one where one closed.
+    let (mut quoted, mut opens, mut closed) = (0_u64, 1_u64, 0_u64);
     let (blocks, tail) = bytes.as_chunks::<BLOCK>();
     for (at, block) in blocks.iter().enumerate() {
         let base = at * BLOCK;
@@ -132,13 +132,17 @@ fn pass_over_with(
             let next = blocks.get(at + 1).map(|block| block[0]).or_else(|| tail.first().copied());
             stops = returns & !(feeds >> 1 | u64::from(next == Some(b'\n')) << 63);
         }
-        if (quotes | quoted) != 0 {
+        if (quotes | quoted | closed) != 0 {
             let inside = inside(quotes) ^ quoted;
             stops |= (feeds | returns) & inside;
             (delimiters, feeds) = (delimiters & !inside, feeds & !inside);
             // A quote opens at the start of a cell, or right after one that closed: a doubled one.
             let may_open = delimiters | feeds | (quotes & !inside);
             stops |= quotes & inside & !(may_open << 1 | opens);
+            // After one that closes its cell ends, or a doubled quote goes on.
+            let closes = quotes & !inside;
+            stops |= (closes << 1 | closed) & !(delimiters | feeds | returns | quotes);
+            closed = closes >> 63;
             quoted = if inside >> 63 == 1 { u64::MAX } else { 0 };
             opens = may_open >> 63;
         } else {
