@@ -1,7 +1,8 @@
 //! Which files an export has, and how to open them: plain, `.gz` and `.zst`.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, BufReader, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,6 +47,23 @@ pub fn sizes(root: &Path, names: &[String]) -> Result<Vec<u64>> {
     let size =
         |name: &String| root.join(name).metadata().map(|meta| meta.len()).map_err(|error| io_error(name, &error));
     names.iter().map(size).collect()
+}
+
+/// When each file of `names` was last written to, in nanoseconds since 1970-01-01 UTC.
+///
+/// # Errors
+/// When a file cannot be looked at.
+pub fn modified(root: &Path, names: &[String]) -> Result<Vec<i64>> {
+    let modified = |name: &String| match root.join(name).metadata() {
+        Ok(about) => Ok(modified_nanoseconds(&about)),
+        Err(error) => Err(io_error(name, &error)),
+    };
+    names.iter().map(modified).collect()
+}
+
+pub(crate) fn modified_nanoseconds(about: &Metadata) -> i64 {
+    const NANOSECONDS: i64 = 1_000_000_000;
+    about.mtime().saturating_mul(NANOSECONDS).saturating_add(about.mtime_nsec())
 }
 
 /// What to do about a file that cannot be read.

@@ -31,6 +31,7 @@ pub(crate) struct CsvConnector {
     export: Export,
     names: Vec<String>,
     sizes: Vec<u64>,
+    modified: Vec<i64>,
     chunk: usize,
 }
 
@@ -51,8 +52,8 @@ impl CsvConnector {
         if names.is_empty() {
             return Err(nothing_matches(dataset, &export));
         }
-        let sizes = files::sizes(root, &names)?;
-        Ok(Self { root: root.to_owned(), dataset: dataset.clone(), export, names, sizes, chunk })
+        let (sizes, modified) = (files::sizes(root, &names)?, files::modified(root, &names)?);
+        Ok(Self { root: root.to_owned(), dataset: dataset.clone(), export, names, sizes, modified, chunk })
     }
 
     fn delimiter(&self) -> u8 {
@@ -162,6 +163,10 @@ impl Connector for CsvConnector {
 
     fn partition_bytes(&self) -> &[u64] {
         &self.sizes
+    }
+
+    fn partition_modified(&self) -> &[i64] {
+        &self.modified
     }
 
     fn open(&self, partition: usize, spec: &ScanSpec) -> Result<Box<dyn BatchReader>> {

@@ -51,6 +51,7 @@ pub(crate) struct FixedWidthConnector {
     ranges: Vec<Range<usize>>,
     names: Vec<String>,
     sizes: Vec<u64>,
+    modified: Vec<i64>,
     chunk: usize,
 }
 
@@ -69,7 +70,8 @@ impl FixedWidthConnector {
             return Err(nothing_matches(dataset, &export));
         }
         let (sizes, ranges) = (files::sizes(root, &names)?, decoder::ranges(&export.layout));
-        Ok(Self { root: root.to_owned(), dataset: dataset.clone(), export, ranges, names, sizes, chunk })
+        let modified = files::modified(root, &names)?;
+        Ok(Self { root: root.to_owned(), dataset: dataset.clone(), export, ranges, names, sizes, modified, chunk })
     }
 
     /// The money fields that the trailer sums, in layout order; what a repeated one holds is no amount.
@@ -165,6 +167,10 @@ impl Connector for FixedWidthConnector {
 
     fn partition_bytes(&self) -> &[u64] {
         &self.sizes
+    }
+
+    fn partition_modified(&self) -> &[i64] {
+        &self.modified
     }
 
     fn open(&self, partition: usize, spec: &ScanSpec) -> Result<Box<dyn BatchReader>> {

@@ -20,6 +20,7 @@ use ieum_model::dataset::{Dataset, Export, ItemType, ManifestRule};
 use ieum_model::error::{Error, ErrorKind, Result};
 use sha2::{Digest, Sha256};
 
+use crate::files::modified_nanoseconds;
 use crate::replay::{KeptRow, Replay, Replayed};
 use damage::guarded;
 
@@ -57,6 +58,7 @@ struct ParquetConnector {
     root: PathBuf,
     names: Vec<String>,
     sizes: Vec<u64>,
+    modified: Vec<i64>,
     layout: Layout,
     manifest: Option<ManifestRule>,
 }
@@ -84,16 +86,17 @@ pub fn open(root: &Path, dataset: &Dataset) -> Result<Option<Box<dyn Replay>>> {
         }
         let about = path.metadata().map_err(|e| temporary("cannot look at the file", &e, path.display()))?;
         if about.is_file() {
-            files.push((relative(root, &path)?, about.len()));
+            files.push((relative(root, &path)?, (about.len(), modified_nanoseconds(&about))));
         }
     }
     if files.is_empty() {
         return Ok(None);
     }
     files.sort();
-    let (names, sizes) = files.into_iter().unzip();
+    let (names, found): (_, Vec<_>) = files.into_iter().unzip();
+    let (sizes, modified) = found.into_iter().unzip();
     let layout = Layout::new(dataset, export);
-    Ok(Some(Box::new(ParquetConnector { root: root.to_path_buf(), names, sizes, layout, manifest })))
+    Ok(Some(Box::new(ParquetConnector { root: root.to_path_buf(), names, sizes, modified, layout, manifest })))
 }
 
 fn relative(root: &Path, path: &Path) -> Result<String> {
@@ -115,6 +118,10 @@ impl Connector for ParquetConnector {
 
     fn partition_bytes(&self) -> &[u64] {
         &self.sizes
+    }
+
+    fn partition_modified(&self) -> &[i64] {
+        &self.modified
     }
 
     fn open(&self, partition: usize, spec: &ScanSpec) -> Result<Box<dyn BatchReader>> {

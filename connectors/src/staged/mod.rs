@@ -52,7 +52,7 @@ use std::sync::Arc;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use chrono::NaiveDate;
-use ieum_model::connector::{BatchReader, Connector, ScanSpec};
+use ieum_model::connector::{BatchReader, Connector, FoundFile, ScanSpec};
 use ieum_model::dataset::Dataset;
 use ieum_model::error::{Error, Result};
 
@@ -177,6 +177,12 @@ impl Connector for Copy {
 
     fn partition_bytes(&self) -> &[u64] {
         &self.bytes
+    }
+
+    /// The copy, and the files of its export: it was made from them, and a damaged copy is read from them.
+    fn found_files(&self) -> Vec<FoundFile> {
+        let copy = FoundFile { name: self.name[0].clone(), bytes: self.bytes[0], modified: 0 };
+        std::iter::once(copy).chain(self.export.found_files()).collect()
     }
 
     fn open(&self, _partition: usize, spec: &ScanSpec) -> Result<Box<dyn BatchReader>> {

@@ -131,6 +131,17 @@ pub trait BatchReader: Send {
     fn counts(&self) -> ReadCounts;
 }
 
+/// A file of an export as it was found, before it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundFile {
+    /// Name below the exports folder.
+    pub name: String,
+    /// Bytes on storage.
+    pub bytes: u64,
+    /// When it was last written to, in nanoseconds since 1970-01-01 UTC; 0 where storage does not tell.
+    pub modified: i64,
+}
+
 /// A dataset's export in one format.
 pub trait Connector: Send + Sync {
     /// The files, below the exports folder, in name order; each is one partition.
@@ -138,6 +149,19 @@ pub trait Connector: Send + Sync {
 
     /// Bytes of each partition on storage, in the order of [`Connector::partitions`].
     fn partition_bytes(&self) -> &[u64];
+
+    /// When each partition was last written to, in nanoseconds since 1970-01-01 UTC, as it was found; empty where storage
+    /// does not tell.
+    fn partition_modified(&self) -> &[i64] {
+        &[]
+    }
+
+    /// Every file that reading may touch, as it was found: a run that goes on tells by it whether an export was replaced.
+    fn found_files(&self) -> Vec<FoundFile> {
+        let modified = self.partition_modified().iter().copied().chain(std::iter::repeat(0));
+        let files = self.partitions().iter().zip(self.partition_bytes()).zip(modified);
+        files.map(|((name, bytes), modified)| FoundFile { name: name.clone(), bytes: *bytes, modified }).collect()
+    }
 
     /// Opens one partition.
     ///

@@ -29,6 +29,8 @@ const FORMAT: &str = "ieum-key/1";
 const KEY_ID_MAX_LEN: usize = 64;
 /// HKDF `info` starts with the purpose, so that a later use of the same master key gets other keys.
 const PURPOSE: &[u8] = b"ieum/1 pseudonym";
+/// HKDF `info` of the value that tells one key from another.
+const CHECK: &[u8] = b"ieum/1 check value";
 
 /// Why a key could not be read or made. Says where, never what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,6 +189,15 @@ impl MasterKey {
         self.epoch
     }
 
+    /// What tells this key from another of the same name and epoch, and nothing else of it: 32 bytes of HKDF-SHA-256
+    /// (RFC 5869) with an `info` of their own, so that they are no key of any domain.
+    pub fn check_value(&self) -> [u8; KEY_LEN] {
+        let mut value = [0; KEY_LEN];
+        let info = [CHECK, &[0], &self.epoch.to_be_bytes()].concat();
+        hkdf_sha256(None, self.secret.expose(), &info, &mut value);
+        value
+    }
+
     /// The key of one domain: HKDF-SHA-256 (RFC 5869) without salt and with
     /// `info = "ieum/1 pseudonym" 00 kind 00 name epoch`, the epoch as four bytes, big-endian.
     ///
@@ -324,6 +335,14 @@ mod tests {
         check(&format!("ieum-key/1 a 1 {}", &HEX[1..]), KeyError::Hex { line: 1 });
         check(&format!("ieum-key/1 a 1 {}g", &HEX[1..]), KeyError::Hex { line: 1 });
         check(&format!("ieum-key/1 a 1 {HEX}\nieum-key/1 b 1 {HEX}"), KeyError::Several { line: 2 });
+    }
+
+    #[test]
+    fn a_check_value_tells_keys_and_epochs_apart() {
+        let other = MasterKey::from_hex_file_text(&format!("ieum-key/1 test-key 7 {}", HEX.replace('0', "1"))).unwrap();
+        assert_eq!(master(7).check_value(), master(7).check_value());
+        assert_ne!(master(7).check_value(), master(8).check_value());
+        assert_ne!(master(7).check_value(), other.check_value());
     }
 
     #[test]
