@@ -2,12 +2,13 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use chrono::NaiveDate;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::bench::plan::Axis;
-use crate::definition::{FormatName, LayoutName, parse_bytes};
+use crate::definition::{FormatName, LayoutName, parse_bytes, parse_duration};
 
 const TOP: &str = "Examples:
   ieum check sample-data/nightly.toml
@@ -24,8 +25,9 @@ const BENCH: &str = "Examples:
   ieum bench --out bench-out --peers benches/whole";
 const CODES: &str = "Exit codes:
   0 committed   1 failed   2 wrong usage   3 committed, but someone should look (delays, rejects, malformed requests)
-  4 a gate refused to publish   5 temporary, retry   6 configuration or contract invalid   11 locked
-  12 key wrong or missing   20 integrity failure   130 or 143 interrupted, nothing committed
+  4 a gate refused to publish   5 temporary, retry   6 configuration or contract invalid   10 time limit reached
+  11 locked   12 key wrong or missing   20 integrity failure   130 or 143 interrupted
+After 5, 10, 130, 143 and a kill nothing is committed, and the same command goes on from what was done.
 Codes may be added; a meaning never changes.";
 
 /// Links the exports of data holders into one bundle per request.
@@ -104,6 +106,12 @@ pub enum Command {
     /// Run a night: one bundle per request, an answer for every document line
     #[command(before_help = RUN)]
     Run(RunArgs),
+    /// Show the runs of an output folder: committed, unfinished, and how far they are
+    #[command(before_help = "Example:\n  ieum status sample-data/nightly.toml")]
+    Status(StatusArgs),
+    /// Remove what stopped runs left in an output folder, unfinished runs too
+    #[command(before_help = "Example:\n  ieum gc sample-data/out")]
+    Gc(GcArgs),
     /// Prove that the output of a run is complete and unchanged
     #[command(before_help = "Example:\n  ieum verify sample-data/out/2026-11-22")]
     Verify(VerifyArgs),
@@ -153,6 +161,8 @@ impl Command {
             Self::Explain(args) => args.output.output,
             Self::Stage(args) => args.output.output,
             Self::Run(args) => args.output.output,
+            Self::Status(args) => args.output.output,
+            Self::Gc(args) => args.output.output,
             Self::Verify(args) => args.output.output,
             Self::Bench(args) => args.output.output,
             Self::Ledger { command } => command.output(),
@@ -242,6 +252,32 @@ pub struct RunArgs {
     /// Do everything but publish
     #[arg(long)]
     pub dry_run: bool,
+    /// Throw an unfinished run away instead of going on with it
+    #[arg(long)]
+    pub restart: bool,
+    /// Stop after this long, such as 2h; the same command goes on from there
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub max_duration: Option<Duration>,
+    /// Format of the result.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Arguments of `ieum status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Run definition, or the folder of the outputs
+    pub path: PathBuf,
+    /// Format of the result.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Arguments of `ieum gc`.
+#[derive(Debug, Args)]
+pub struct GcArgs {
+    /// Folder of the outputs
+    pub dir: PathBuf,
     /// Format of the result.
     #[command(flatten)]
     pub output: OutputArgs,

@@ -15,6 +15,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use chrono::NaiveDate;
 use clap::ValueEnum;
@@ -318,10 +319,42 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     if bytes == 0 { Err(wrong()) } else { Ok(bytes) }
 }
 
+/// A duration such as `2h`, `90m`, `1h 30m` or `45s`.
+///
+/// # Errors
+/// What is wrong with it, as a sentence.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is not a duration such as 2h, 90m or 45s");
+    let (mut seconds, mut rest) = (0u64, text.trim());
+    while !rest.is_empty() {
+        let unit_at = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+        let (number, unit) = rest.split_at(unit_at);
+        let scale = match unit.as_bytes()[0] {
+            b'h' => 3600,
+            b'm' => 60,
+            b's' => 1,
+            _ => return Err(wrong()),
+        };
+        let more = number.parse::<u64>().ok().and_then(|number| number.checked_mul(scale)).ok_or_else(wrong)?;
+        seconds = seconds.checked_add(more).ok_or_else(wrong)?;
+        rest = unit[1..].trim_start();
+    }
+    if seconds == 0 { Err(wrong()) } else { Ok(Duration::from_secs(seconds)) }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_have_units() {
+        let seconds = |text| parse_duration(text).map(|duration| duration.as_secs());
+        assert_eq!([seconds("2h"), seconds("1h 30m"), seconds("90m1s")], [Ok(7200), Ok(5400), Ok(5401)]);
+        for wrong in ["", "0s", "2", "h", "2d", "2h3", "-1s", "1시", "99999999999999999999s"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+    }
 
     const SMALL: &str = "[run]\ncatalog = 'c'\nexports = 'e'\nrequests = ['r.csv']\nkeys = 'k'\n";
 

@@ -106,9 +106,10 @@ impl Screen {
         code
     }
 
-    /// Tells that a signal ends the run with an exit code.
-    pub fn interrupted(&self, signal: &str, code: u8) {
-        let message = format!("interrupted by {signal}: nothing is committed, what was written is removed");
+    /// Tells that something ends the run with an exit code, and whether it can go on.
+    pub fn ended(&self, what: &str, code: u8, goes_on: bool) {
+        let then = if goes_on { "the same command goes on from what was done" } else { "nothing is left" };
+        let message = format!("{what}: nothing is committed, {then}");
         if self.log == LogFormat::Json {
             tracing::error!("{message}");
         }

@@ -5,12 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use ieum_core::night::CommitGate;
 use ieum_core::sink;
 
 use crate::screen::Screen;
 
-/// The signals that end a run, their names, and the exit codes that schedulers know them by.
-const ENDING: [(i32, &str, u8); 2] = [(libc::SIGINT, "SIGINT", 130), (libc::SIGTERM, "SIGTERM", 143)];
+/// The signals that end a run, how it is told, and the exit codes that schedulers know them by.
+const ENDING: [(i32, &str, u8); 2] =
+    [(libc::SIGINT, "interrupted by SIGINT", 130), (libc::SIGTERM, "interrupted by SIGTERM", 143)];
+
+/// As [`ENDING`], of the time limit.
+const TIME_LIMIT: (&str, u8) = ("the time limit is reached", 10);
 
 /// Makes a write beyond the limit on file sizes (`ulimit -f`) fail, instead of ending the process without a word.
 pub fn file_size_limit_is_an_error() {
@@ -21,38 +26,53 @@ pub fn file_size_limit_is_an_error() {
     }
 }
 
-/// Waits for the signals that end a run: what was written is removed, nothing is committed.
+/// Waits for what ends a run: signals, and a time limit. Nothing is committed then, and what was written stays: the process
+/// ends at once, as if it were killed, and every instant of a run is one that it can go on from.
 pub struct Interrupts(Arc<State>);
 
 #[derive(Default)]
 struct State {
-    /// Where the run writes to, and whether a committed output stood there before.
-    target: Mutex<Option<(PathBuf, bool)>>,
+    gate: Arc<CommitGate>,
+    /// Where a dry run writes to: nothing of it is left.
+    rehearsed: Mutex<Option<PathBuf>>,
+    /// One ending at a time.
+    ends: Mutex<()>,
     ending: AtomicBool,
 }
 
 impl Interrupts {
-    /// Waits on a thread of its own from now on. To be called before other threads are started: they must not take the
+    /// Waits on threads of its own from now on. To be called before other threads are started: they must not take the
     /// signals.
-    pub fn wait(screen: Screen) -> Self {
+    pub fn wait(screen: Screen, limit: Option<Duration>) -> Self {
         let state = Arc::new(State::default());
         let signals = block();
         let waiting = Arc::clone(&state);
         std::thread::spawn(move || {
-            while let Some((name, code)) = next(&signals) {
-                waiting.end(name, code, screen);
+            while let Some((what, code)) = next(&signals) {
+                waiting.end(what, code, screen);
             }
         });
+        if let Some(limit) = limit {
+            let waiting = Arc::clone(&state);
+            std::thread::spawn(move || {
+                std::thread::sleep(limit);
+                waiting.end(TIME_LIMIT.0, TIME_LIMIT.1, screen);
+            });
+        }
         Self(state)
     }
 
-    /// From here on the run writes to `target`.
-    pub fn writes_to(&self, target: &Path) {
-        let target = (target.to_path_buf(), target.exists());
-        *self.0.target.lock().unwrap_or_else(PoisonError::into_inner) = Some(target);
+    /// What lets the run commit unless it was ended before.
+    pub fn gate(&self) -> Arc<CommitGate> {
+        Arc::clone(&self.0.gate)
     }
 
-    /// Returns when the run was not interrupted. What it met after that is no result and no failure.
+    /// From here on a dry run writes for `target`.
+    pub fn rehearses(&self, target: &Path) {
+        *self.0.rehearsed.lock().unwrap_or_else(PoisonError::into_inner) = Some(target.to_path_buf());
+    }
+
+    /// Returns when the run was not ended. What it met after that is no result and no failure.
     pub fn settle(&self) {
         const PAUSE: Duration = Duration::from_millis(10);
         while self.0.ending.load(Ordering::Acquire) {
@@ -63,18 +83,18 @@ impl Interrupts {
 
 impl State {
     /// Ends the process, unless the output is committed already.
-    fn end(&self, name: &str, code: u8, screen: Screen) {
+    fn end(&self, what: &str, code: u8, screen: Screen) {
+        let _one = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         self.ending.store(true, Ordering::Release);
-        let target = self.target.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((target, stood_before)) = target
-            && !sink::withdraw(&target)
-            && !stood_before
-            && target.exists()
-        {
+        if !self.gate.end() {
             self.ending.store(false, Ordering::Release);
             return;
         }
-        screen.interrupted(name, code);
+        let rehearsed = self.rehearsed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(target) = &rehearsed {
+            sink::withdraw(target);
+        }
+        screen.ended(what, code, rehearsed.is_none());
         std::process::exit(code.into());
     }
 }
@@ -99,12 +119,12 @@ fn block() -> libc::sigset_t {
     }
 }
 
-/// The next signal, by its name and exit code; `None` where the system gives none.
+/// The next signal, by how it is told and its exit code; `None` where the system gives none.
 #[allow(unsafe_code)]
 fn next(signals: &libc::sigset_t) -> Option<(&'static str, u8)> {
     let mut signal = 0;
     // SAFETY: both live until the call returns.
     let waited = unsafe { libc::sigwait(signals, &mut signal) };
     let known = ENDING.into_iter().find(|(number, ..)| *number == signal);
-    known.filter(|_| waited == 0).map(|(_, name, code)| (name, code))
+    known.filter(|_| waited == 0).map(|(_, what, code)| (what, code))
 }

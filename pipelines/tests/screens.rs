@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use arrow::array::{Array, AsArray, StringArray};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -112,6 +112,14 @@ impl Broken {
         screen
     }
 
+    /// A run that is killed when it comes to a step.
+    #[track_caller]
+    fn killed_at(&self, step: &str, more: &[&str]) {
+        let mut run = Command::new(env!("CARGO_BIN_EXE_ieum"));
+        run.args(["run", "nightly.toml"]).args(more).current_dir(self.folder.path()).env("IEUM_KILL_AT", step);
+        assert_eq!(run.output().unwrap().status.code(), None);
+    }
+
     /// No identifier of the requests or of the exports that these tests break stands in a message.
     fn assert_no_row_value_in(&self, screen: &Screen) {
         let mut texts = String::new();
@@ -129,7 +137,7 @@ impl Broken {
     #[track_caller]
     fn nothing_is_committed(&self, screen: &Screen) {
         assert_eq!(screen.stdout, "");
-        assert!(!self.path("out/2026-11-22").exists() && !self.path("out/2026-11-22.partial").exists());
+        assert!(!self.path("out/2026-11-22").exists());
     }
 
     /// Text columns of a table of a verified output, row by row; null is empty.
@@ -499,23 +507,25 @@ fn an_unusable_key_file_stops_the_night() {
 
 #[test]
 fn a_full_disk_stops_the_night_and_a_retry_may_help() {
-    // Blocks of 1 KiB: the first hits the stage, the second a bundle.
-    for limit in ["1", "8"] {
+    // Blocks of 1 KiB: the first hits the begin of the journal, the second the staged rows, the third the journal of a run
+    // that goes on.
+    for (limit, gathered, stands) in [("1", false, false), ("48", false, true), ("8", true, true)] {
         let night = Broken::new();
+        if gathered {
+            night.killed_at("gathered", &[]);
+        }
         let limited = format!("ulimit -f {limit}; exec \"$0\" run nightly.toml");
         let mut command = Command::new("bash");
         command.args(["-c", &limited, env!("CARGO_BIN_EXE_ieum")]).current_dir(night.folder.path());
         let screen = Screen::of(command.output().unwrap());
-        screen.says(
-            5,
-            &[
-                "error: output cannot be written: File too large",
-                "path: out/2026-11-22.partial/",
-                "hint: raise the quota or the limit",
-            ],
-        );
+        screen.says(5, &["error: output cannot be written: File too large", "hint: raise the quota or the limit"]);
         night.nothing_is_committed(&screen);
-        night.run().says(3, &[]);
+        assert_eq!(screen.stderr.contains("the same command goes on"), stands, "{}", screen.stderr);
+        assert_eq!(night.path("out/2026-11-22.stage").exists(), stands);
+        let again = night.run();
+        again.says(3, &[]);
+        assert_eq!(again.stdout.contains("readings were gathered before"), stands, "{}", again.stdout);
+        night.ieum(&["verify", "out/2026-11-22"]).says(0, &[]);
     }
 }
 
@@ -532,32 +542,185 @@ fn a_locked_output_is_left_alone() {
     night.run().says(3, &[]);
 }
 
-/// A part of an export is a pipe that nobody writes to: the run stands there, its stage open.
+/// A run that is held at a step, heeding signals however the tests are run: `ieum` heeds what `nohup` says.
+fn held_at(night: &Broken, step: &str, more: &[&str]) -> Child {
+    let mut run = Command::new("env");
+    run.args(["--default-signal=TERM", "--default-signal=INT"]).arg(env!("CARGO_BIN_EXE_ieum"));
+    run.args(["run", "nightly.toml", "--output", "json"]).args(more).env("IEUM_HOLD_AT", step);
+    run.current_dir(night.folder.path()).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+}
+
+fn journal_of(night: &Broken) -> String {
+    fs::read_to_string(night.path("out/2026-11-22.stage/journal.ndjson")).unwrap_or_default()
+}
+
 #[test]
-fn an_interrupted_run_removes_what_it_wrote() {
+fn an_interrupted_run_goes_on() {
+    let whole = Broken::new();
+    whole.run().says(3, &[]);
     for (signal, name, code) in [("TERM", "SIGTERM", 143), ("INT", "SIGINT", 130)] {
         let night = Broken::new();
-        // Not ignored, however the tests are run: `ieum` heeds what `nohup` says.
-        let mut run = Command::new("env");
-        run.arg(format!("--default-signal={signal}")).arg(env!("CARGO_BIN_EXE_ieum"));
-        run.args(["run", "nightly.toml", "--output", "json"]);
-        let pipe = night.path("exports/nts/income_amount_cert/part-0001.csv");
-        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-        night.edit("catalog/datasets/nts/income_amount_cert.toml", |text| {
-            assert!(text.contains("*.csv.gz"));
-            text.replace("*.csv.gz", "*.csv*")
-        });
-        let run = run.current_dir(night.folder.path()).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let stage = night.path("out/2026-11-22.partial/.stage");
-        wait_for(|| stage.exists());
-        let sent = Command::new("kill").args(["-s", signal, &run.id().to_string()]).status().unwrap();
-        assert!(sent.success());
+        let run = held_at(&night, "shard.written", &[]);
+        wait_for(|| journal_of(&night).contains("assembling"));
+        let status = night.ieum(&["status", "nightly.toml"]);
+        status.says(0, &[]);
+        assert!(status.stdout.starts_with("2026-11-22  running     2026-11-22-"), "{}", status.stdout);
+        night.ieum(&["run", "nightly.toml"]).says(11, &["another run writes to this output"]);
+        let collected = night.ieum(&["gc", "out"]);
+        assert_eq!((collected.code, collected.stdout.as_str()), (Some(0), "nothing to remove\n"), "it is held");
+
+        assert!(Command::new("kill").args(["-s", signal, &run.id().to_string()]).status().unwrap().success());
         let screen = Screen::of(run.wait_with_output().unwrap());
-        screen.says(code, &["interrupted by ", name, "nothing is committed"]);
+        screen.says(code, &["interrupted by ", name, "nothing is committed, the same command goes on"]);
         let last: serde_json::Value = serde_json::from_str(screen.stderr.lines().last().unwrap()).unwrap();
         assert_eq!(last["code"].as_i64(), Some(code.into()));
         night.nothing_is_committed(&screen);
-        assert_eq!(fs::read_dir(night.path("out")).unwrap().count(), 0, "not even a lock is left");
+        for (folder, mode) in [("out/2026-11-22.stage", 0o700), ("out/2026-11-22.partial", 0o700)] {
+            assert_eq!(fs::metadata(night.path(folder)).unwrap().permissions().mode() & 0o777, mode);
+        }
+        for file in fs::read_dir(night.path("out/2026-11-22.stage")).unwrap() {
+            let about = file.unwrap().metadata().unwrap();
+            assert_eq!(about.permissions().mode() & 0o777, 0o600);
+        }
+
+        let again = night.run();
+        again.says(3, &[]);
+        assert!(again.stdout.contains("readings were gathered before"), "{}", again.stdout);
+        let manifest = |night: &Broken| fs::read(night.path("out/2026-11-22/manifest.json")).unwrap();
+        assert!(manifest(&night) == manifest(&whole));
+        assert_eq!(fs::read_dir(night.path("out")).unwrap().count(), 1, "not even a lock is left");
+    }
+}
+
+#[test]
+fn a_run_ends_at_its_time_limit_and_a_dry_run_leaves_nothing() {
+    let night = Broken::new();
+    let limited = ["--max-duration", "1s"];
+    let screen = Screen::of(held_at(&night, "gathered", &limited).wait_with_output().unwrap());
+    screen.says(10, &["the time limit is reached: nothing is committed, the same command goes on"]);
+    let status = night.ieum(&["status", "out"]);
+    assert!(status.stdout.contains("unfinished  2026-11-22-") && status.stdout.contains("gather"), "{}", status.stdout);
+    let before = journal_of(&night);
+    let dry = [&limited[..], &["--dry-run"]].concat();
+    let screen = Screen::of(held_at(&night, "gathered", &dry).wait_with_output().unwrap());
+    screen.says(10, &["nothing is committed, nothing is left"]);
+    assert!(!night.path("out/2026-11-22.rehearsal").exists());
+    assert_eq!(journal_of(&night), before, "an unfinished run is left as it is");
+    let collected = night.ieum(&["gc", "out"]);
+    assert!(collected.stdout.starts_with("removed  2026-11-22  unfinished run  "), "{}", collected.stdout);
+    assert_eq!(fs::read_dir(night.path("out")).unwrap().count(), 0);
+    let screen = Screen::of(held_at(&night, "gathered", &dry).wait_with_output().unwrap());
+    screen.says(10, &[]);
+    assert_eq!(fs::read_dir(night.path("out")).unwrap().count(), 0);
+    night.ieum(&["run", "nightly.toml", "--max-duration", "2"]).says(2, &["not a duration such as 2h"]);
+}
+
+/// What is changed between a crash and the next run, the exit code, and what is told.
+#[test]
+fn a_run_does_not_go_on_from_something_else() {
+    type Change = (&'static str, fn(&Broken), i32, &'static str);
+    let changes: [Change; 5] = [
+        (
+            "an export",
+            |night| night.edit(ELIGIBILITY, |text| text),
+            6,
+            "changed: export of `nhis_eligibility_history`: `nhis/nhis_eligibility_history/part-0000.csv` was written to",
+        ),
+        (
+            "an export that came",
+            |night| {
+                let folder = night.path("exports/nts/income_amount_cert");
+                fs::copy(folder.join("part-0000.csv.gz"), folder.join("part-0001.csv.gz")).unwrap();
+            },
+            6,
+            "changed: export of `income_amount_cert`: `nts/income_amount_cert/part-0001.csv.gz` is new",
+        ),
+        (
+            "the catalog",
+            |night| night.edit("catalog/datasets/nts/income_amount_cert.toml", |text| format!("{text}\n")),
+            6,
+            "changed: the catalog",
+        ),
+        (
+            "the requests",
+            |night| night.edit("requests/withdrawals.csv", |text| format!("{text}\n")),
+            6,
+            "changed: requests, withdrawals or lines carried over",
+        ),
+        (
+            "the key",
+            |night| {
+                night.edit(KEY, |text| {
+                    let (kept, digits) = text.trim_end().split_at(text.trim_end().len() - 4);
+                    format!(
+                        "{kept}{}\n",
+                        digits.chars().map(|digit| if digit == '0' { '1' } else { '0' }).collect::<String>()
+                    )
+                });
+            },
+            12,
+            "changed: the key",
+        ),
+    ];
+    for (what, change, code, told) in changes {
+        let night = Broken::new();
+        night.killed_at("gathered", &[]);
+        change(&night);
+        let before = journal_of(&night);
+        let screen = night.run();
+        screen.says(code, &["an unfinished run stands here", told, "hint: `ieum run --restart`"]);
+        assert_eq!(screen.stderr.matches("changed: ").count(), 1, "{what}: {}", screen.stderr);
+        night.nothing_is_committed(&screen);
+        assert_eq!(journal_of(&night), before);
+        let screen = night.ieum(&["run", "nightly.toml", "--restart"]);
+        screen.says(3, &[]);
+        assert!(!screen.stdout.contains("gathered before"), "{what}: {}", screen.stdout);
+        assert_eq!(fs::read_dir(night.path("out")).unwrap().count(), 1);
+    }
+}
+
+#[test]
+fn a_changed_setting_or_journal_is_told() {
+    let night = Broken::new();
+    night.killed_at("gathered", &[]);
+    night
+        .ieum(&["run", "nightly.toml", "--layout", "per-request"])
+        .says(6, &["changed: `layout`: it was packed and is per-request"]);
+    night.edit("out/2026-11-22.stage/journal.ndjson", |text| text.replacen("\"kept\":", "\"kept\": ", 1));
+    night.run().says(20, &["the journal of an unfinished run was changed", "line: ", "hint: `ieum run --restart`"]);
+    let status = night.ieum(&["status", "out"]);
+    assert!(status.stdout.starts_with("2026-11-22  damaged"), "{}", status.stdout);
+    night.ieum(&["run", "nightly.toml", "--restart"]).says(3, &[]);
+}
+
+/// The staged rows are overwritten after the run was killed, as a loss of power may leave them.
+#[test]
+fn what_does_not_stand_as_it_was_written_is_read_again() {
+    let whole = Broken::new();
+    let run = |night: &Broken| night.ieum(&["run", "nightly.toml", "--layout", "per-request"]);
+    run(&whole).says(3, &[]);
+    for damaged in ["rows", "rejects", "keys"] {
+        let night = Broken::new();
+        night.killed_at("records.written", &["--layout", "per-request"]);
+        let path = night.path("out/2026-11-22.stage").join(damaged);
+        let mut bytes = fs::read(&path).unwrap();
+        let half = bytes.len() / 2;
+        bytes[half..].fill(0);
+        fs::write(&path, bytes).unwrap();
+        // A bundle that lost its bytes, and one that is longer than it should be.
+        let bundles = night.path("out/2026-11-22.partial/bundles/per_request");
+        let recipient = fs::read_dir(&bundles).unwrap().next().unwrap().unwrap().path();
+        let mut files = fs::read_dir(recipient).unwrap().map(|file| file.unwrap().path());
+        let first = files.next().unwrap();
+        fs::write(&first, vec![0; fs::metadata(&first).unwrap().len().try_into().unwrap()]).unwrap();
+        fs::write(night.path("out/2026-11-22.partial/outcomes.parquet"), "PAR1").unwrap();
+        fs::write(night.path("out/2026-11-22.partial/bundles/stray"), "stray").unwrap();
+        let screen = run(&night);
+        screen.says(3, &[]);
+        assert!(screen.stdout.contains("gathered before"), "{}", screen.stdout);
+        night.ieum(&["verify", "out/2026-11-22"]).says(0, &[]);
+        let manifest = |night: &Broken| fs::read(night.path("out/2026-11-22/manifest.json")).unwrap();
+        assert!(manifest(&night) == manifest(&whole), "{damaged}");
     }
 }
 
@@ -573,21 +736,36 @@ fn wait_for(ready: impl Fn() -> bool) {
 }
 
 #[test]
-fn what_a_killed_run_left_is_swept_by_the_run_of_another_date() {
+fn what_a_killed_run_left_is_swept_by_the_run_of_another_date_unless_it_can_go_on() {
     let night = Broken::calm();
     for name in ["2026-11-20", "2026-11-21", "reports"] {
-        fs::create_dir_all(night.path(&format!("out/{name}.partial/.stage"))).unwrap();
-        fs::write(night.path(&format!("out/{name}.partial/.stage/rows")), "of a person").unwrap();
+        fs::create_dir_all(night.path(&format!("out/{name}.partial"))).unwrap();
+        fs::write(night.path(&format!("out/{name}.partial/rows")), "of a person").unwrap();
     }
     File::create(night.path("out/2026-11-20.lock")).unwrap();
     let living = File::create(night.path("out/2026-11-21.lock")).unwrap();
     living.lock().unwrap();
-    night.run().says(0, &[]);
-    let left = fs::read_dir(night.path("out")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let left: BTreeSet<String> = left.collect();
-    // What a living run writes is left alone, and so is what has no lock: it is not ours.
-    let expected = ["2026-11-21.lock", "2026-11-21.partial", "2026-11-22", "ledger", "reports.partial"];
-    assert_eq!(left, expected.map(str::to_owned).into());
+    night.killed_at("gathered", &["--date", "2026-11-19"]);
+    night.run().says(0, &["warning: an unfinished run of 2026-11-19", "`ieum gc` removes it"]);
+    let left = || -> BTreeSet<String> {
+        fs::read_dir(night.path("out"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
+    };
+    // What a living run writes is left alone, what can go on is, and so is what has no lock: it is not ours.
+    let unfinished = ["2026-11-19.lock", "2026-11-19.partial", "2026-11-19.stage"];
+    let others = ["2026-11-21.lock", "2026-11-21.partial", "2026-11-22", "ledger", "reports.partial"];
+    assert_eq!(left(), unfinished.iter().chain(&others).map(|name| (*name).to_owned()).collect());
+    let status = night.ieum(&["status", "out", "--output", "json"]);
+    let status: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
+    let run = |place: usize| (&status["runs"][place]["name"], &status["runs"][place]["state"]);
+    assert_eq!(run(0), (&"2026-11-19".into(), &"unfinished".into()));
+    assert_eq!(run(1), (&"2026-11-21".into(), &"left".into()));
+    assert_eq!(run(2), (&"2026-11-22".into(), &"committed".into()));
+    let collected = night.ieum(&["gc", "out"]);
+    assert!(collected.stdout.starts_with("removed  2026-11-19  unfinished run"), "{}", collected.stdout);
+    assert_eq!(left(), others.map(str::to_owned).into());
 }
 
 #[test]

@@ -12,6 +12,8 @@ use crate::bundle::{self, Answer, Bundle, Document, DocumentRows, RunHead};
 use crate::bundle_files::BundleFiles;
 use crate::course::{Course, Courses, Source};
 use crate::input::Night;
+use crate::journal::steps::reached;
+use crate::journal::{Entry, Progress};
 use crate::keys::Space;
 use crate::manifest::RequestCounts;
 use crate::sink::Output;
@@ -25,11 +27,18 @@ pub struct Assembly {
     pub requests: RequestCounts,
 }
 
-/// Assembles and writes every bundle, in parallel on the rayon pool it is called in.
+/// Assembles and writes every bundle, in parallel on the rayon pool it is called in. Shards that an earlier attempt wrote are
+/// made again from the stage, not read again from their exports; `output` leaves their bytes as they stand.
 ///
 /// # Errors
 /// When the stage cannot be read or the output not written.
-pub fn assemble(night: &Night, courses: &Courses, stage: &Stage, output: &mut Output) -> Result<Assembly> {
+pub fn assemble(
+    night: &Night,
+    courses: &Courses,
+    stage: &Stage,
+    progress: &Progress,
+    output: &mut Output,
+) -> Result<Assembly> {
     let domains = recipient_keys(night);
     let head = RunHead {
         as_of: night.as_of.to_string(),
@@ -41,6 +50,8 @@ pub fn assemble(night: &Night, courses: &Courses, stage: &Stage, output: &mut Ou
     let mut counts = RequestCounts::default();
     let size = night.settings.shard_requests.max(1) as usize;
     let missing = courses.registers_missing(night);
+    let shards = u32::try_from(night.checked.requests.len().div_ceil(size)).unwrap_or(u32::MAX);
+    progress.note(&Entry::Assembling { shards })?;
     for (shard, requests) in (0u32..).zip(night.checked.requests.chunks(size)) {
         let rows = read_shard(night, stage, courses, shard)?;
         let first = shard as usize * size;
@@ -53,8 +64,12 @@ pub fn assemble(night: &Night, courses: &Courses, stage: &Stage, output: &mut Ou
             bundles.extend(bundle);
         }
         files.write(bundles, output)?;
+        reached("shard.written");
+        progress.note(&Entry::Shard { number: shard, requests: requests.len() as u64 })?;
+        reached("shard.kept");
     }
     files.finish(output)?;
+    reached("bundles.closed");
     Ok(Assembly { answers, requests: counts })
 }
 

@@ -15,6 +15,7 @@
 //! | [`stage`] | matched, permitted rows by shard of requests, on disk beyond a limit |
 //! | [`rejects`] | rows that could not be read, likewise |
 //! | [`assemble`], [`bundle`], [`bundle_files`] | one nested row a request, as JSON or Parquet, into files |
+//! | [`journal`] | what a run has done so far, so that one that was stopped goes on |
 //! | [`sink`] | written aside, digested, committed once, manifest last |
 //! | [`ledger`] | who got which items of whom, over all runs |
 //! | [`explain`], [`first_look`], [`verify`] | what would be read, whether it can be, and whether a finished output is whole |
@@ -27,6 +28,7 @@ pub mod explain;
 pub mod first_look;
 pub mod gather;
 pub mod input;
+pub mod journal;
 pub mod keys;
 pub mod ledger;
 pub mod manifest;
@@ -37,7 +39,7 @@ pub mod rejects;
 pub mod scan;
 mod session;
 pub mod sink;
-mod spill;
+pub mod spill;
 pub mod stage;
 mod strays;
 pub mod verify;
@@ -69,7 +71,7 @@ pub(crate) fn from_io(error: &std::io::Error, path: &std::path::Path) -> Error {
 }
 
 /// What the disk did not take; a retry may help.
-fn unwritten(error: &std::io::Error) -> Error {
+pub(crate) fn unwritten(error: &std::io::Error) -> Error {
     use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     let hint = match error.kind() {
         StorageFull => "free space on the output's file system and run again",

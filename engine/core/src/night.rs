@@ -9,11 +9,15 @@ use serde::Serialize;
 
 use crate::assemble::{self, Assembly};
 pub use crate::input::{BundleFormat, ExportState, Layout, Night, Settings};
+use crate::journal::steps::reached;
+use crate::journal::{self, Begun, Entry, Journal, Progress};
 pub use crate::manifest::MANIFEST;
 use crate::manifest::{Manifest, SourceCounts};
 pub use crate::records::{CARRIED_OVER, OUTCOMES};
 use crate::rejects::{RejectedRows, Rejects};
-use crate::sink::Output;
+pub use crate::sink::CommitGate;
+use crate::sink::{Beginning, Output};
+use crate::spill::Spill;
 use crate::stage::Stage;
 use crate::waves::{self, Gathered};
 use crate::{course, ledger, records};
@@ -41,6 +45,8 @@ pub struct RunSummary {
     pub lines_delayed: u64,
     /// Lines of earlier runs that stay open because their request was not received.
     pub carried_on: u64,
+    /// Readings that an earlier attempt of the run had gathered.
+    pub readings_resumed: u64,
     /// Exports that were left out of the night, and rows that could not be read.
     #[serde(skip)]
     pub warnings: Vec<Warning>,
@@ -91,41 +97,83 @@ const STAGE_SHARE: u64 = 8;
 /// The share of the memory limit that rejected rows may take before they go to disk.
 const REJECTS_SHARE: u64 = 64;
 
-/// Runs the night and commits its output; with `dry_run`, does everything but commit.
+/// How a night is run.
+#[derive(Debug, Default)]
+pub struct Manner {
+    /// Everything is done but committing, and nothing is left behind.
+    pub dry_run: bool,
+    /// An unfinished run is thrown away instead of going on.
+    pub restart: bool,
+    /// What may end the run from outside.
+    pub gate: Arc<CommitGate>,
+}
+
+/// Runs the night and commits its output; with `dry_run`, does everything but commit. A run of the same night that was
+/// stopped goes on: what it gathered is not read again, what it wrote is not written again, and the output has the same bytes.
 ///
 /// # Errors
 /// When the output cannot be written, memory does not suffice, or an accounting identity fails. Nothing is committed
-/// then. An export that breaks its contract is no error of the run: its lines are delayed.
+/// then. An export that breaks its contract is no error of the run: its lines are delayed. After a failure that a retry may
+/// help, the next run of the same night goes on; else what was written is removed.
 pub fn run(night: &Night, dry_run: bool) -> Result<RunSummary> {
-    run_observed(night, dry_run, &mut |_| ())
+    run_observed(night, &Manner { dry_run, ..Manner::default() }, &mut |_| ())
 }
 
 /// As [`run`]; `begins` is told of each step as it begins.
 ///
 /// # Errors
 /// As [`run`].
-pub fn run_observed(night: &Night, dry_run: bool, begins: &mut dyn FnMut(Step)) -> Result<RunSummary> {
+pub fn run_observed(night: &Night, manner: &Manner, begins: &mut dyn FnMut(Step)) -> Result<RunSummary> {
     let run_id = night.run_id();
     tracing::info!(run_id, stage = Step::Plan.name(), requests = night.checked.requests.len(), "night begins");
-    let mut output = if dry_run { Output::rehearse(&night.out)? } else { Output::begin(&night.out)? };
-    if !dry_run && let Err(error) = ledger::begin(out_of(night), &night.master) {
+    if manner.dry_run {
+        let mut output = Output::rehearse(&night.out)?;
+        let progress = Progress::untold(output.stage_folder());
+        let made = make(night, &progress, &mut output, begins);
         output.abandon();
-        return Err(error);
+        return made.map(|(manifest, warnings)| summary(night, &manifest, warnings, &progress, None));
     }
-    match make(night, &mut output, begins) {
-        Ok((manifest, warnings)) if dry_run => {
-            output.abandon();
-            Ok(summary(night, &manifest, warnings, None))
-        }
-        Ok((manifest, warnings)) => {
-            begins(Step::Commit);
-            let manifest = output.commit(manifest)?;
+    ledger::begin(out_of(night), &night.master)?;
+    let begun = Begun::of(night);
+    let begin = if manner.restart { Output::restart } else { Output::begin };
+    let mut output = match begin(&night.out, &begun)? {
+        Beginning::Open(output) => output,
+        Beginning::Committed(manifest) => {
+            tracing::info!(run_id, stage = Step::Commit.name(), "an earlier attempt had committed");
+            let progress = Progress::untold(&night.out);
             let head = ledger::enter(&night.out, &manifest, &night.master)?;
-            Ok(summary(night, &manifest, warnings, Some(head)))
+            return Ok(summary(night, &manifest, Vec::new(), &progress, Some(head)));
         }
-        Err(error) => {
+    };
+    let opened = output.journal().and_then(Journal::open);
+    let progress =
+        opened.and_then(|(journal, entries)| Progress::written(journal, entries, begun, output.stage_folder()));
+    let progress = match progress {
+        Ok(progress) => progress,
+        Err(error) => return Err(stopped(output, false, error)),
+    };
+    let (manifest, warnings) = match make(night, &progress, &mut output, begins) {
+        Ok(made) => made,
+        Err(error) => return Err(stopped(output, true, error)),
+    };
+    begins(Step::Commit);
+    progress.note(&Entry::Committing)?;
+    let manifest = output.commit(manifest, &manner.gate)?;
+    let head = ledger::enter(&night.out, &manifest, &night.master)?;
+    reached("ledger.entered");
+    Ok(summary(night, &manifest, warnings, &progress, Some(head)))
+}
+
+/// What a run leaves that could not be finished: something to go on from where a retry may help, nothing else.
+fn stopped(output: Output, begun: bool, error: Error) -> Error {
+    match error.kind {
+        ErrorKind::Temporary if begun || output.goes_on() => {
+            let hint = error.hint.clone().map_or_else(String::new, |hint| format!("{hint}; "));
+            error.hint(format!("{hint}the same command goes on from what was done"))
+        }
+        _ => {
             output.abandon();
-            Err(error)
+            error
         }
     }
 }
@@ -136,7 +184,12 @@ fn out_of(night: &Night) -> &Path {
 }
 
 /// The manifest to commit, and what was left out of the night.
-fn make(night: &Night, output: &mut Output, begins: &mut dyn FnMut(Step)) -> Result<(Manifest, Vec<Warning>)> {
+fn make(
+    night: &Night,
+    progress: &Progress,
+    output: &mut Output,
+    begins: &mut dyn FnMut(Step),
+) -> Result<(Manifest, Vec<Warning>)> {
     begins(Step::Plan);
     // Exports of one file are read on the gathering threads; this one reads those of several.
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -147,25 +200,37 @@ fn make(night: &Night, output: &mut Output, begins: &mut dyn FnMut(Step)) -> Res
     let run_id = night.run_id();
     tracing::info!(run_id, stage = Step::Plan.name(), lines = courses.lines.len(), waves = courses.waves(), "planned");
     begins(Step::Gather);
-    let held = usize::try_from(night.settings.memory_bytes / STAGE_SHARE).unwrap_or(usize::MAX);
-    let stage = Stage::new(output.stage_folder().join("rows"), held);
-    let held = usize::try_from(night.settings.memory_bytes / REJECTS_SHARE).unwrap_or(usize::MAX);
-    let rejects = Arc::new(Rejects::new(output.stage_folder().join("rejects"), held));
-    let mut gathered = waves::gather(night, &mut courses, &stage, &rejects, &runtime)?;
+    let (stage, rejects) = stages(night, progress, output);
+    let mut gathered = waves::gather(night, &mut courses, &stage, &rejects, progress, &runtime)?;
+    reached("gathered");
     tracing::info!(run_id, stage = Step::Gather.name(), sources = gathered.sources.len(), "gathered");
     begins(Step::Assemble);
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(night.settings.threads)
         .build()
         .map_err(|error| Error::new(ErrorKind::Temporary, format!("threads cannot be started: {error}")))?;
-    let assembly = pool.install(|| assemble::assemble(night, &courses, &stage, output))?;
+    let assembly = pool.install(|| assemble::assemble(night, &courses, &stage, progress, output))?;
     tracing::info!(run_id, stage = Step::Assemble.name(), requests = assembly.requests.requests, "assembled");
     begins(Step::Records);
     let rejected = pool.install(|| records::write(night, &assembly, &rejects, output))?;
     pool.install(|| ledger::entries::write(night, &assembly, output))?;
+    reached("records.written");
     let mut warnings = std::mem::take(&mut gathered.warnings);
     warnings.extend(rejected.iter().filter(|rows| !gathered.left_out.contains(&rows.dataset)).map(told));
     Ok((account(manifest(night, &assembly, gathered))?, warnings))
+}
+
+/// Where rows wait between gathering and writing; of a run that goes on, with what stands there already.
+fn stages(night: &Night, progress: &Progress, output: &Output) -> (Stage, Arc<Rejects>) {
+    let share = |of: u64| usize::try_from(night.settings.memory_bytes / of).unwrap_or(usize::MAX);
+    let file = |name: &str| output.stage_folder().join(name);
+    if !progress.is_written() {
+        let stage = Stage::new(Spill::new(file(journal::ROWS)), share(STAGE_SHARE));
+        return (stage, Arc::new(Rejects::new(Spill::new(file(journal::REJECTS)), share(REJECTS_SHARE))));
+    }
+    let rows = Spill::continued(file(journal::ROWS), progress.rows_end());
+    let rejects = Spill::continued(file(journal::REJECTS), progress.rejects_end());
+    (Stage::kept(rows, share(STAGE_SHARE)), Arc::new(Rejects::kept_aside(rejects, share(REJECTS_SHARE))))
 }
 
 /// Rejected rows of a dataset that the catalog allows.
@@ -211,7 +276,13 @@ fn account(manifest: Manifest) -> Result<Manifest> {
 }
 
 /// What a run came to; `head` is where the ledger ends once it is committed.
-fn summary(night: &Night, manifest: &Manifest, warnings: Vec<Warning>, head: Option<String>) -> RunSummary {
+fn summary(
+    night: &Night,
+    manifest: &Manifest,
+    warnings: Vec<Warning>,
+    progress: &Progress,
+    head: Option<String>,
+) -> RunSummary {
     let total = |count: fn(&SourceCounts) -> u64| manifest.sources.values().map(count).sum();
     RunSummary {
         run_id: manifest.run_id.clone(),
@@ -231,6 +302,7 @@ fn summary(night: &Night, manifest: &Manifest, warnings: Vec<Warning>, head: Opt
         not_due: night.checked.not_due,
         lines_delayed: manifest.outcomes.get(Outcome::Delayed.code()).copied().unwrap_or(0),
         carried_on: manifest.carried_on,
+        readings_resumed: progress.readings_resumed(),
         warnings,
     }
 }

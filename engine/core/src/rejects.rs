@@ -7,15 +7,16 @@
 //!                └─► the keys of these rows: their lines must not be told "not found"
 //! ```
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use ieum_model::connector::{Reject, RejectSink};
 use ieum_model::error::{Error, Result};
 use rustc_hash::FxHashSet;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::keys::canonical;
@@ -41,8 +42,13 @@ pub struct Rejects {
     limit: usize,
     held: AtomicUsize,
     spill: Spill,
+    /// Whether rejects that are held are written to the spill file too.
+    keeps: bool,
     kept: Mutex<Kept>,
 }
+
+/// Where the rejects of a reading stand in the spill file, by export file.
+pub type KeptRejects = Vec<(String, Vec<Segment>)>;
 
 #[derive(Default)]
 struct Kept {
@@ -53,13 +59,26 @@ struct Kept {
     first: BTreeMap<String, First>,
 }
 
+impl Kept {
+    /// Takes the first reject of a reading.
+    fn met(&mut self, reading: &str, dataset: &str, first: Option<&First>) {
+        let Some(first) = first else { return };
+        self.datasets.insert(reading.to_owned(), dataset.to_owned());
+        let known = self.first.entry(dataset.to_owned()).or_insert_with(|| first.clone());
+        if first < known {
+            *known = first.clone();
+        }
+    }
+}
+
 /// Where the first reject stands: file, offset, line, and the rule that it breaks.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct First {
     file: String,
     byte_offset: u64,
     line: u64,
-    rule: &'static str,
+    rule: Cow<'static, str>,
 }
 
 impl std::fmt::Display for First {
@@ -80,9 +99,33 @@ pub struct RejectedRows {
 }
 
 impl Rejects {
-    /// Rejects of which `limit` bytes are held in memory; the rest goes to a file at `path`.
-    pub fn new(path: PathBuf, limit: usize) -> Self {
-        Self { limit, held: AtomicUsize::new(0), spill: Spill::new(path), kept: Mutex::default() }
+    /// Rejects of which `limit` bytes are held in memory; the rest goes to `spill`.
+    pub fn new(spill: Spill, limit: usize) -> Self {
+        Self { limit, held: AtomicUsize::new(0), spill, keeps: false, kept: Mutex::default() }
+    }
+
+    /// As [`Rejects::new`], but what is held is written to `spill` too, for a run that can go on.
+    pub fn kept_aside(spill: Spill, limit: usize) -> Self {
+        Self { keeps: true, ..Self::new(spill, limit) }
+    }
+
+    /// Takes the rejects of a reading that an earlier attempt left in the spill file; `false` where they do not stand there
+    /// as they were written.
+    ///
+    /// # Errors
+    /// Only for a bug.
+    pub fn restore(&self, reading: &str, dataset: &str, files: &KeptRejects, first: Option<&First>) -> Result<bool> {
+        let mut segments = files.iter().flat_map(|(_, segments)| segments);
+        if !segments.all(|segment| self.spill.read_again(*segment).is_some()) {
+            return Ok(false);
+        }
+        let mut kept = self.kept()?;
+        for (file, segments) in files {
+            let parts = segments.iter().copied().map(Part::Spilled).collect();
+            kept.parts.insert((file.clone(), reading.to_owned()), parts);
+        }
+        kept.met(reading, dataset, first);
+        Ok(true)
     }
 
     /// Bytes of the spill file so far.
@@ -257,6 +300,8 @@ pub struct Finished {
     pub keys: FxHashSet<String>,
     /// One of the rows may be anybody's.
     pub is_anybodys: bool,
+    /// Where they stand in the spill file, if they are kept there.
+    pub aside: KeptRejects,
 }
 
 impl RejectSink for RejectWriter {
@@ -267,7 +312,7 @@ impl RejectSink for RejectWriter {
         taken.keys.extend(texts.filter_map(|key| canonical(&self.space, key)));
         let entry = Entry::of(&reject);
         let Reject { source, line, byte_offset, rule, .. } = reject;
-        let place = First { file: source.clone(), byte_offset, line, rule };
+        let place = First { file: source.clone(), byte_offset, line, rule: rule.into() };
         if taken.first.as_ref().is_none_or(|first| place < *first) {
             taken.first = Some(place);
         }
@@ -313,19 +358,24 @@ impl RejectWriter {
         }
         // What is handed over stays reserved.
         (taken.held, taken.beyond) = (0, 0);
+        let aside = if self.rejects.keeps { self.keep(&taken)? } else { KeptRejects::new() };
         let mut kept = self.rejects.kept()?;
         for (file, parts) in std::mem::take(&mut taken.parts) {
             kept.parts.insert((file, self.reading.clone()), parts);
         }
-        if let Some(first) = &taken.first {
-            kept.datasets.insert(self.reading.clone(), self.dataset.clone());
-            let known = kept.first.entry(self.dataset.clone()).or_insert_with(|| first.clone());
-            if first < known {
-                *known = first.clone();
-            }
-        }
+        kept.met(&self.reading, &self.dataset, taken.first.as_ref());
         let (first, keys) = (taken.first.take(), std::mem::take(&mut taken.keys));
-        Ok(Finished { first, keys, is_anybodys: taken.is_anybodys })
+        Ok(Finished { first, keys, is_anybodys: taken.is_anybodys, aside })
+    }
+
+    /// Writes what is held to the spill file, and holds it on.
+    fn keep(&self, taken: &Taken) -> Result<KeptRejects> {
+        let segment = |part: &Part| match part {
+            Part::Held(bytes) => self.rejects.spill.append(bytes),
+            Part::Spilled(segment) => Ok(*segment),
+        };
+        let files = taken.parts.iter();
+        files.map(|(file, parts)| Ok((file.clone(), parts.iter().map(segment).collect::<Result<_>>()?))).collect()
     }
 }
 
@@ -339,6 +389,8 @@ impl Drop for RejectWriter {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use ieum_model::connector::Strays;
 
     use super::*;
@@ -358,7 +410,7 @@ mod tests {
 
     /// Two readings of two files, each row rejected by both but the last.
     fn written(limit: usize, path: PathBuf) -> (Vec<String>, Vec<RejectedRows>, u64) {
-        let rejects = Arc::new(Rejects::new(path, limit));
+        let rejects = Arc::new(Rejects::new(Spill::new(path), limit));
         for (reading, last) in [("d.b", 1000), ("d.a", 999)] {
             let writer = rejects.writer(reading.into(), "d", "business");
             for line in 1..=last {

@@ -1,9 +1,26 @@
 //! sink: everything is written aside, digested on the way, and committed by one rename; the manifest stands last.
+//!
+//! ```text
+//!  out/2026-11-22.partial/   bundles and records ─┐ manifest last, one syncfs, one rename
+//!  out/2026-11-22/           the committed output ◄┘
+//!  out/2026-11-22.stage/     journal, staged rows, rejects: removed after the rename
+//!  out/2026-11-22.lock       who may write; it stands as long as one of the others does
+//! ```
+//!
+//! # Privacy
+//! What a stopped run leaves holds personal data, as its bundles do: staged rows, rejected rows, keys that bridges gave. Its
+//! folders are readable by their owner only, it stays until the run goes on, `ieum run --restart` or `ieum gc`, and
+//! `ieum status` shows it. A dry run leaves nothing.
+
+mod gate;
+mod left;
+mod lock;
+mod writer;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{BufWriter, ErrorKind as IoErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::io::{ErrorKind as IoErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use ieum_model::error::{Error, ErrorKind, Result};
@@ -11,45 +28,39 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use crate::from_io;
+use crate::journal::steps::reached;
+use crate::journal::{Begun, Entry, JOURNAL};
 use crate::manifest::{MANIFEST, Manifest, OutputFile, hex};
+pub use gate::CommitGate;
+pub use left::{Collected, RunState, RunStatus, Unfinished, collect, status};
+pub use writer::OutputWriter;
+use writer::Standing;
 
-/// Beside the target: what is being written, what is being removed, and who may write.
+/// Beside the target: what is being written, what it is made from, what is being removed, what a dry run writes, and who
+/// may write.
 const PARTIAL: &str = ".partial";
+const STAGE: &str = ".stage";
 const REMOVED: &str = ".removed";
+const REHEARSAL: &str = ".rehearsal";
 const LOCK: &str = ".lock";
 
 /// An output that is being written; nothing of it can be mistaken for a finished one.
 pub struct Output {
     aside: PathBuf,
+    stage: PathBuf,
     target: PathBuf,
     files: Vec<OutputFile>,
+    /// Whether an earlier attempt may have written files already.
+    goes_on: bool,
     _lock: File,
 }
 
-/// A file of the output, digested while it is written.
-pub struct OutputWriter {
-    path: PathBuf,
-    relative: String,
-    out: BufWriter<File>,
-    digest: Sha256,
-    bytes: u64,
-}
-
-impl OutputWriter {
-    /// Appends bytes; the offset at which they begin.
-    ///
-    /// # Errors
-    /// When the disk does not take them.
-    pub fn append(&mut self, bytes: &[u8]) -> Result<u64> {
-        let offset = self.bytes;
-        self.write_all(bytes).map_err(|error| from_io(&error, &self.path))?;
-        Ok(offset)
-    }
-
-    fn close(mut self) -> Result<OutputFile> {
-        self.out.flush().map_err(|error| from_io(&error, &self.path))?;
-        Ok(OutputFile { path: self.relative, bytes: self.bytes, sha256: hex(&self.digest.finalize()) })
-    }
+/// How an output begins.
+pub enum Beginning {
+    /// It is to be made, from its start or from where an earlier attempt stopped.
+    Open(Output),
+    /// An earlier attempt of the same run had committed it, and was killed before it could say so.
+    Committed(Box<Manifest>),
 }
 
 fn beside(target: &Path, suffix: &str) -> PathBuf {
@@ -80,74 +91,40 @@ fn create_below(root: &Path, folder: &Path) -> Result<()> {
     }
 }
 
-/// Opens and locks a lock file; `None` where somebody holds it.
-fn locked(options: &fs::OpenOptions, path: &Path) -> std::io::Result<Option<File>> {
-    loop {
-        let file = options.open(path)?;
-        if file.try_lock().is_err() {
-            return Ok(None);
-        }
-        // Whoever held it may have removed it meanwhile: then it locks nothing.
-        let same =
-            |stands: &fs::Metadata, ours: &fs::Metadata| (stands.dev(), stands.ino()) == (ours.dev(), ours.ino());
-        match fs::metadata(path) {
-            Ok(stands) if same(&stands, &file.metadata()?) => return Ok(Some(file)),
-            Err(error) if error.kind() != IoErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-}
-
-/// Removes what killed runs left in `folder`: personal data would stand there for ever. What a living run writes is
-/// locked, and a folder without a lock file is not ours.
-fn sweep(folder: &Path) {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let names: BTreeSet<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    let left = |name: &String| name.strip_suffix(PARTIAL).or_else(|| name.strip_suffix(REMOVED)).map(str::to_owned);
-    for name in names.iter().filter_map(left).collect::<BTreeSet<String>>() {
-        let lock = folder.join(format!("{name}{LOCK}"));
-        let Ok(Some(_held)) = locked(fs::OpenOptions::new().write(true), &lock) else { continue };
-        let remove = |suffix: &str| match fs::remove_dir_all(folder.join(format!("{name}{suffix}"))) {
-            Err(error) if error.kind() != IoErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        };
-        match remove(PARTIAL).and_then(|()| remove(REMOVED)).and_then(|()| fs::remove_file(&lock)) {
-            Ok(()) => tracing::info!(run = name, "what a killed run left is removed"),
-            Err(error) => tracing::warn!(run = name, %error, "what a killed run left cannot be removed"),
-        }
-    }
-}
-
-/// Removes what this process has written for `target` so far, though it is still writing; `false` where there is nothing
-/// to remove, because nothing is written yet or the output is committed.
-pub fn withdraw(target: &Path) -> bool {
+/// Removes what a dry run of this process has written for `target` so far, though it is still writing.
+pub fn withdraw(target: &Path) {
     /// A file that was being opened when the folder was moved may still appear in it.
     const ATTEMPTS: usize = 100;
     let removed = beside(target, REMOVED);
     let _ = fs::remove_dir_all(&removed);
-    if fs::rename(beside(target, PARTIAL), &removed).is_err() {
-        return false;
+    if fs::rename(beside(target, REHEARSAL), &removed).is_err() {
+        return;
     }
     for _ in 0..ATTEMPTS {
         if fs::remove_dir_all(&removed).is_ok() {
             break;
         }
     }
-    let _ = fs::remove_file(beside(target, LOCK));
-    true
+    remove_lock_of_nothing(target);
 }
 
-impl Write for OutputWriter {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.out.write_all(bytes)?;
-        self.digest.update(bytes);
-        self.bytes += bytes.len() as u64;
-        Ok(bytes.len())
+/// Removes the lock file, unless it stands for an unfinished run.
+fn remove_lock_of_nothing(target: &Path) {
+    if !beside(target, PARTIAL).exists() && !beside(target, STAGE).exists() {
+        let _ = fs::remove_file(beside(target, LOCK));
     }
+}
 
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.out.flush()
-    }
+/// Names of unfinished runs beside `target`, but for its own.
+pub fn unfinished_beside(target: &Path) -> Vec<String> {
+    let own = target.file_name().unwrap_or_default();
+    let others = status(&parent(target)).unwrap_or_default().into_iter();
+    let others = others.filter(|run| *run.name != *own && !run.held && matches!(run.state, RunState::Unfinished(_)));
+    others.map(|run| run.name).collect()
+}
+
+fn parent(target: &Path) -> PathBuf {
+    target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf()
 }
 
 /// Whether an output can be committed at `target`.
@@ -164,50 +141,87 @@ pub fn is_free(target: &Path) -> Result<()> {
 }
 
 impl Output {
-    /// Begins an output that will stand at `target`; what killed runs left aside there and beside it is removed.
+    /// Begins the output of a run that is made from `now` and will stand at `target`, or goes on with one that was stopped;
+    /// what runs left beside it and nobody can use is removed.
     ///
     /// # Errors
     /// [`ErrorKind::Locked`] when another run writes to the same target, [`ErrorKind::Config`] when a committed output
-    /// stands there already.
-    pub fn begin(target: &Path) -> Result<Self> {
-        is_free(target)?;
-        Self::rehearse(target)
+    /// stands there already, or an unfinished one was made from something else ([`Begun::goes_on_from`]),
+    /// [`ErrorKind::Integrity`] when the journal of an unfinished one was changed.
+    pub fn begin(target: &Path, now: &Begun) -> Result<Beginning> {
+        let stage = beside(target, STAGE);
+        if !stage.join(JOURNAL).exists() {
+            is_free(target)?;
+        }
+        let lock = locked(target)?;
+        let begun = left::entries(&stage)?.and_then(|entries| entries.into_iter().next());
+        let goes_on = match begun {
+            Some(Entry::Begun(begun)) if target.exists() => return committed_before(target, &begun, now),
+            Some(Entry::Begun(begun)) => now.goes_on_from(&begun).map(|()| true)?,
+            Some(_) => return Err(crate::journal::not_begun()),
+            None => false,
+        };
+        if !goes_on {
+            is_free(target)?;
+            throw_away(target)?;
+        }
+        left::sweep(&parent(target));
+        let aside = beside(target, PARTIAL);
+        create_folder(&stage)?;
+        create_folder(&aside)?;
+        reached("stage.made");
+        Ok(Beginning::Open(Self { aside, stage, target: target.into(), files: Vec::new(), goes_on, _lock: lock }))
     }
 
-    /// Begins an output as [`Output::begin`] does, to be abandoned: an output that stands at `target` is no hindrance.
+    /// Throws away an unfinished run, then begins as [`Output::begin`] does.
+    ///
+    /// # Errors
+    /// As [`Output::begin`].
+    pub fn restart(target: &Path, now: &Begun) -> Result<Beginning> {
+        if !target.exists() {
+            let _lock = locked(target)?;
+            throw_away(target)?;
+        }
+        Self::begin(target, now)
+    }
+
+    /// Begins an output to be abandoned: an output that stands at `target` is no hindrance, and an unfinished one is left as
+    /// it is.
     ///
     /// # Errors
     /// [`ErrorKind::Locked`] when another run writes to the same target.
     pub fn rehearse(target: &Path) -> Result<Self> {
-        if let Some(parent) = target.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            create_folder(parent)?;
-        }
-        let lock_path = beside(target, LOCK);
-        let mut options = fs::OpenOptions::new();
-        let options = options.create(true).truncate(false).write(true).mode(0o600);
-        let lock = locked(options, &lock_path).map_err(|error| from_io(&error, &lock_path))?;
-        let lock = lock.ok_or_else(|| {
-            Error::new(ErrorKind::Locked, "another run writes to this output")
-                .at("lock", lock_path.display())
-                .hint("wait for it to end")
-        })?;
-        let aside = beside(target, PARTIAL);
+        let lock = locked(target)?;
+        let aside = beside(target, REHEARSAL);
         for left in [&aside, &beside(target, REMOVED)] {
-            if left.exists() {
-                fs::remove_dir_all(left).map_err(|error| from_io(&error, left))?;
-            }
+            left::remove_folder(left)?;
         }
-        let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty());
-        sweep(parent.unwrap_or(Path::new(".")));
+        left::sweep(&parent(target));
         create_folder(&aside)?;
-        let output = Self { aside, target: target.into(), files: Vec::new(), _lock: lock };
-        create_folder(&output.stage_folder())?;
-        Ok(output)
+        let stage = aside.join(STAGE);
+        create_folder(&stage)?;
+        Ok(Self { aside, stage, target: target.into(), files: Vec::new(), goes_on: false, _lock: lock })
+    }
+
+    /// Whether an earlier attempt may have written files already.
+    pub fn goes_on(&self) -> bool {
+        self.goes_on
     }
 
     /// Folder of the stage, removed at commit.
-    pub fn stage_folder(&self) -> PathBuf {
-        self.aside.join(".stage")
+    pub fn stage_folder(&self) -> &Path {
+        &self.stage
+    }
+
+    /// The file of the journal, open for reading and writing.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn journal(&self) -> Result<File> {
+        let path = self.stage.join(JOURNAL);
+        let mut options = fs::OpenOptions::new();
+        let options = options.create(true).truncate(false).read(true).write(true).mode(0o600);
+        options.open(&path).map_err(|error| from_io(&error, &path))
     }
 
     /// Opens a file of the output; `relative` is made from validated ids only.
@@ -217,12 +231,19 @@ impl Output {
     pub fn create(&self, relative: &str) -> Result<OutputWriter> {
         let path = self.aside.join(relative);
         let file = self.open(&path)?;
-        Ok(OutputWriter { path, relative: relative.into(), out: BufWriter::new(file), digest: Sha256::new(), bytes: 0 })
+        let standing = if self.goes_on { Standing::left_by_another(file) } else { Ok(Standing::empty(file)) };
+        let standing = standing.map_err(|error| from_io(&error, &path))?;
+        Ok(OutputWriter::new(path, relative, standing))
     }
 
     /// Most files go to a folder that is there: it is made when it turns out to be missing.
     fn open(&self, path: &Path) -> Result<File> {
-        let create = || fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path);
+        let goes_on = self.goes_on;
+        let create = || {
+            let mut options = fs::OpenOptions::new();
+            let options = options.create_new(!goes_on).create(true).truncate(false);
+            options.read(goes_on).write(true).mode(0o600).open(path)
+        };
         let opened = match (create(), path.parent()) {
             (Err(error), Some(parent)) if error.kind() == IoErrorKind::NotFound => {
                 create_below(&self.aside, parent)?;
@@ -268,40 +289,135 @@ impl Output {
 
     fn whole(&self, relative: &str, bytes: &[u8]) -> Result<OutputFile> {
         let path = self.aside.join(relative);
-        self.open(&path)?.write_all(bytes).map_err(|error| from_io(&error, &path))?;
+        let mut file = self.open(&path)?;
+        let written = match self.goes_on {
+            true => write_unless_there(&mut file, bytes),
+            false => file.write_all(bytes),
+        };
+        written.map_err(|error| from_io(&error, &path))?;
         Ok(OutputFile { path: relative.into(), bytes: bytes.len() as u64, sha256: hex(&Sha256::digest(bytes)) })
     }
 
-    /// Commits: stage away, manifest last, one rename. Returns the manifest as written.
+    /// Commits: manifest last, one rename, then the stage away. Returns the manifest as written.
     ///
     /// # Errors
-    /// When anything cannot be made durable; the target does not exist then.
-    pub fn commit(mut self, mut manifest: Manifest) -> Result<Manifest> {
-        let stage = self.stage_folder();
-        fs::remove_dir_all(&stage).map_err(|error| from_io(&error, &stage))?;
+    /// When anything cannot be made durable; the target does not exist then, unless the rename alone could not be: a run
+    /// that is started again finds it committed. [`ErrorKind::Temporary`] where `gate` says that the run was ended.
+    pub fn commit(mut self, mut manifest: Manifest, gate: &CommitGate) -> Result<Manifest> {
         self.files.sort_by(|a, b| a.path.cmp(&b.path));
         manifest.files = std::mem::take(&mut self.files);
         manifest.run_digest = manifest.digest()?;
-        let path = self.aside.join(MANIFEST);
-        let mut options = fs::OpenOptions::new();
-        let options = options.create_new(true).write(true).mode(0o600);
-        let mut file = options.open(&path).map_err(|error| from_io(&error, &path))?;
-        file.write_all(&manifest.encode()?).map_err(|error| from_io(&error, &path))?;
-        sync_file_system(&file).map_err(|error| from_io(&error, &path))?;
-        fs::rename(&self.aside, &self.target).map_err(|error| from_io(&error, &self.target))?;
-        if let Some(parent) = self.target.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            let folder = File::open(parent).map_err(|error| from_io(&error, parent))?;
-            folder.sync_all().map_err(|error| from_io(&error, parent))?;
+        if self.goes_on {
+            self.remove_strays(&manifest)?;
         }
-        let _ = fs::remove_file(beside(&self.target, LOCK));
+        let path = self.aside.join(MANIFEST);
+        let mut file = self.open(&path)?;
+        let bytes = manifest.encode()?;
+        file.set_len(0).and_then(|()| file.write_all(&bytes)).map_err(|error| from_io(&error, &path))?;
+        reached("commit.manifest_written");
+        sync_file_system(&file).map_err(|error| from_io(&error, &path))?;
+        reached("commit.synced");
+        if !gate.commit() {
+            return Err(Error::new(ErrorKind::Temporary, "the run was ended before it was committed"));
+        }
+        if let Err(error) = fs::rename(&self.aside, &self.target)
+            && !self.landed(&manifest)
+        {
+            return Err(from_io(&error, &self.target));
+        }
+        reached("commit.renamed");
+        let parent = parent(&self.target);
+        File::open(&parent).and_then(|folder| folder.sync_all()).map_err(|error| from_io(&error, &parent))?;
+        clear(&self.target);
         Ok(manifest)
     }
 
-    /// Removes what was written: a dry run, or a failed one.
+    /// Whether a rename that was told to have failed has happened.
+    fn landed(&self, manifest: &Manifest) -> bool {
+        !self.aside.exists() && left::manifest_of(&self.target).is_ok_and(|found| found == *manifest)
+    }
+
+    /// Removes files of an earlier attempt that this one did not make.
+    fn remove_strays(&self, manifest: &Manifest) -> Result<()> {
+        let ours: BTreeSet<&str> = manifest.files.iter().map(|file| file.path.as_str()).collect();
+        let mut open = vec![self.aside.clone()];
+        while let Some(folder) = open.pop() {
+            for entry in fs::read_dir(&folder).map_err(|error| from_io(&error, &folder))? {
+                let path = entry.map_err(|error| from_io(&error, &folder))?.path();
+                if path.is_dir() {
+                    open.push(path);
+                } else if !path.strip_prefix(&self.aside).is_ok_and(|below| ours.contains(&*below.to_string_lossy())) {
+                    left::remove_file(&path)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what was written: a dry run, or one that cannot go on.
     pub fn abandon(self) {
         let _ = fs::remove_dir_all(&self.aside);
-        let _ = fs::remove_file(beside(&self.target, LOCK));
+        let _ = fs::remove_dir_all(&self.stage);
+        remove_lock_of_nothing(&self.target);
     }
+}
+
+/// Takes the lock of an output, in a folder that is made where there is none.
+fn locked(target: &Path) -> Result<File> {
+    if let Some(parent) = target.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        create_folder(parent)?;
+    }
+    lock::take(&beside(target, LOCK))
+}
+
+/// Removes everything that an unfinished run left, the journal last: what stands without it is of no use.
+fn throw_away(target: &Path) -> Result<()> {
+    for suffix in [PARTIAL, REMOVED, REHEARSAL, STAGE] {
+        left::remove_folder(&beside(target, suffix))?;
+    }
+    Ok(())
+}
+
+/// The committed output of the run that left its journal beside it.
+fn committed_before(target: &Path, begun: &Begun, now: &Begun) -> Result<Beginning> {
+    let manifest = left::manifest_of(target)?;
+    if begun.run_id != manifest.run_id || now.goes_on_from(begun).is_err() {
+        return is_free(target).and(Err(Error::internal("a committed output is no output")));
+    }
+    let parent = parent(target);
+    File::open(&parent).and_then(|folder| folder.sync_all()).map_err(|error| from_io(&error, &parent))?;
+    clear(target);
+    Ok(Beginning::Committed(Box::new(manifest)))
+}
+
+/// Removes what stands beside a committed output, the journal last: as long as it stands, the run is known to have ended
+/// well. What cannot be removed now, the next run or `ieum gc` removes.
+fn clear(target: &Path) {
+    let stage = beside(target, STAGE);
+    for entry in fs::read_dir(&stage).into_iter().flatten().flatten().filter(|entry| entry.file_name() != *JOURNAL) {
+        let _ = fs::remove_file(entry.path());
+    }
+    reached("commit.stage_emptied");
+    let _ = fs::remove_file(beside(target, LOCK));
+    reached("commit.lock_removed");
+    let _ = fs::remove_dir_all(&stage);
+}
+
+/// Writes a whole file, unless it holds these bytes already.
+fn write_unless_there(file: &mut File, bytes: &[u8]) -> std::io::Result<()> {
+    let length = file.metadata()?.len();
+    if length == bytes.len() as u64 {
+        let mut found = Vec::with_capacity(bytes.len());
+        file.read_to_end(&mut found)?;
+        if found == bytes {
+            return Ok(());
+        }
+    }
+    if length > 0 {
+        file.set_len(0)?;
+        std::io::Seek::rewind(file)?;
+    }
+    file.write_all(bytes)
 }
 
 /// One `syncfs` for all files of the output: a hundred thousand single syncs cost minutes.

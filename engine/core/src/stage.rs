@@ -1,5 +1,5 @@
 //! stage: matched, permitted rows between gather and assemble, by source and shard of requests: in memory while they are
-//! few, beyond that in one file that only grows.
+//! few, beyond that in one file that only grows. A run that can go on writes all of them to that file.
 //!
 //! ```text
 //!  gather ─► StageWriter (one a reading) ─┬─► held batches ───────────────┐
@@ -8,7 +8,6 @@
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -36,6 +35,9 @@ enum Part {
     Spilled(Segment),
 }
 
+/// Where the rows of a source stand in the spill file: shard by shard, each shard's pieces in no order that matters.
+pub type KeptRows = Vec<(u32, Segment)>;
+
 /// Parts by shard.
 type Parts = BTreeMap<u32, Vec<Part>>;
 
@@ -44,13 +46,39 @@ pub struct Stage {
     limit: usize,
     held: AtomicUsize,
     spill: Spill,
+    /// Whether rows that are held are written to the spill file too.
+    keeps: bool,
     parts: Mutex<BTreeMap<String, Parts>>,
 }
 
 impl Stage {
-    /// A stage that holds up to `limit` bytes in memory and writes the rest to a file at `path`.
-    pub fn new(path: PathBuf, limit: usize) -> Self {
-        Self { limit, held: AtomicUsize::new(0), spill: Spill::new(path), parts: Mutex::default() }
+    /// A stage that holds up to `limit` bytes in memory and writes the rest to `spill`.
+    pub fn new(spill: Spill, limit: usize) -> Self {
+        Self { limit, held: AtomicUsize::new(0), spill, keeps: false, parts: Mutex::default() }
+    }
+
+    /// As [`Stage::new`], but what is held is written to `spill` too, for a run that can go on.
+    pub fn kept(spill: Spill, limit: usize) -> Self {
+        Self { keeps: true, ..Self::new(spill, limit) }
+    }
+
+    /// Takes the rows of a source that an earlier attempt left in the spill file; `false` where they do not stand there as
+    /// they were written.
+    ///
+    /// # Errors
+    /// Only for a bug.
+    pub fn restore(&self, source: &str, kept: &KeptRows) -> Result<bool> {
+        if !kept.iter().all(|(_, segment)| self.spill.read_again(*segment).is_some()) {
+            return Ok(false);
+        }
+        let mut parts = Parts::new();
+        for (shard, segment) in kept {
+            parts.entry(*shard).or_default().push(Part::Spilled(*segment));
+        }
+        if !parts.is_empty() {
+            self.locked()?.insert(source.to_owned(), parts);
+        }
+        Ok(true)
     }
 
     /// Bytes of the spill file so far.
@@ -82,6 +110,15 @@ impl Stage {
         sort(&concat_batches(&first.schema(), &batches).map_err(from_arrow)?, record_order).map(Some)
     }
 
+    /// Forgets the rows of a source.
+    ///
+    /// # Errors
+    /// Only for a bug.
+    pub fn forget(&self, source: &str) -> Result<()> {
+        self.locked()?.remove(source);
+        Ok(())
+    }
+
     fn locked(&self) -> Result<std::sync::MutexGuard<'_, BTreeMap<String, Parts>>> {
         self.parts.lock().map_err(|_| Error::internal("a writer of the stage stopped halfway"))
     }
@@ -96,15 +133,13 @@ impl Stage {
         self.held.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    fn append(&self, batches: &[RecordBatch]) -> Result<Part> {
-        let Some(first) = batches.first() else { return Err(Error::internal("an empty part of the stage")) };
-        let options =
-            IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME)).map_err(from_arrow)?;
+    fn append(&self, batch: &RecordBatch, compression: Option<CompressionType>) -> Result<Segment> {
+        let options = IpcWriteOptions::default().try_with_compression(compression).map_err(from_arrow)?;
         let mut writer =
-            StreamWriter::try_new_with_options(Vec::new(), &first.schema(), options).map_err(from_arrow)?;
-        writer.write(&concat_batches(&first.schema(), batches).map_err(from_arrow)?).map_err(from_arrow)?;
+            StreamWriter::try_new_with_options(Vec::new(), &batch.schema(), options).map_err(from_arrow)?;
+        writer.write(batch).map_err(from_arrow)?;
         let bytes = writer.into_inner().map_err(from_arrow)?;
-        self.spill.append(&bytes).map(Part::Spilled)
+        self.spill.append(&bytes)
     }
 
     fn read(&self, segment: Segment, batches: &mut Vec<RecordBatch>) -> Result<()> {
@@ -165,16 +200,9 @@ impl StageWriter<'_> {
     /// Writes out everything that is held here.
     fn spill(&mut self) -> Result<()> {
         for parts in self.parts.values_mut() {
-            let mut held = Vec::new();
-            parts.retain(|part| match part {
-                Part::Held(batch) => {
-                    held.push(batch.clone());
-                    false
-                }
-                Part::Spilled(_) => true,
-            });
-            if !held.is_empty() {
-                parts.push(self.stage.append(&held)?);
+            if let Some(held) = take_held(parts)? {
+                let segment = self.stage.append(&held, Some(CompressionType::LZ4_FRAME))?;
+                parts.push(Part::Spilled(segment));
             }
         }
         self.stage.release(std::mem::take(&mut self.held));
@@ -182,22 +210,55 @@ impl StageWriter<'_> {
         Ok(())
     }
 
-    /// Hands the rows over; their number.
+    /// Hands the rows over; their number, and where they stand in the spill file if the stage keeps them there.
     ///
     /// # Errors
     /// When the stage cannot be written.
-    pub fn finish(mut self) -> Result<u64> {
+    pub fn finish(mut self) -> Result<(u64, KeptRows)> {
         if self.beyond > 0 && !self.stage.reserve(self.beyond) {
             self.spill()?;
         }
+        let kept = if self.stage.keeps { self.keep()? } else { KeptRows::new() };
         // What is handed over stays reserved.
         (self.held, self.beyond) = (0, 0);
         let parts = std::mem::take(&mut self.parts);
         if !parts.is_empty() {
             self.stage.locked()?.insert(std::mem::take(&mut self.source), parts);
         }
-        Ok(self.rows)
+        Ok((self.rows, kept))
     }
+
+    /// Writes what is held to the spill file, and holds it on.
+    fn keep(&mut self) -> Result<KeptRows> {
+        let mut kept = KeptRows::new();
+        for (shard, parts) in &mut self.parts {
+            for part in parts.iter() {
+                if let Part::Spilled(segment) = part {
+                    kept.push((*shard, *segment));
+                }
+            }
+            if let Some(held) = take_held(parts)? {
+                // Uncompressed: most of these pieces are small and never read again.
+                kept.push((*shard, self.stage.append(&held, None)?));
+                parts.push(Part::Held(held));
+            }
+        }
+        Ok(kept)
+    }
+}
+
+/// Takes the batches that are held out of the parts of a shard, as one.
+fn take_held(parts: &mut Vec<Part>) -> Result<Option<RecordBatch>> {
+    let mut held = Vec::new();
+    parts.retain(|part| match part {
+        Part::Held(batch) => {
+            held.push(batch.clone());
+            false
+        }
+        Part::Spilled(_) => true,
+    });
+    let Some(first) = held.first() else { return Ok(None) };
+    concat_batches(&first.schema(), &held).map(Some).map_err(from_arrow)
 }
 
 impl Drop for StageWriter<'_> {

@@ -20,12 +20,14 @@ use tokio::runtime::Runtime;
 use crate::course::{Courses, FoundKey, Reading, Source};
 use crate::gather::{self, GatherSpec, Wanted, WantedBuilder};
 use crate::input::{ExportState, Night};
+use crate::journal::steps::reached;
+use crate::journal::{Entry, KeptReading, Progress};
 use crate::keys::canonical;
 use crate::manifest::{SourceCounts, sha256_hex};
 use crate::night::{Step, Warning};
 use crate::records::ROWS;
-use crate::rejects::{First, RejectWriter, Rejects};
-use crate::stage::{Stage, StageWriter};
+use crate::rejects::{First, KeptRejects, RejectWriter, Rejects};
+use crate::stage::{KeptRows, Stage, StageWriter};
 use crate::{from_arrow, from_datafusion, session};
 
 /// What gathering leaves behind, apart from the stage.
@@ -58,6 +60,7 @@ pub fn spec(night: &Night, source: &Source, wanted: Wanted, rejects: Arc<dyn Rej
 
 struct Read {
     counts: SourceCounts,
+    /// SHA-256 of the plan text.
     plan: String,
     /// Ordinals that a row which could not be read has a key of.
     unreadable: Vec<u32>,
@@ -65,11 +68,16 @@ struct Read {
     is_anybodys: bool,
     /// Why nothing that was read counts.
     broken: Option<Error>,
+    /// The first reject, and where all of them stand aside.
+    first: Option<First>,
+    rejects: KeptRejects,
+    /// Where the staged rows stand aside.
+    rows: KeptRows,
 }
 
 impl Gathered {
     fn keep(&mut self, name: String, read: &Read) {
-        self.plans.insert(name.clone(), sha256_hex(read.plan.as_bytes()));
+        self.plans.insert(name.clone(), read.plan.clone());
         self.sources.insert(name, read.counts);
     }
 }
@@ -86,12 +94,12 @@ async fn read_source(
     let spec = spec(night, source, wanted, sink).ok_or_else(|| Error::internal("source has no export"))?;
     let planned = gather::plan(session, &spec)?;
     let physical = planned.plan.create_physical_plan().await.map_err(from_datafusion)?;
-    let plan = gather::plan_text(&physical);
+    let plan = sha256_hex(gather::plan_text(&physical).as_bytes());
     let counts = gather::execute(session, physical, &planned.counts, &mut take)
         .await
         .map_err(|error| error.at("dataset", &source.dataset))?;
     let rejected = rejects.finish()?;
-    let broken = beyond_reject_ratio(&spec, &counts, rejected.first);
+    let broken = beyond_reject_ratio(&spec, &counts, rejected.first.clone());
     let counts = SourceCounts {
         read: counts.read,
         kept: counts.kept,
@@ -101,7 +109,17 @@ async fn read_source(
         staged: 0,
     };
     let unreadable = spec.wanted.looking_for(&rejected.keys);
-    Ok(Read { counts, plan, unreadable, is_anybodys: rejected.is_anybodys, broken })
+    let (first, rejects) = (rejected.first, rejected.aside);
+    Ok(Read {
+        counts,
+        plan,
+        unreadable,
+        is_anybodys: rejected.is_anybodys,
+        broken,
+        first,
+        rejects,
+        rows: KeptRows::new(),
+    })
 }
 
 /// More rows could not be read than the catalog allows.
@@ -147,7 +165,9 @@ pub fn wanted(night: &Night, courses: &Courses, reading: &Reading) -> Result<Wan
     wanted.finish()
 }
 
-/// Gathers every wave of the night into `stage`: readings side by side on the night's threads, the longest first.
+/// Gathers every wave of the night into `stage`: readings side by side on the night's threads, the longest first. A reading
+/// that `progress` has from an earlier attempt is not read again; each that is read is kept there as soon as it is done, but
+/// for one that breaks its contract.
 ///
 /// # Errors
 /// When the stage cannot be written or memory does not suffice. An export that breaks its contract delays its lines.
@@ -156,6 +176,7 @@ pub fn gather(
     courses: &mut Courses,
     stage: &Stage,
     rejects: &Arc<Rejects>,
+    progress: &Progress,
     runtime: &Runtime,
 ) -> Result<Gathered> {
     let mut gathered = Gathered::default();
@@ -165,12 +186,21 @@ pub fn gather(
         let mut readings = courses.readings(wave);
         // What is read last ends the wave.
         readings.sort_by_cached_key(|reading| std::cmp::Reverse(bytes_of(night, &reading.source)));
+        progress.note(&Entry::Wave { number: wave, last: courses.waves(), readings: readings.len() as u64 })?;
+        reached("wave");
         let known: &Courses = courses;
         let read = |reading: &Reading| {
+            if let Some(done) = read_before(progress, reading, stage, rejects)? {
+                return Ok(done);
+            }
             let writer = stage.writer(reading.name(), Arc::clone(&shards));
             let source = &reading.source;
             let rejects = Arc::new(rejects.writer(reading.name(), &source.dataset, &source.space));
-            runtime.block_on(read(night, &session, reading, known, writer, rejects))
+            let (read, keys) = runtime.block_on(read(night, &session, reading, known, writer, rejects))?;
+            if read.broken.is_none() {
+                progress.keep(kept(reading, &read), &keys, &read.unreadable)?;
+            }
+            Ok((read, keys))
         };
         let done = side_by_side(night.settings.threads, &readings, read)?;
         for (reading, read) in readings.iter().zip(done) {
@@ -198,6 +228,50 @@ pub fn gather(
         }
     }
     Ok(gathered)
+}
+
+/// What an earlier attempt gathered of a reading, if all of it stands aside as it was written.
+fn read_before(
+    progress: &Progress,
+    reading: &Reading,
+    stage: &Stage,
+    rejects: &Rejects,
+) -> Result<Option<(Read, Vec<FoundKey>)>> {
+    let Some(kept) = progress.kept(&reading.name()) else { return Ok(None) };
+    let Some((keys, unreadable)) = progress.kept_keys(kept) else { return Ok(None) };
+    let name = reading.name();
+    if !stage.restore(&name, &kept.rows)?
+        || !rejects.restore(&name, &reading.source.dataset, &kept.rejects, kept.first.as_ref())?
+    {
+        stage.forget(&name)?;
+        return Ok(None);
+    }
+    progress.resumes();
+    let read = Read {
+        counts: kept.counts,
+        plan: kept.plan.clone(),
+        unreadable,
+        is_anybodys: kept.is_anybodys,
+        broken: None,
+        first: kept.first.clone(),
+        rejects: kept.rejects.clone(),
+        rows: kept.rows.clone(),
+    };
+    Ok(Some((read, keys)))
+}
+
+fn kept(reading: &Reading, read: &Read) -> KeptReading {
+    KeptReading {
+        reading: reading.name(),
+        counts: read.counts,
+        plan: read.plan.clone(),
+        rows: read.rows.clone(),
+        keys: None,
+        unreadable: None,
+        is_anybodys: read.is_anybodys,
+        rejects: read.rejects.clone(),
+        first: read.first.clone(),
+    }
 }
 
 /// What `work` makes of every item, in their order; each of the threads takes the next item when it is done with one.
@@ -273,7 +347,7 @@ async fn read(
     if read.broken.is_some() {
         found.clear();
     } else {
-        read.counts.staged = stage.finish()?;
+        (read.counts.staged, read.rows) = stage.finish()?;
     }
     Ok((read, found))
 }

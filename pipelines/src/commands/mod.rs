@@ -4,11 +4,13 @@ pub mod bench;
 pub mod catalog;
 pub mod check;
 pub mod explain;
+pub mod gc;
 pub mod generate;
 pub mod keys;
 pub mod ledger;
 pub mod run;
 pub mod stage;
+pub mod status;
 pub mod verify;
 
 use std::path::Path;
@@ -40,6 +42,8 @@ pub fn dispatch(command: Command, screen: &Screen) -> Result<u8> {
         Command::Explain(args) => explain::explain(&args, screen),
         Command::Stage(args) => stage::stage(&args, screen),
         Command::Run(args) => run::run(&args, screen),
+        Command::Status(args) => status::status(&args, screen),
+        Command::Gc(args) => gc::gc(&args, screen),
         Command::Verify(args) => verify::verify(&args, screen),
         Command::Catalog { command } => catalog::catalog(&command, screen),
         Command::Keys { command } => keys::keys(&command, screen),

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use ieum_core::night::{self, RunSummary};
+use ieum_core::night::{self, Manner, RunSummary};
+use ieum_core::sink;
 use ieum_model::error::Result;
 use serde::Serialize;
 
@@ -34,16 +35,25 @@ struct Summary<'a> {
 /// When nothing was committed.
 pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8> {
     let start = started();
-    let interrupts = Interrupts::wait(*screen);
+    let interrupts = Interrupts::wait(*screen, args.max_duration);
     let (mut definition, as_of) = definition(&args.file, args.date)?;
     overridden(&mut definition, args);
     let loaded = screen
         .busy("checking requests and exports", || load::night(&definition, as_of, ControlTotals::WhileReading))?;
     tell_warnings(&loaded, screen);
     let mut steps = Steps { latest: "load", began: start, seconds: BTreeMap::new() };
-    interrupts.writes_to(&loaded.night.out);
+    for other in sink::unfinished_beside(&loaded.night.out) {
+        screen.warning(&format!(
+            "an unfinished run of {other} stands in the same folder\n  hint: `ieum run --date {other}` goes on with it, \
+             `ieum gc` removes it"
+        ));
+    }
+    if args.dry_run {
+        interrupts.rehearses(&loaded.night.out);
+    }
+    let manner = Manner { dry_run: args.dry_run, restart: args.restart, gate: interrupts.gate() };
     let run = screen.busy("running the night", || {
-        night::run_observed(&loaded.night, args.dry_run, &mut |step| steps.begin(step.name()))
+        night::run_observed(&loaded.night, &manner, &mut |step| steps.begin(step.name()))
     });
     interrupts.settle();
     let run = run?;
@@ -101,9 +111,10 @@ fn told(summary: &Summary<'_>, out: &str, took: Duration) -> String {
         (false, true) => format!("committed to {out}"),
         (false, false) => "not committed".to_owned(),
     };
-    table(&[
-        ("run", run.run_id.clone()),
-        ("state", state),
+    let resumed = (run.readings_resumed > 0)
+        .then(|| ("resumed", format!("{} readings were gathered before", grouped(run.readings_resumed))));
+    let head = [("run", run.run_id.clone()), ("state", state)];
+    let rest = [
         ("requests", grouped(run.requests)),
         ("  delivered", grouped(run.delivered)),
         ("  partly delivered", grouped(run.partial)),
@@ -119,7 +130,8 @@ fn told(summary: &Summary<'_>, out: &str, took: Duration) -> String {
         ("peak memory", summary.peak_memory_bytes.map_or_else(|| "unknown".to_owned(), size)),
         ("time", format!("{:.2} s", took.as_secs_f64())),
         ("digest", run.run_digest.clone()),
-    ])
+    ];
+    table(&head.into_iter().chain(resumed).chain(rest).collect::<Vec<_>>())
 }
 
 /// The largest resident size of this process so far, as Linux counts it.

@@ -1,0 +1,93 @@
+//! Named instants at which a test can kill the process, in builds with debug assertions only.
+//!
+//! `IEUM_KILL_AT=reading.kept:3` ends the process by SIGKILL when it comes to `reading.kept` for the third time;
+//! `IEUM_HOLD_AT` lets the thread that comes there wait for ever.
+
+/// The instants, in the order in which a run comes to them.
+pub const STEPS: [&str; 17] = [
+    "stage.made",
+    "journal.torn",
+    "begun",
+    "wave",
+    "reading.rows_aside",
+    "reading.aside",
+    "reading.kept",
+    "gathered",
+    "shard.written",
+    "shard.kept",
+    "bundles.closed",
+    "records.written",
+    "commit.manifest_written",
+    "commit.synced",
+    "commit.renamed",
+    "commit.stage_emptied",
+    "commit.lock_removed",
+];
+
+/// Says that the run has come to a step.
+#[inline]
+pub fn reached(step: &'static str) {
+    #[cfg(debug_assertions)]
+    wanted::reached(step);
+    #[cfg(not(debug_assertions))]
+    let _ = step;
+}
+
+/// Whether the process will be killed when it comes to this step the next time.
+#[inline]
+pub(super) fn is_next(step: &'static str) -> bool {
+    #[cfg(debug_assertions)]
+    return wanted::is_next(step);
+    #[cfg(not(debug_assertions))]
+    {
+        let _ = step;
+        false
+    }
+}
+
+#[cfg(debug_assertions)]
+mod wanted {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// A step, and how often the run still comes to it.
+    type Wanted = Option<(String, AtomicU32)>;
+
+    static KILLED: OnceLock<Wanted> = OnceLock::new();
+    static HELD: OnceLock<Wanted> = OnceLock::new();
+
+    fn read(variable: &str) -> Wanted {
+        let wanted = std::env::var(variable).ok()?;
+        let (name, time) = wanted.split_once(':').unwrap_or((&wanted, "1"));
+        Some((name.to_owned(), AtomicU32::new(time.parse().unwrap_or(1))))
+    }
+
+    fn of<'a>(wanted: &'a Wanted, step: &str) -> Option<&'a AtomicU32> {
+        debug_assert!(super::STEPS.contains(&step), "{step} is not in the list of steps");
+        wanted.as_ref().filter(|(name, _)| name == step).map(|(_, times)| times)
+    }
+
+    fn killed(step: &str) -> Option<&'static AtomicU32> {
+        of(KILLED.get_or_init(|| read("IEUM_KILL_AT")), step)
+    }
+
+    pub fn is_next(step: &str) -> bool {
+        killed(step).is_some_and(|times| times.load(Ordering::SeqCst) == 1)
+    }
+
+    pub fn reached(step: &str) {
+        let comes = |times: &AtomicU32| times.fetch_sub(1, Ordering::SeqCst) == 1;
+        if killed(step).is_some_and(comes) {
+            // SAFETY: the signal ends this process at once; nothing of it is left to be unsound.
+            #[allow(unsafe_code)]
+            unsafe {
+                libc::raise(libc::SIGKILL);
+            }
+        }
+        if of(HELD.get_or_init(|| read("IEUM_HOLD_AT")), step).is_some_and(comes) {
+            loop {
+                std::thread::park();
+            }
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! `ieum gc`: what stopped runs left is removed.
+
+use std::fmt::Write as _;
+
+use ieum_core::sink::{self, Collected};
+use ieum_model::error::{Error, Result};
+use serde::Serialize;
+
+use super::DONE;
+use crate::cli::GcArgs;
+use crate::screen::{Screen, size};
+
+/// What `ieum gc` did. Fields may be added.
+#[derive(Serialize)]
+struct Report {
+    removed: Vec<Collected>,
+    bytes: u64,
+}
+
+/// Removes unfinished runs that nobody holds, and what else stands beside outputs; committed outputs stay.
+///
+/// # Errors
+/// When there is no such folder, or something cannot be removed.
+pub fn gc(args: &GcArgs, screen: &Screen) -> Result<u8> {
+    if !args.dir.is_dir() {
+        return Err(Error::config("there is no such folder").at("folder", args.dir.display()));
+    }
+    let removed = sink::collect(&args.dir)?;
+    let report = Report { bytes: removed.iter().map(|removed| removed.bytes).sum(), removed };
+    screen.result(&told(&report), &report);
+    Ok(DONE)
+}
+
+fn told(report: &Report) -> String {
+    let mut text = String::new();
+    for Collected { name, unfinished, bytes } in &report.removed {
+        let what = if *unfinished { "unfinished run" } else { "leftovers" };
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "removed  {name}  {what}  {}", size(*bytes));
+    }
+    if text.is_empty() { "nothing to remove".to_owned() } else { text }
+}
