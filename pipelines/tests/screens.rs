@@ -115,6 +115,7 @@ impl Broken {
     /// A run that is killed when it comes to a step.
     #[track_caller]
     fn killed_at(&self, step: &str, more: &[&str]) {
+        assert!(cfg!(debug_assertions), "only builds with debug assertions heed IEUM_KILL_AT");
         let mut run = Command::new(env!("CARGO_BIN_EXE_ieum"));
         run.args(["run", "nightly.toml"]).args(more).current_dir(self.folder.path()).env("IEUM_KILL_AT", step);
         assert_eq!(run.output().unwrap().status.code(), None);
