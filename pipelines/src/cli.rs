@@ -253,7 +253,7 @@ pub struct RunArgs {
     #[arg(long)]
     pub dry_run: bool,
     /// Throw an unfinished run away instead of going on with it
-    #[arg(long)]
+    #[arg(long, conflicts_with = "dry_run")]
     pub restart: bool,
     /// Stop after this long, such as 2h; the same command goes on from there
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]

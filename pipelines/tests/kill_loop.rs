@@ -93,7 +93,7 @@ impl Night {
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
 
-    /// Runs until it comes to a step for the nth time; whether it came there.
+    /// Runs until it comes to a step for the nth time; whether it came there. Only builds with debug assertions stop there.
     #[track_caller]
     fn killed_at(&self, way: usize, step: &str, time: u32) -> bool {
         let output = self.ieum(way, "out").env("IEUM_KILL_AT", format!("{step}:{time}")).output().unwrap();
@@ -166,7 +166,6 @@ fn from_environment(name: &str, otherwise: u64) -> u64 {
 
 #[test]
 fn a_run_that_is_killed_at_any_step_goes_on() {
-    assert!(cfg!(debug_assertions), "only builds with debug assertions heed IEUM_KILL_AT");
     let night = Night::new();
     let renamed = STEPS.iter().position(|step| *step == "commit.renamed").unwrap();
     for (place, step) in STEPS.iter().enumerate() {
@@ -209,7 +208,15 @@ fn a_run_that_is_killed_at_random_goes_on() {
     // How long a run may take before it is killed; it follows what the machine does.
     let mut longest = Duration::from_secs(1);
     while kills < wanted {
-        let mut run = night.ieum(way, "out").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        // Neither the threads nor the memory limit has to be the one before.
+        let (threads, memory) = ((1 + kills % 3).to_string(), format!("{} MiB", 256 << (kills % 2)));
+        let mut run = night.ieum(way, "out");
+        let mut run = run
+            .args(["--threads", &threads, "--memory", &memory])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         std::thread::sleep(longest.mul_f64(random.below(1000) as f64 / 1000.0));
         run.kill().unwrap();
         let output = run.wait_with_output().unwrap();

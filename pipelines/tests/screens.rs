@@ -112,10 +112,9 @@ impl Broken {
         screen
     }
 
-    /// A run that is killed when it comes to a step.
+    /// A run that is killed when it comes to a step; only builds with debug assertions heed it.
     #[track_caller]
     fn killed_at(&self, step: &str, more: &[&str]) {
-        assert!(cfg!(debug_assertions), "only builds with debug assertions heed IEUM_KILL_AT");
         let mut run = Command::new(env!("CARGO_BIN_EXE_ieum"));
         run.args(["run", "nightly.toml"]).args(more).current_dir(self.folder.path()).env("IEUM_KILL_AT", step);
         assert_eq!(run.output().unwrap().status.code(), None);
@@ -594,26 +593,38 @@ fn an_interrupted_run_goes_on() {
 }
 
 #[test]
-fn a_run_ends_at_its_time_limit_and_a_dry_run_leaves_nothing() {
+fn a_run_ends_at_its_time_limit() {
     let night = Broken::new();
-    let limited = ["--max-duration", "1s"];
-    let screen = Screen::of(held_at(&night, "gathered", &limited).wait_with_output().unwrap());
+    let screen = Screen::of(held_at(&night, "gathered", &["--max-duration", "1s"]).wait_with_output().unwrap());
     screen.says(10, &["the time limit is reached: nothing is committed, the same command goes on"]);
+    night.nothing_is_committed(&screen);
+    night.run().says(3, &[]);
+    night.ieum(&["run", "nightly.toml", "--max-duration", "2"]).says(2, &["not a duration such as 2h"]);
+}
+
+#[test]
+fn a_dry_run_leaves_nothing_and_an_unfinished_run_as_it_is() {
+    let night = Broken::new();
+    let interrupted = || {
+        let run = held_at(&night, "gathered", &["--dry-run"]);
+        wait_for(|| night.path("out/2026-11-22.rehearsal").exists());
+        assert!(Command::new("kill").args(["-s", "TERM", &run.id().to_string()]).status().unwrap().success());
+        let screen = Screen::of(run.wait_with_output().unwrap());
+        screen.says(143, &["interrupted by SIGTERM: nothing is committed, nothing is left"]);
+    };
+    interrupted();
+    assert_eq!(fs::read_dir(night.path("out")).unwrap().count(), 0, "not even a lock is left");
+    night.killed_at("gathered", &[]);
     let status = night.ieum(&["status", "out"]);
     assert!(status.stdout.contains("unfinished  2026-11-22-") && status.stdout.contains("gather"), "{}", status.stdout);
     let before = journal_of(&night);
-    let dry = [&limited[..], &["--dry-run"]].concat();
-    let screen = Screen::of(held_at(&night, "gathered", &dry).wait_with_output().unwrap());
-    screen.says(10, &["nothing is committed, nothing is left"]);
+    interrupted();
+    night.ieum(&["run", "nightly.toml", "--dry-run"]).says(3, &[]);
     assert!(!night.path("out/2026-11-22.rehearsal").exists());
-    assert_eq!(journal_of(&night), before, "an unfinished run is left as it is");
+    assert_eq!(journal_of(&night), before);
     let collected = night.ieum(&["gc", "out"]);
     assert!(collected.stdout.starts_with("removed  2026-11-22  unfinished run  "), "{}", collected.stdout);
     assert_eq!(fs::read_dir(night.path("out")).unwrap().count(), 0);
-    let screen = Screen::of(held_at(&night, "gathered", &dry).wait_with_output().unwrap());
-    screen.says(10, &[]);
-    assert_eq!(fs::read_dir(night.path("out")).unwrap().count(), 0);
-    night.ieum(&["run", "nightly.toml", "--max-duration", "2"]).says(2, &["not a duration such as 2h"]);
 }
 
 /// What is changed between a crash and the next run, the exit code, and what is told.
@@ -744,6 +755,7 @@ fn what_a_killed_run_left_is_swept_by_the_run_of_another_date_unless_it_can_go_o
         fs::write(night.path(&format!("out/{name}.partial/rows")), "of a person").unwrap();
     }
     File::create(night.path("out/2026-11-20.lock")).unwrap();
+    fs::write(night.path("out/Cargo.lock"), "of somebody else").unwrap();
     let living = File::create(night.path("out/2026-11-21.lock")).unwrap();
     living.lock().unwrap();
     night.killed_at("gathered", &["--date", "2026-11-19"]);
@@ -756,7 +768,7 @@ fn what_a_killed_run_left_is_swept_by_the_run_of_another_date_unless_it_can_go_o
     };
     // What a living run writes is left alone, what can go on is, and so is what has no lock: it is not ours.
     let unfinished = ["2026-11-19.lock", "2026-11-19.partial", "2026-11-19.stage"];
-    let others = ["2026-11-21.lock", "2026-11-21.partial", "2026-11-22", "ledger", "reports.partial"];
+    let others = ["2026-11-21.lock", "2026-11-21.partial", "2026-11-22", "Cargo.lock", "ledger", "reports.partial"];
     assert_eq!(left(), unfinished.iter().chain(&others).map(|name| (*name).to_owned()).collect());
     let status = night.ieum(&["status", "out", "--output", "json"]);
     let status: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();

@@ -157,20 +157,23 @@ pub fn run_observed(night: &Night, manner: &Manner, begins: &mut dyn FnMut(Step)
         Err(error) => return Err(stopped(output, true, error)),
     };
     begins(Step::Commit);
-    progress.note(&Entry::Committing)?;
-    let manifest = output.commit(manifest, &manner.gate)?;
+    let committed = progress.note(&Entry::Committing).and_then(|()| output.commit(manifest, &manner.gate));
+    let manifest = committed.map_err(goes_on)?;
     let head = ledger::enter(&night.out, &manifest, &night.master)?;
     reached("ledger.entered");
     Ok(summary(night, &manifest, warnings, &progress, Some(head)))
 }
 
+/// Tells of a failure after which the next run goes on.
+fn goes_on(error: Error) -> Error {
+    let hint = error.hint.clone().map_or_else(String::new, |hint| format!("{hint}; "));
+    error.hint(format!("{hint}the same command goes on from what was done"))
+}
+
 /// What a run leaves that could not be finished: something to go on from where a retry may help, nothing else.
 fn stopped(output: Output, begun: bool, error: Error) -> Error {
     match error.kind {
-        ErrorKind::Temporary if begun || output.goes_on() => {
-            let hint = error.hint.clone().map_or_else(String::new, |hint| format!("{hint}; "));
-            error.hint(format!("{hint}the same command goes on from what was done"))
-        }
+        ErrorKind::Temporary if begun || output.goes_on() => goes_on(error),
         _ => {
             output.abandon();
             error

@@ -199,7 +199,8 @@ impl Output {
         left::sweep(&parent(target));
         create_folder(&aside)?;
         let stage = aside.join(STAGE);
-        create_folder(&stage)?;
+        // Not the folder above it, which may be withdrawn by now.
+        create_below(&aside, &stage)?;
         Ok(Self { aside, stage, target: target.into(), files: Vec::new(), goes_on: false, _lock: lock })
     }
 

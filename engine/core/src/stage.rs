@@ -298,3 +298,54 @@ fn comparable<'a>(columns: impl Iterator<Item = &'a ArrayRef>) -> Result<Rows> {
     let converter = RowConverter::new(fields).map_err(from_arrow)?;
     converter.convert_columns(&columns).map_err(from_arrow)
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::StringArray;
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    use super::*;
+
+    fn rows(lines: std::ops::Range<u32>) -> RecordBatch {
+        let item: StringArray = lines.clone().map(|line| (line % 7 > 0).then(|| format!("{line:>2000}"))).collect();
+        let schema =
+            Schema::new(vec![Field::new(LINE, DataType::UInt32, false), Field::new("item", DataType::Utf8, true)]);
+        let lines = UInt32Array::from_iter_values(lines);
+        RecordBatch::try_new(Arc::new(schema), vec![Arc::new(lines), Arc::new(item)]).unwrap()
+    }
+
+    fn taken(stage: &Stage) -> Vec<Option<RecordBatch>> {
+        (0..3).map(|shard| stage.take_shard("d.key", shard, &[]).unwrap()).collect()
+    }
+
+    /// Rows that are held, rows that were spilled, and rows of either kind in one shard.
+    #[test]
+    fn what_is_kept_is_staged_again_as_it_was() {
+        const LINES: u32 = 6000;
+        let folder = tempfile::tempdir().unwrap();
+        let shard_of_line: Arc<[u32]> = (0..LINES).map(|line| line / 2500).collect();
+        for limit in [0, 3 << 20, usize::MAX] {
+            let path = folder.path().join(limit.to_string());
+            let stage = Stage::kept(Spill::new(path.clone()), limit);
+            let mut writer = stage.writer("d.key".into(), Arc::clone(&shard_of_line));
+            for start in (0..LINES).step_by(100) {
+                writer.write(&rows(start..start + 100)).unwrap();
+            }
+            let (staged, kept) = writer.finish().unwrap();
+            assert_eq!(staged, u64::from(LINES));
+            let end = kept.iter().map(|(_, segment)| segment.end()).max().unwrap();
+
+            let again = Stage::kept(Spill::continued(path.clone(), end), limit);
+            assert!(again.restore("d.key", &kept).unwrap());
+            let whole = taken(&stage);
+            assert_eq!(whole.iter().flatten().map(RecordBatch::num_rows).sum::<usize>(), LINES as usize);
+            assert_eq!(taken(&again), whole);
+
+            let bytes = std::fs::read(&path).unwrap();
+            std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+            let cut = Stage::kept(Spill::continued(path, 0), limit);
+            assert!(!cut.restore("d.key", &kept).unwrap());
+            assert!(taken(&cut).iter().all(Option::is_none));
+        }
+    }
+}

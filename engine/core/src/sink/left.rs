@@ -1,10 +1,11 @@
 //! What runs left in the folder of their outputs: committed ones, unfinished ones, and what nobody needs any more.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{ErrorKind as IoErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+use chrono::NaiveDate;
 use ieum_model::error::{Error, ErrorKind, Result};
 use serde::Serialize;
 
@@ -94,7 +95,8 @@ pub(super) fn entries(stage: &Path) -> Result<Option<Vec<Entry>>> {
     Ok(Some(entries).filter(|entries| !entries.is_empty()))
 }
 
-/// Names of outputs that stand in `folder`, or beside which something stands.
+/// Names of outputs that stand in `folder`, or beside which something stands. The output of a run is named after its date:
+/// what has another name is not ours, whatever it ends with.
 fn names(folder: &Path) -> Result<BTreeSet<String>> {
     let listed = match fs::read_dir(folder) {
         Err(error) if error.kind() == IoErrorKind::NotFound => return Ok(BTreeSet::new()),
@@ -106,10 +108,13 @@ fn names(folder: &Path) -> Result<BTreeSet<String>> {
         let Ok(name) = entry.file_name().into_string() else { continue };
         let beside =
             [PARTIAL, REMOVED, REHEARSAL, STAGE, LOCK].into_iter().find_map(|suffix| name.strip_suffix(suffix));
-        match beside {
-            Some(of) => drop(names.insert(of.to_owned())),
-            None if entry.path().join(MANIFEST).is_file() => drop(names.insert(name)),
-            None => {}
+        let of = match beside {
+            Some(of) => of,
+            None if entry.path().join(MANIFEST).is_file() => &name,
+            None => continue,
+        };
+        if of.parse::<NaiveDate>().is_ok_and(|date| date.to_string() == of) {
+            names.insert(of.to_owned());
         }
     }
     Ok(names)
@@ -158,7 +163,7 @@ fn unfinished(entries: &[Entry]) -> RunState {
         shards: 0,
         resumed: 0,
     };
-    let (mut waves, mut gathered) = (std::collections::BTreeMap::new(), BTreeSet::new());
+    let (mut waves, mut gathered) = (BTreeMap::new(), BTreeSet::new());
     for entry in entries {
         match entry {
             Entry::Begun(_) => {}
