@@ -20,6 +20,9 @@ const RUN: &str = "Example:\n  ieum run sample-data/nightly.toml";
 const LEDGER: &str = "Examples:
   ieum ledger who sample-data/out --key sample-data/keys/sample.key --recipient semas
   ieum ledger who out --key night.key --subject - --from 2026-01-01 < subject.txt";
+const KEYS_NEW: &str = "Examples:
+  ieum keys new night.key --key-id night-2026
+  ieum keys new agency.key --key-id agency-2026 --signing";
 const BENCH: &str = "Examples:
   ieum bench --quick
   ieum bench --out bench-out --peers benches/whole";
@@ -397,14 +400,30 @@ pub enum CatalogCommand {
 /// Verbs of `ieum keys`.
 #[derive(Debug, Subcommand)]
 pub enum KeysCommand {
-    /// Make a master key; never overwrites a file
-    #[command(before_help = "Example:\n  ieum keys new night.key --key-id night-2026")]
+    /// Make a master key, or a key that signs; never overwrites a file
+    #[command(before_help = KEYS_NEW)]
     New {
         /// Key file to make, readable by its owner only
         file: PathBuf,
         /// Name of the key, which stands in manifests
         #[arg(long)]
         key_id: String,
+        /// A key that signs what was delivered; its public half is printed and written beside it
+        #[arg(long)]
+        signing: bool,
+    },
+    /// Tell which epochs a key file holds, or the public half of a signing key; no secret
+    #[command(before_help = "Example:\n  ieum keys list night.key")]
+    List {
+        /// Key files
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Add an epoch to a master key: from now on people get other pseudonyms; older epochs stay readable
+    #[command(before_help = "Example:\n  ieum keys rotate night.key")]
+    Rotate {
+        /// Key file
+        file: PathBuf,
     },
 }
 

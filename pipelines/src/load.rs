@@ -43,7 +43,10 @@ use sha2::{Digest, Sha256};
 use crate::definition::Definition;
 pub use copies::stage;
 use files::{Files, Strict};
-pub use keys::{master_key, new_key_file};
+pub use keys::{
+    KeyFile, key_file, key_ring, master_key, new_key_file, new_signing_key_file, public_key, rotate_key_file,
+    signing_key,
+};
 
 /// Columns of a carried-over file.
 const CARRIED_OVER_FIELDS: &[&str] = &["request_id", "dataset", "reason"];

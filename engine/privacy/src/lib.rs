@@ -3,11 +3,12 @@
 //! ```text
 //!  raw bytes ──► normalize ──► canonical bytes + Grade      what is compared when rows are linked
 //!                                    │
-//!  key file ──► MasterKey ──derive──► DomainKey ──► pseudonym   what leaves, one name a recipient
+//!  key file ──► KeyRing ──newest──► MasterKey ──derive──► DomainKey ──► pseudonym   what leaves, one name a recipient
 //! ```
 //!
 //! - [`normalize`]: one identifier kind a file; canonical form, graded validity, dates.
-//! - [`keys`]: the key file, the master key and the keys derived from it for one recipient or project.
+//! - [`keys`]: the key file with its epochs, the master key and the keys derived from it for one recipient or project; the
+//!   key that signs what an agency delivered.
 //! - [`pseudonym`]: keyed pseudonyms, for one value or a whole Arrow column.
 //! - [`sensitive`]: a wrapper that does not print what it holds.
 //!
@@ -19,7 +20,7 @@ pub mod normalize;
 pub mod pseudonym;
 pub mod sensitive;
 
-pub use keys::{DomainKey, KeyDomain, KeyError, MasterKey, SecretKey};
+pub use keys::{DomainKey, KeyDomain, KeyError, KeyRing, MasterKey, PublicKey, SecretKey, SigningKey};
 pub use normalize::{Grade, IdentifierKind, grade, normalize};
 pub use pseudonym::{PSEUDONYM_LEN, PSEUDONYM_TEXT_LEN, encode, pseudonyms};
 pub use sensitive::Sensitive;

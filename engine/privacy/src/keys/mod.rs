@@ -1,6 +1,6 @@
 //! The master key, its file, and the keys derived from it.
 //!
-//! A key file is one line, with `#` comments and blank lines around it:
+//! A key file has one line an epoch (see [`ring`]), with `#` comments and blank lines around them:
 //!
 //! ```text
 //! # made for the night of the health bundle
@@ -9,6 +9,9 @@
 //!
 //! The master key never meets an identifier. A [`DomainKey`] is derived from it for each recipient or research project
 //! with HKDF-SHA-256 (RFC 5869), so that pseudonyms of two domains, or of two epochs, cannot be linked.
+
+mod ring;
+mod signing;
 
 use std::fmt;
 
@@ -19,6 +22,9 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::pseudonym::keyed;
 use crate::sensitive::Sensitive;
+
+pub use ring::KeyRing;
+pub use signing::{PUBLIC_KEY_LEN, PublicKey, SIGNATURE_LEN, SigningKey};
 
 /// Bytes of a key: the output size of SHA-256, which RFC 2104 recommends for HMAC-SHA-256.
 pub const KEY_LEN: usize = 32;
@@ -38,13 +44,27 @@ const CHECK: &[u8] = b"ieum/1 check value";
 pub enum KeyError {
     /// The text has no key line.
     Missing,
-    /// The text has a second key line, at this line (from 1).
+    /// The text has a line of another key id, at this line (from 1).
     Several {
-        /// Line of the second key.
+        /// Line of the other key.
         line: usize,
     },
+    /// The text has an epoch twice.
+    EpochTwice {
+        /// Line of the second one, from 1.
+        line: usize,
+    },
+    /// The newest epoch is the last that can be written.
+    NoEpochLeft,
+    /// The text is not a public key file.
+    PublicKey,
     /// The line is not `ieum-key/1 <key_id> <epoch> <64 hex>`.
     Layout {
+        /// Line in the file, from 1.
+        line: usize,
+    },
+    /// The line is not `ieum-signing-key/1 <key_id> <64 hex>`.
+    SigningLayout {
         /// Line in the file, from 1.
         line: usize,
     },
@@ -69,10 +89,18 @@ impl fmt::Display for KeyError {
         match self {
             Self::Missing => f.write_str("the key file has no key line"),
             Self::Several { line } => {
-                write!(f, "line {line} is a second key, expected one key a file")
+                write!(f, "line {line} is a second key, expected epochs of one key id")
             }
+            Self::EpochTwice { line } => write!(f, "line {line} is an epoch that the file has already"),
+            Self::NoEpochLeft => f.write_str("the key has no epoch left: make a key with another id"),
+            Self::PublicKey => f.write_str(
+                "this is not a public key, expected the two lines that `ieum keys new --signing` writes beside the key",
+            ),
             Self::Layout { line } => {
                 write!(f, "line {line} is not a key line, expected `{FORMAT} <key id> <epoch> <64 hex digits>`")
+            }
+            Self::SigningLayout { line } => {
+                write!(f, "line {line} is not a signing key, expected `ieum-signing-key/1 <key id> <64 hex digits>`")
             }
             Self::KeyId => {
                 write!(f, "the key id is not made of 1 to {KEY_ID_MAX_LEN} ASCII letters, digits, `.`, `_` and `-`")
@@ -117,7 +145,7 @@ pub struct MasterKey {
 }
 
 impl MasterKey {
-    /// Reads the text of a key file: one key line, `#` comments, blank lines.
+    /// Reads the newest key of a key file; see [`KeyRing::from_text`].
     ///
     /// # Errors
     /// [`KeyError`] with the line; it never repeats what the line says.
@@ -125,18 +153,7 @@ impl MasterKey {
     /// # Privacy
     /// The text holds the key: read it into something that wipes itself.
     pub fn from_hex_file_text(text: &str) -> Result<Self, KeyError> {
-        let mut key = None;
-        for (line, content) in (1..).zip(text.lines()) {
-            let content = content.trim_start_matches('\u{feff}').trim();
-            if content.is_empty() || content.starts_with('#') {
-                continue;
-            }
-            if key.is_some() {
-                return Err(KeyError::Several { line });
-            }
-            key = Some(Self::from_line(line, content)?);
-        }
-        key.ok_or(KeyError::Missing)
+        KeyRing::from_text(text).map(KeyRing::into_newest)
     }
 
     fn from_line(line: usize, content: &str) -> Result<Self, KeyError> {
@@ -162,21 +179,7 @@ impl MasterKey {
     /// # Privacy
     /// The text holds the key. It prints redacted and wipes itself.
     pub fn generate(key_id: &str) -> Result<Sensitive<Zeroizing<String>>, KeyError> {
-        check_key_id(key_id)?;
-        let mut bytes = Zeroizing::new([0; KEY_LEN]);
-        getrandom::fill(&mut bytes[..]).map_err(|_| KeyError::Random)?;
-        // Large enough from the start: a text that grows leaves copies of the key behind.
-        let mut text = Zeroizing::new(String::with_capacity(FORMAT.len() + key_id.len() + 2 * KEY_LEN + 16));
-        for part in [FORMAT, " ", key_id, " 1 "] {
-            text.push_str(part);
-        }
-        for byte in bytes.iter() {
-            for nibble in [byte >> 4, byte & 0x0f] {
-                text.push(char::from(b"0123456789abcdef"[usize::from(nibble)]));
-            }
-        }
-        text.push('\n');
-        Ok(Sensitive::new(text))
+        ring::key_line(FORMAT, key_id, Some(1))
     }
 
     /// The name of the key, which stands in bundles and manifests.
