@@ -82,6 +82,7 @@ pub fn benches(criterion: &mut Criterion) {
     group.throughput(Throughput::Bytes(encode() as u64));
     group.bench_function("json", |bencher| bencher.iter(&mut encode));
     let schema = FileSchema::of(&catalog, &requests);
+    let bundles: Vec<&Bundle<'_>> = bundles.iter().collect();
     group.throughput(Throughput::Elements(u64::from(REQUESTS)));
     group.bench_function("parquet_batch", |bencher| {
         bencher.iter(|| black_box(schema.batch(&head, &bundles).expect("bundles of the schema")));

@@ -77,6 +77,6 @@ pub fn benches(criterion: &mut Criterion) {
 }
 
 fn night(root: &Path, requests: Vec<Request>) -> night::Night {
-    let making = Making { layout: Layout::Packed, ..Making::default() };
+    let making = Making { layout: Layout::Packed, sealed: false, ..Making::default() };
     small_night::night(root, &small_night::catalog_sources(), requests, &[], making).expect("a night")
 }

@@ -23,6 +23,9 @@ const LEDGER: &str = "Examples:
 const KEYS_NEW: &str = "Examples:
   ieum keys new night.key --key-id night-2026
   ieum keys new agency.key --key-id agency-2026 --signing";
+const VERIFY: &str = "Examples:
+  ieum verify sample-data/out/2026-11-22
+  ieum verify bundle.json --receipt receipt.json --public-key agency.key.pub";
 const BENCH: &str = "Examples:
   ieum bench --quick
   ieum bench --out bench-out --peers benches/whole";
@@ -115,8 +118,8 @@ pub enum Command {
     /// Remove what stopped runs left in an output folder, unfinished runs too
     #[command(before_help = "Example:\n  ieum gc sample-data/out")]
     Gc(GcArgs),
-    /// Prove that the output of a run is complete and unchanged
-    #[command(before_help = "Example:\n  ieum verify sample-data/out/2026-11-22")]
+    /// Prove that the output of a run is complete and unchanged, or that a bundle is the one that was delivered
+    #[command(before_help = VERIFY)]
     Verify(VerifyArgs),
     /// Tell who received what of whom, and whether the ledger is whole
     #[command(before_help = LEDGER)]
@@ -289,8 +292,15 @@ pub struct GcArgs {
 /// Arguments of `ieum verify`.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// Output folder of a run
-    pub dir: PathBuf,
+    /// Output folder of a run; with --receipt, a bundle or a file of bundles
+    #[arg(value_name = "OUT|BUNDLE")]
+    pub path: PathBuf,
+    /// Receipt of the bundle, or a file of receipts
+    #[arg(long, value_name = "FILE", requires = "public_key", conflicts_with = "expected")]
+    pub receipt: Option<PathBuf>,
+    /// Public key of the agency; of an output, its signature is checked too
+    #[arg(long, value_name = "FILE")]
+    pub public_key: Option<PathBuf>,
     /// Also hold every answer against the expected ones of a generated night
     #[arg(long, value_name = "FILE")]
     pub expected: Option<PathBuf>,

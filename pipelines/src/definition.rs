@@ -6,6 +6,7 @@
 //! exports = "exports"
 //! requests = ["requests.csv"]
 //! keys = "night.key"
+//! signing_key = "agency.key" # optional: seals the output, with a receipt for each request
 //! date = 2026-11-22        # optional; `--date` overrides it
 //! out = "out"
 //! memory = "2 GiB"
@@ -29,7 +30,7 @@ const DEFAULT_MEMORY: u64 = 2 << 30;
 const DEFAULT_SHARD_REQUESTS: u32 = 4096;
 
 /// Settings of `[run]`, for the suggestion of the nearest.
-const SETTINGS: [&str; 14] = [
+const SETTINGS: [&str; 15] = [
     "catalog",
     "exports",
     "staged",
@@ -37,6 +38,7 @@ const SETTINGS: [&str; 14] = [
     "withdrawals",
     "carried_over",
     "keys",
+    "signing_key",
     "date",
     "out",
     "layout",
@@ -116,6 +118,8 @@ pub struct Definition {
     pub carried_over: Option<Vec<PathBuf>>,
     /// Key file.
     pub keys: PathBuf,
+    /// File of the key that signs, if the output is to be sealed.
+    pub signing_key: Option<PathBuf>,
     /// Date of the run, if the file names one.
     pub date: Option<NaiveDate>,
     /// Folder that gets a folder named after the date.
@@ -151,6 +155,8 @@ struct Run {
     #[serde(default)]
     carried_over: Option<OneOrMany>,
     keys: PathBuf,
+    #[serde(default)]
+    signing_key: Option<PathBuf>,
     #[serde(default)]
     date: Option<toml::Value>,
     #[serde(default)]
@@ -246,6 +252,7 @@ fn resolve(run: Run, folder: &Path) -> Result<Definition> {
         withdrawals: run.withdrawals.below(folder),
         carried_over: run.carried_over.map(|paths| paths.below(folder)),
         keys: folder.join(run.keys),
+        signing_key: run.signing_key.map(|key| folder.join(key)),
         date: run.date.as_ref().map(parse_date).transpose()?,
         out: folder.join(run.out.unwrap_or_else(|| "out".into())),
         layout: run.layout,

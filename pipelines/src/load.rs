@@ -126,6 +126,7 @@ fn load(definition: &Definition, as_of: NaiveDate, totals: ControlTotals) -> Res
         checked,
         exports,
         master,
+        signing: definition.signing_key.as_deref().map(signing_key).transpose()?,
         settings: definition.settings(),
         out: definition.out.join(as_of.to_string()),
         catalog_digest: digest(sources.iter().map(|source| (source.path.as_str(), source.text.as_bytes()))),

@@ -19,7 +19,7 @@ use ieum_model::check::{self, IdGrade};
 use ieum_model::error::{Error, Result};
 use ieum_model::outcome::Reason;
 use ieum_model::request::{Request, Withdrawal};
-use ieum_privacy::MasterKey;
+use ieum_privacy::{MasterKey, SigningKey};
 
 const INCOME: &str = r#"
 code = "income"
@@ -204,12 +204,23 @@ pub struct Making {
     pub layout: Layout,
     /// Encoding of the bundles.
     pub format: BundleFormat,
+    /// Whether it is sealed.
+    pub sealed: bool,
 }
 
 impl Default for Making {
     fn default() -> Self {
-        Self { threads: 2, shard_requests: 1000, layout: Layout::PerRequest, format: BundleFormat::Json }
+        Self { threads: 2, shard_requests: 1000, layout: Layout::PerRequest, format: BundleFormat::Json, sealed: true }
     }
+}
+
+/// The key that seals the small night.
+///
+/// # Errors
+/// Never: the key is well formed.
+pub fn signing_key() -> Result<SigningKey> {
+    let text = format!("ieum-signing-key/1 small-agency {}", "7e".repeat(32));
+    SigningKey::from_text(&text).map_err(|error| Error::internal(error.to_string()))
 }
 
 /// The night of `requests` on the exports below `root/exports`, to be written to `root/out`.
@@ -244,6 +255,7 @@ pub fn night(
         checked,
         exports,
         master,
+        signing: making.sealed.then(signing_key).transpose()?,
         settings: Settings {
             threads: making.threads,
             memory_bytes: 256 << 20,

@@ -16,6 +16,7 @@ use crate::journal::steps::reached;
 use crate::journal::{Entry, Progress};
 use crate::keys::Space;
 use crate::manifest::RequestCounts;
+use crate::seal::{SealRecord, Sealing};
 use crate::sink::Output;
 use crate::stage::Stage;
 
@@ -25,6 +26,8 @@ pub struct Assembly {
     pub answers: Vec<Option<Answer>>,
     /// Counts of requests.
     pub requests: RequestCounts,
+    /// What the manifest says of the seal.
+    pub seal: Option<SealRecord>,
 }
 
 /// Assembles and writes every bundle, in parallel on the rayon pool it is called in. Shards that an earlier attempt wrote are
@@ -36,6 +39,7 @@ pub fn assemble(
     night: &Night,
     courses: &Courses,
     stage: &Stage,
+    plans: &BTreeMap<String, String>,
     progress: &Progress,
     output: &mut Output,
 ) -> Result<Assembly> {
@@ -46,6 +50,7 @@ pub fn assemble(
         key_epoch: night.master.epoch(),
     };
     let mut files = BundleFiles::begin(night, head, output)?;
+    let mut sealing = Sealing::begin(night, courses, plans, output)?;
     let mut answers = Vec::with_capacity(courses.lines.len());
     let mut counts = RequestCounts::default();
     let size = night.settings.shard_requests.max(1) as usize;
@@ -63,14 +68,18 @@ pub fn assemble(
             answers.extend(lines);
             bundles.extend(bundle);
         }
-        files.write(bundles, output)?;
+        let digests = files.write(&bundles, output)?;
+        if let Some(sealing) = &mut sealing {
+            sealing.add(courses, &answers, &bundles, digests)?;
+        }
         reached("shard.written");
         progress.note(&Entry::Shard { number: shard, requests: requests.len() as u64 })?;
         reached("shard.kept");
     }
     files.finish(output)?;
+    let seal = sealing.map(|sealing| sealing.finish(output)).transpose()?;
     reached("bundles.closed");
-    Ok(Assembly { answers, requests: counts })
+    Ok(Assembly { answers, requests: counts, seal })
 }
 
 fn recipient_keys(night: &Night) -> BTreeMap<&str, DomainKey> {

@@ -15,6 +15,8 @@ use crate::bundle::parquet::{FileSchema, ROWS_AT_A_TIME, from_parquet};
 use crate::bundle::{Bundle, RunHead, json};
 use crate::from_arrow;
 use crate::input::{BundleFormat, Layout, Night};
+use crate::manifest::OutputFile;
+use crate::seal::{BundleDigest, Form};
 use crate::sink::{Output, OutputWriter};
 
 /// Which packed file a bundle goes to: its recipient, and its service or what stands for none.
@@ -49,13 +51,13 @@ fn json_line(head: &RunHead, bundle: &Bundle<'_>) -> Vec<u8> {
     line
 }
 
-/// Bundles by the packed file they go to, in their order.
-fn by_packed_file<'a, B: std::borrow::Borrow<Bundle<'a>>>(
-    bundles: impl Iterator<Item = B>,
-) -> BTreeMap<Packed<'a>, Vec<B>> {
-    let mut by_file: BTreeMap<Packed<'a>, Vec<B>> = BTreeMap::new();
-    for bundle in bundles {
-        by_file.entry(packed(bundle.borrow().request)).or_default().push(bundle);
+/// Bundles by the packed file they go to, in their order, each with what goes along with it.
+fn by_packed_file<'a, 'b, T>(
+    bundles: impl Iterator<Item = (&'b Bundle<'a>, T)>,
+) -> BTreeMap<Packed<'a>, Vec<(&'b Bundle<'a>, T)>> {
+    let mut by_file: BTreeMap<Packed<'a>, Vec<_>> = BTreeMap::new();
+    for (bundle, along) in bundles {
+        by_file.entry(packed(bundle.request)).or_default().push((bundle, along));
     }
     by_file
 }
@@ -85,40 +87,55 @@ impl<'a> BundleFiles<'a> {
         Ok(files)
     }
 
-    /// Writes the bundles of one shard, in their order.
+    /// Writes the bundles of one shard, in their order; their digests, where the night is sealed.
     ///
     /// # Errors
     /// When the output does not take them.
-    pub fn write(&mut self, bundles: Vec<Bundle<'_>>, output: &mut Output) -> Result<()> {
+    pub fn write(&mut self, bundles: &[Bundle<'_>], output: &mut Output) -> Result<Vec<BundleDigest>> {
+        let sealed = self.night.signing.is_some();
+        let written = |form, output: &Output| -> Vec<BundleDigest> {
+            let files = if sealed { output.latest(bundles.len()) } else { &[] };
+            let digest = |file: &OutputFile| BundleDigest { form, bytes: file.bytes, sha256: file.sha256.clone() };
+            files.iter().map(digest).collect()
+        };
         match (self.night.settings.format, self.night.settings.layout) {
-            (BundleFormat::Json, layout) => self.write_json(layout, &bundles, output),
-            (BundleFormat::Parquet, Layout::PerRequest) => self.write_parquet_files(&bundles, output),
-            (BundleFormat::Parquet, Layout::Packed) => self.write_packed_parquet(bundles),
-        }
-    }
-
-    fn write_json(&mut self, layout: Layout, bundles: &[Bundle<'_>], output: &mut Output) -> Result<()> {
-        match layout {
-            Layout::PerRequest => {
-                output.put_all(bundles, |bundle| Ok((per_request_name(bundle, "json"), json_line(&self.head, bundle))))
+            (BundleFormat::Json, Layout::PerRequest) => {
+                let line = |bundle| Ok((per_request_name(bundle, "json"), json_line(&self.head, bundle)));
+                output.put_all(bundles, line)?;
+                Ok(written(Form::Json, output))
             }
-            Layout::Packed => self.write_packed_json(bundles),
+            (BundleFormat::Parquet, Layout::PerRequest) => {
+                self.write_parquet_files(bundles, output)?;
+                Ok(written(Form::Parquet, output))
+            }
+            (BundleFormat::Json, Layout::Packed) => self.write_packed_json(bundles, sealed),
+            (BundleFormat::Parquet, Layout::Packed) => {
+                self.write_packed_parquet(bundles)?;
+                let row = |bundle| BundleDigest::of(Form::ParquetRow, &json_line(&self.head, bundle));
+                Ok(if sealed { bundles.par_iter().map(row).collect() } else { Vec::new() })
+            }
         }
     }
 
-    fn write_packed_json(&mut self, bundles: &[Bundle<'_>]) -> Result<()> {
-        let (by_file, head) = (by_packed_file(bundles.iter()), &self.head);
+    fn write_packed_json(&mut self, bundles: &[Bundle<'_>], sealed: bool) -> Result<Vec<BundleDigest>> {
+        let head = &self.head;
+        let make = |bundle| {
+            let line = json_line(head, bundle);
+            let digest = sealed.then(|| BundleDigest::of(Form::Json, &line));
+            (line, digest)
+        };
+        let (lines, digests): (Vec<Vec<u8>>, Vec<Option<BundleDigest>>) = bundles.par_iter().map(make).unzip();
+        let by_file = by_packed_file(bundles.iter().zip(&lines));
         let append = |(file, (writer, index)): (&Packed<'_>, &mut (OutputWriter, Vec<u8>))| {
-            let bundles = by_file.get(file).map(Vec::as_slice).unwrap_or_default();
-            let lines: Vec<Vec<u8>> = bundles.par_iter().map(|bundle| json_line(head, bundle)).collect();
-            bundles.iter().zip(lines).try_for_each(|(bundle, line)| {
-                let offset = writer.append(&line)?;
+            by_file.get(file).into_iter().flatten().try_for_each(|(bundle, line)| {
+                let offset = writer.append(line)?;
                 let id = &bundle.request.request_id;
                 index.extend_from_slice(format!("{id},{offset},{}\n", line.len()).as_bytes());
                 Ok(())
             })
         };
-        self.ndjson.par_iter_mut().try_for_each(append)
+        self.ndjson.par_iter_mut().try_for_each(append)?;
+        Ok(digests.into_iter().flatten().collect())
     }
 
     fn write_parquet_files(&self, bundles: &[Bundle<'_>], output: &mut Output) -> Result<()> {
@@ -126,15 +143,15 @@ impl<'a> BundleFiles<'a> {
         output.put_all(bundles, |bundle| {
             let schema = FileSchema::of(catalog, [bundle.request]);
             let mut writer = schema.writer(Vec::new())?;
-            writer.write(&schema.batch(head, std::slice::from_ref(bundle))?).map_err(from_parquet)?;
+            writer.write(&schema.batch(head, &[bundle])?).map_err(from_parquet)?;
             Ok((per_request_name(bundle, "parquet"), writer.into_inner().map_err(from_parquet)?))
         })
     }
 
-    fn write_packed_parquet(&mut self, bundles: Vec<Bundle<'_>>) -> Result<()> {
-        let (by_file, head) = (by_packed_file(bundles.into_iter()), &self.head);
+    fn write_packed_parquet(&mut self, bundles: &[Bundle<'_>]) -> Result<()> {
+        let (by_file, head) = (by_packed_file(bundles.iter().map(|bundle| (bundle, ()))), &self.head);
         self.parquet.par_iter_mut().try_for_each(|(name, file)| match by_file.get(name) {
-            Some(bundles) => file.write(head, bundles),
+            Some(bundles) => file.write(head, &bundles.iter().map(|(bundle, ())| *bundle).collect::<Vec<_>>()),
             None => Ok(()),
         })
     }
@@ -193,7 +210,7 @@ impl PackedParquet {
         Ok(Self { schema, writer, waiting: None, index: b"request_id,row\n".to_vec(), rows: 0 })
     }
 
-    fn write(&mut self, head: &RunHead, bundles: &[Bundle<'_>]) -> Result<()> {
+    fn write(&mut self, head: &RunHead, bundles: &[&Bundle<'_>]) -> Result<()> {
         for bundle in bundles {
             self.index.extend_from_slice(format!("{},{}\n", bundle.request.request_id, self.rows).as_bytes());
             self.rows += 1;

@@ -9,7 +9,7 @@ use ieum_model::catalog::Catalog;
 use ieum_model::check::CheckedNight;
 use ieum_model::connector::Connector;
 use ieum_model::outcome::Reason;
-use ieum_privacy::MasterKey;
+use ieum_privacy::{MasterKey, SigningKey};
 
 use crate::manifest::sha256_hex;
 
@@ -67,6 +67,8 @@ pub struct Night {
     pub exports: BTreeMap<String, ExportState>,
     /// The master key.
     pub master: MasterKey,
+    /// The key that signs what was delivered; nothing is sealed without one.
+    pub signing: Option<SigningKey>,
     /// Settings.
     pub settings: Settings,
     /// Folder that will hold the committed output.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  gather:    connector ─► scan ─► link ─► permit ─► stage          one DataFusion plan per dataset
-//!  assemble:  stage ─► bundle (nested row, pseudonym) ─► sink        one shard of requests after the other
+//!  assemble:  stage ─► bundle (nested row, pseudonym) ─► seal ─► sink   one shard of requests after the other
 //! ```
 //!
 //! Read [`night`] first: it walks the steps in this order.
@@ -16,6 +16,7 @@
 //! | [`rejects`] | rows that could not be read, likewise |
 //! | [`assemble`], [`bundle`], [`bundle_files`] | one nested row a request, as JSON or Parquet, into files |
 //! | [`journal`] | what a run has done so far, so that one that was stopped goes on |
+//! | [`seal`] | a tree over the bundles, its root signed, a receipt a request; and all of it checked |
 //! | [`sink`] | written aside, digested, committed once, manifest last |
 //! | [`ledger`] | who got which items of whom, over all runs |
 //! | [`explain`], [`first_look`], [`verify`] | what would be read, whether it can be, and whether a finished output is whole |
@@ -37,6 +38,7 @@ pub mod reach;
 mod records;
 pub mod rejects;
 pub mod scan;
+pub mod seal;
 mod session;
 pub mod sink;
 pub mod spill;

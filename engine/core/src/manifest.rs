@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::assemble::Standing;
+use crate::seal::SealRecord;
 
 /// Name of the file, below the output folder.
 pub const MANIFEST: &str = "manifest.json";
@@ -18,7 +19,8 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
 
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0x0f)]).collect()
 }
 
 /// A file of the output.
@@ -115,6 +117,9 @@ pub struct Manifest {
     pub sources: BTreeMap<String, SourceCounts>,
     /// SHA-256 of each dataset's plan text.
     pub plans: BTreeMap<String, String>,
+    /// Root over the bundles, where the night has a key that signs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<SealRecord>,
     /// Every other file of the output, in path order.
     pub files: Vec<OutputFile>,
     /// SHA-256 of this file with this field empty.

@@ -212,7 +212,7 @@ fn make(
         .num_threads(night.settings.threads)
         .build()
         .map_err(|error| Error::new(ErrorKind::Temporary, format!("threads cannot be started: {error}")))?;
-    let assembly = pool.install(|| assemble::assemble(night, &courses, &stage, progress, output))?;
+    let assembly = pool.install(|| assemble::assemble(night, &courses, &stage, &gathered.plans, progress, output))?;
     tracing::info!(run_id, stage = Step::Assemble.name(), requests = assembly.requests.requests, "assembled");
     begins(Step::Records);
     let rejected = pool.install(|| records::write(night, &assembly, &rejects, output))?;
@@ -260,6 +260,7 @@ fn manifest(night: &Night, assembly: &Assembly, gathered: Gathered) -> Manifest 
         carried_on: night.checked.carried_on.len() as u64,
         sources: gathered.sources,
         plans: gathered.plans,
+        seal: assembly.seal.clone(),
         files: Vec::new(),
         run_digest: String::new(),
     }

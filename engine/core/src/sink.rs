@@ -288,6 +288,11 @@ impl Output {
         Ok(())
     }
 
+    /// The files that were written last, in their order.
+    pub(crate) fn latest(&self, files: usize) -> &[OutputFile] {
+        &self.files[self.files.len().saturating_sub(files)..]
+    }
+
     fn whole(&self, relative: &str, bytes: &[u8]) -> Result<OutputFile> {
         let path = self.aside.join(relative);
         let mut file = self.open(&path)?;

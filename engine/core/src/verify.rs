@@ -8,10 +8,12 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use ieum_model::error::{Error, ErrorKind, Result};
+use ieum_privacy::PublicKey;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::manifest::{MANIFEST, Manifest, hex};
+use crate::seal;
 
 /// What was verified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -24,20 +26,32 @@ pub struct VerifyReport {
     pub requests: u64,
     /// The run's digest.
     pub run_digest: String,
+    /// Receipts that agree with their bundles and lead to the sealed root; none where the output is not sealed.
+    pub receipts: Option<u64>,
+    /// Whether a signature was checked.
+    pub signed: bool,
 }
 
-fn broken(message: impl Into<String>, path: &Path) -> Error {
+pub(crate) fn broken(message: impl Into<String>, path: &Path) -> Error {
     Error::new(ErrorKind::Integrity, message)
         .at("path", path.display())
         .hint("do not use this output; run the night again")
 }
 
-/// Verifies the output in `folder`.
+/// Verifies the output in `folder`, but for the signature of its seal.
+///
+/// # Errors
+/// As [`verify_signed`].
+pub fn verify(folder: &Path) -> Result<VerifyReport> {
+    verify_signed(folder, None)
+}
+
+/// Verifies the output in `folder`; with the public key, the signature of its seal too.
 ///
 /// # Errors
 /// [`ErrorKind::Integrity`] at the first digest, count or identity that does not hold, or file or folder that is missing
 /// or extra.
-pub fn verify(folder: &Path) -> Result<VerifyReport> {
+pub fn verify_signed(folder: &Path, public: Option<&PublicKey>) -> Result<VerifyReport> {
     let manifest = read_manifest(folder)?;
     let mut listed = BTreeSet::from([folder.join(MANIFEST)]);
     let mut bytes = 0;
@@ -57,11 +71,14 @@ pub fn verify(folder: &Path) -> Result<VerifyReport> {
     }
     identities(&manifest, folder)?;
     counts::agree(&manifest, folder)?;
+    let receipts = seal::check(&manifest, folder, public)?;
     Ok(VerifyReport {
         files: manifest.files.len() as u64,
         bytes,
         requests: manifest.requests.requests,
         run_digest: manifest.run_digest,
+        receipts,
+        signed: public.is_some(),
     })
 }
 

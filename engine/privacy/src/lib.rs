@@ -20,7 +20,7 @@ pub mod normalize;
 pub mod pseudonym;
 pub mod sensitive;
 
-pub use keys::{DomainKey, KeyDomain, KeyError, KeyRing, MasterKey, PublicKey, SecretKey, SigningKey};
+pub use keys::{DomainKey, KeyDomain, KeyError, KeyRing, MasterKey, PublicKey, SecretKey, SigningKey, signature_in};
 pub use normalize::{Grade, IdentifierKind, grade, normalize};
 pub use pseudonym::{PSEUDONYM_LEN, PSEUDONYM_TEXT_LEN, encode, pseudonyms};
 pub use sensitive::Sensitive;

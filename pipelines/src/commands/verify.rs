@@ -1,30 +1,65 @@
-//! `ieum verify`: whether the output of a run is complete and unchanged.
+//! `ieum verify`: whether the output of a run is complete and unchanged, or a bundle the one that its receipt is for.
 
 use std::path::Path;
 
 use ieum_core::night::OUTCOMES;
+use ieum_core::{seal, verify};
 use ieum_model::error::{Error, ErrorKind, Result};
+use ieum_privacy::PublicKey;
 
 use super::DONE;
 use crate::cli::VerifyArgs;
 use crate::judge::judge;
+use crate::load::public_key;
 use crate::screen::{Screen, grouped, size, table};
 
-/// Checks every digest of an output folder.
+/// Checks every digest of an output folder, or a bundle against its receipt.
 ///
 /// # Errors
-/// [`ieum_model::error::ErrorKind::Integrity`] if one does not hold.
+/// [`ieum_model::error::ErrorKind::Integrity`] if one does not hold, [`ieum_model::error::ErrorKind::Key`] without a
+/// readable public key where one is named.
 pub fn verify(args: &VerifyArgs, screen: &Screen) -> Result<u8> {
-    let report = screen.busy("verifying", || ieum_core::verify::verify(&args.dir))?;
+    let public = args.public_key.as_deref().map(public_key).transpose()?;
+    match (&args.receipt, &public) {
+        (Some(receipt), Some(public)) => verify_bundle(&args.path, receipt, public, screen),
+        _ => verify_output(args, public.as_ref(), screen),
+    }
+}
+
+fn verify_bundle(bundle: &Path, receipt: &Path, public: &PublicKey, screen: &Screen) -> Result<u8> {
+    let verified = screen.busy("verifying", || seal::verify_bundle(bundle, receipt, public))?;
+    let rows = [
+        ("verified", bundle.display().to_string()),
+        ("bundles", grouped(verified.bundles)),
+        ("request", verified.request_id.clone()),
+        ("recipient", verified.recipient.clone()),
+        ("run", verified.run_id.clone()),
+        ("as of", verified.as_of.clone()),
+        ("signed by", format!("{} ({})", verified.signing_key, verified.public_key)),
+    ];
+    screen.result(&table(&rows), &verified);
+    Ok(DONE)
+}
+
+fn verify_output(args: &VerifyArgs, public: Option<&PublicKey>, screen: &Screen) -> Result<u8> {
+    let report = screen.busy("verifying", || verify::verify_signed(&args.path, public))?;
     let mut rows = vec![
-        ("verified", args.dir.display().to_string()),
+        ("verified", args.path.display().to_string()),
         ("files", grouped(report.files)),
         ("requests", grouped(report.requests)),
         ("bytes", size(report.bytes)),
         ("digest", report.run_digest.clone()),
     ];
+    if let Some(receipts) = report.receipts {
+        rows.push(("receipts", grouped(receipts)));
+        let signature = match public {
+            Some(public) => format!("of {} ({})", public.key_id(), public.number()),
+            None => "not checked: give --public-key".to_owned(),
+        };
+        rows.push(("signature", signature));
+    }
     if let Some(expected) = &args.expected {
-        let lines = screen.busy("comparing the answers", || as_expected(expected, &args.dir))?;
+        let lines = screen.busy("comparing the answers", || as_expected(expected, &args.path))?;
         rows.push(("as expected", format!("{} lines", grouped(lines))));
     }
     screen.result(&table(&rows), &report);

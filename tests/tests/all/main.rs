@@ -6,3 +6,4 @@ mod generated;
 mod invariants;
 mod ledger;
 mod plans;
+mod seal;

@@ -33,7 +33,7 @@ pub fn write(out: &mut Vec<u8>, head: &RunHead, bundle: &Bundle<'_>) {
     out.extend_from_slice(b"}}");
 }
 
-fn field(out: &mut Vec<u8>, name: &str, value: &str) {
+pub(crate) fn field(out: &mut Vec<u8>, name: &str, value: &str) {
     out.push(b',');
     write_text(out, name);
     out.push(b':');
@@ -75,7 +75,7 @@ fn write_record(out: &mut Vec<u8>, columns: &[(&str, &ArrayRef)], row: usize) {
 }
 
 /// Dates are ISO, money is an integer, everything else is text; lists are arrays.
-fn write_value(out: &mut Vec<u8>, array: &dyn Array, row: usize) {
+pub(crate) fn write_value(out: &mut Vec<u8>, array: &dyn Array, row: usize) {
     if array.is_null(row) {
         out.extend_from_slice(b"null");
         return;
@@ -102,7 +102,7 @@ fn write_value(out: &mut Vec<u8>, array: &dyn Array, row: usize) {
 }
 
 /// JSON string (RFC 8259 section 7): quotes, backslashes and control characters are escaped, all else is UTF-8 as is.
-fn write_text(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn write_text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let mut rest = text.as_bytes();
     while let Some(at) = rest.iter().position(|byte| *byte < 0x20 || matches!(byte, b'"' | b'\\')) {

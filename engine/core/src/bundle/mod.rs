@@ -3,6 +3,7 @@
 
 pub mod json;
 pub mod parquet;
+pub mod row;
 
 use std::borrow::Cow;
 use std::ops::Range;

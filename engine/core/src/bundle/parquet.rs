@@ -69,9 +69,9 @@ impl FileSchema {
     ///
     /// # Errors
     /// When a staged column does not have the type of the catalog: our bug.
-    pub fn batch(&self, head: &RunHead, bundles: &[Bundle<'_>]) -> Result<RecordBatch> {
+    pub fn batch(&self, head: &RunHead, bundles: &[&Bundle<'_>]) -> Result<RecordBatch> {
         let text = |value: &dyn Fn(&Bundle<'_>) -> Option<String>| -> ArrayRef {
-            Arc::new(bundles.iter().map(value).collect::<StringArray>())
+            Arc::new(bundles.iter().map(|bundle| value(bundle)).collect::<StringArray>())
         };
         let mut columns: Vec<ArrayRef> = vec![
             text(&|_| Some("ieum/1".to_owned())),
@@ -124,7 +124,7 @@ fn document(items: &Fields) -> Fields {
     fields.into()
 }
 
-fn document_column(name: &str, items: &Fields, bundles: &[Bundle<'_>]) -> Result<ArrayRef> {
+fn document_column(name: &str, items: &Fields, bundles: &[&Bundle<'_>]) -> Result<ArrayRef> {
     let found: Vec<Option<&Document<'_>>> =
         bundles.iter().map(|bundle| bundle.documents.iter().find(|document| document.name == name)).collect();
     let outcome: StringArray =

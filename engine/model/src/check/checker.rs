@@ -14,7 +14,7 @@ use super::asked::{AskedOnce, Lines};
 use super::duplicates::{self, give_to_the_best, refuse_duplicates};
 use super::rules::Rules;
 use super::withdrawn::Withdrawn;
-use super::{CarriedOver, CheckedNight, CheckedRequest, Decision, Grade, IdGrade, NamedDocuments, refused};
+use super::{CarriedOver, CheckedNight, CheckedRequest, Consent, Decision, Grade, IdGrade, NamedDocuments, refused};
 
 /// Decides what may be delivered, request by request; what the requests have to do with each other it decides last.
 ///
@@ -170,6 +170,12 @@ impl<'a> Checker<'a> {
             recipient,
             purpose: Arc::clone(purpose.unwrap_or(&request.purpose)),
             legal_basis: Arc::clone(service.map_or(&self.rules.no_basis, |asked| &asked.legal_basis)),
+            consent: Consent {
+                regime: request.regime,
+                requested_at: request.requested_at,
+                valid_from: request.valid_from,
+                valid_until: request.valid_until,
+            },
             service: request.service,
             request_id: request.request_id.into(),
             subject_ids: request.subject_ids.into(),

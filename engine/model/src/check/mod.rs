@@ -64,10 +64,25 @@ pub struct CheckedRequest {
     pub purpose: Arc<str>,
     /// Legal basis of the service; empty without one.
     pub legal_basis: Arc<str>,
+    /// What the subject consented to, as far as the request says.
+    pub consent: Consent,
     /// Why nothing is delivered at all; every line is then decided alike.
     pub refusal: Option<Decision>,
     /// Document lines, in the order of the service or of the request. Requests that ask the same share one list.
     pub lines: Arc<[CheckedLine]>,
+}
+
+/// On whose word a request is answered: what a receipt repeats of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Consent {
+    /// The statute the request is made under.
+    pub regime: Arc<str>,
+    /// When the request was made.
+    pub requested_at: NaiveDate,
+    /// First date the consent is valid on.
+    pub valid_from: Option<NaiveDate>,
+    /// Last date the consent is valid on.
+    pub valid_until: Option<NaiveDate>,
 }
 
 /// Documents that requests named themselves, without a service.

@@ -24,7 +24,7 @@ use crate::pseudonym::keyed;
 use crate::sensitive::Sensitive;
 
 pub use ring::KeyRing;
-pub use signing::{PUBLIC_KEY_LEN, PublicKey, SIGNATURE_LEN, SigningKey};
+pub use signing::{PUBLIC_KEY_LEN, PublicKey, SIGNATURE_LEN, SigningKey, signature_in};
 
 /// Bytes of a key: the output size of SHA-256, which RFC 2104 recommends for HMAC-SHA-256.
 pub const KEY_LEN: usize = 32;

@@ -169,11 +169,33 @@ impl PublicKey {
         std::array::from_fn(|at| digest[at])
     }
 
+    /// Whether this key signed the trusted comment of a signature file, together with its signature.
+    pub fn has_signed_comment(&self, text: &str) -> bool {
+        let Some((line, comment, global)) = parts(text) else { return false };
+        let Some(signature) = signature_in(text) else { return false };
+        line.get(ALGORITHM.len()..).is_some_and(|rest| rest.starts_with(&self.number_bytes()))
+            && self.has_signed(&[&signature[..], comment.as_bytes()].concat(), &global)
+    }
+
     /// Whether this key signed the message. Strict: of a message and a key, one signature only is accepted in each of its
     /// parts' one spelling, and keys of small order none.
     pub fn has_signed(&self, message: &[u8], signature: &[u8; SIGNATURE_LEN]) -> bool {
         self.key.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
     }
+}
+
+/// The lines of a signature file: signed bytes with what they are of, trusted comment, and its signature.
+fn parts(text: &str) -> Option<(Vec<u8>, &str, [u8; SIGNATURE_LEN])> {
+    let lines: Vec<&str> = text.lines().collect();
+    let [_, signature, comment, global] = lines[..] else { return None };
+    let comment = comment.strip_prefix("trusted comment: ")?;
+    Some((STANDARD.decode(signature).ok()?, comment, STANDARD.decode(global).ok()?.try_into().ok()?))
+}
+
+/// The signature in a signature file as minisign writes it; whose it is, is not checked.
+pub fn signature_in(text: &str) -> Option<[u8; SIGNATURE_LEN]> {
+    let (line, ..) = parts(text)?;
+    line.strip_prefix(ALGORITHM)?.get(NUMBER_LEN..)?.try_into().ok()
 }
 
 #[cfg(test)]
@@ -229,6 +251,10 @@ mod tests {
         assert_eq!(read.trusted_comment(), "run 2026-11-22");
         public.verify(b"what was delivered", &read, true).unwrap();
         assert!(public.verify(b"what was delivereD", &read, true).is_err());
+        assert_eq!(signature_in(&file), Some(signature));
+        assert!(key.public().has_signed_comment(&file));
+        assert!(!key.public().has_signed_comment(&file.replace("2026-11-22", "2026-11-23")));
+        assert_eq!(signature_in("untrusted comment: x\nRWQ=\n"), None);
     }
 
     #[test]

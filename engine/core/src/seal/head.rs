@@ -1,0 +1,107 @@
+//! The head of a run's tree: what is signed.
+
+use ieum_model::error::{Error, Result};
+use ieum_privacy::{PublicKey, SigningKey};
+use serde::{Deserialize, Serialize};
+
+use super::receipt::refused;
+use crate::manifest::hex;
+
+/// File of the signed head, below the output folder.
+pub const SEAL: &str = "seal.json";
+/// File of its signature, as minisign writes it.
+pub const SIGNATURE: &str = "seal.json.minisig";
+/// Format of the head.
+const FORMAT: &str = "ieum-seal/1";
+
+/// What a run's key signs: the run, what it was made from, and the root over its bundles.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TreeHead {
+    /// Format: `ieum-seal/1`.
+    pub seal: String,
+    /// The run.
+    pub run_id: String,
+    /// The declared date, ISO.
+    pub as_of: String,
+    /// SHA-256 of the catalog.
+    pub catalog_digest: String,
+    /// SHA-256 of the request files.
+    pub requests_digest: String,
+    /// Key that made the pseudonyms.
+    pub key_id: String,
+    /// Its epoch.
+    pub key_epoch: u32,
+    /// Bundles of the run.
+    pub tree_size: u64,
+    /// Root over their statements (RFC 9162, section 2.1), lower-case hexadecimal.
+    pub root: String,
+    /// Name of the key that signed.
+    pub signing_key: String,
+    /// Its number: the beginning of the public key's SHA-256, as minisign tells it.
+    pub public_key: String,
+}
+
+impl TreeHead {
+    /// Names format and key.
+    pub(super) fn by(self, key: &PublicKey) -> Self {
+        Self { seal: FORMAT.into(), signing_key: key.key_id().into(), public_key: key.number(), ..self }
+    }
+
+    /// The bytes that are signed, and that stand in [`SEAL`]: one line of JSON.
+    ///
+    /// # Errors
+    /// Never in practice; our bug otherwise.
+    pub fn encode(&self) -> Result<Vec<u8>> {
+        let mut bytes = serde_json::to_vec(self).map_err(|error| Error::internal(error.to_string()))?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+
+    /// The signature in hexadecimal, and the file of it.
+    ///
+    /// # Errors
+    /// As [`TreeHead::encode`].
+    pub(super) fn sign(&self, key: &SigningKey) -> Result<(String, String)> {
+        let signature = key.sign(&self.encode()?);
+        let comment = format!("ieum run {} of {}, {} bundles", self.run_id, self.as_of, self.tree_size);
+        Ok((hex(&signature), key.signature_file(&signature, &comment)))
+    }
+
+    /// Whether this key signed the head.
+    ///
+    /// # Errors
+    /// [`ieum_model::error::ErrorKind::Integrity`] if another did, the head has an unknown format, or the signature does
+    /// not hold.
+    pub fn is_signed(&self, signature: &str, public: &PublicKey) -> Result<()> {
+        if self.seal != FORMAT {
+            return Err(refused("the head has a format that this version does not know"));
+        }
+        if self.public_key != public.number() {
+            return Err(refused("the head names another public key than the one given")
+                .at("named", &self.public_key)
+                .at("given", public.number()));
+        }
+        match unhex(signature) {
+            Some(signature) if public.has_signed(&self.encode()?, &signature) => Ok(()),
+            _ => Err(refused("the signature of the head does not hold: one of them was changed")),
+        }
+    }
+}
+
+/// The bytes of lower-case hexadecimal of exactly their length.
+pub(super) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let digit = |digit: u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    if text.len() != 2 * N {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(bytes)
+}

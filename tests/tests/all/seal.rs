@@ -1,0 +1,387 @@
+//! The seal: receipts hold offline for what was delivered, and for nothing else.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ieum_core::manifest::{Manifest, sha256_hex};
+use ieum_core::night::{self, BundleFormat, Layout};
+use ieum_core::seal::{BundleDigest, Form, Receipt, Statement, verify_bundle};
+use ieum_core::verify::{verify, verify_signed};
+use ieum_model::error::{ErrorKind, Result};
+use ieum_privacy::{PublicKey, SigningKey};
+use ieum_tests::small_night::{self, FIRST, Making, SECOND};
+use tempfile::TempDir;
+
+const LAYOUTS: [(Layout, BundleFormat); 4] = [
+    (Layout::PerRequest, BundleFormat::Json),
+    (Layout::PerRequest, BundleFormat::Parquet),
+    (Layout::Packed, BundleFormat::Json),
+    (Layout::Packed, BundleFormat::Parquet),
+];
+
+fn public() -> PublicKey {
+    small_night::signing_key().unwrap().public().clone()
+}
+
+/// A sealed night of a few requests; `purpose` tells one night from another.
+fn sealed(layout: Layout, format: BundleFormat, purpose: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    small_night::write_exports(&folder.path().join("exports"), &small_night::exports()).unwrap();
+    let make = |id: &str, subject: &str, rest: [(&str, &str); 2]| {
+        let subject = format!("rrno:{subject}");
+        let fields = [("request_id", id), ("subject_ids", &subject), ("purpose", purpose), rest[0], rest[1]];
+        small_night::request(&fields).unwrap()
+    };
+    let until = ("valid_until", "2027-01-31");
+    let requests = vec![
+        make("r1", FIRST, [("service", "fund"), until]),
+        make("r2", SECOND, [("service", "fund"), until]),
+        make("r3", SECOND, [("documents", "income(amount);vat(sales)"), until]),
+        make("r4", FIRST, [("documents", "income(payer)"), ("verified", "false")]),
+        make("r5", FIRST, [("documents", "income(year);income(amount)"), until]),
+    ];
+    let making = Making { layout, format, ..Making::default() };
+    let sources = small_night::catalog_sources();
+    let night = small_night::night(folder.path(), &sources, requests, &[], making).unwrap();
+    night::run(&night, false).unwrap();
+    folder
+}
+
+fn out(folder: &TempDir) -> PathBuf {
+    folder.path().join("out")
+}
+
+/// The lines of a file of receipts.
+fn receipts(folder: &TempDir, service: &str) -> Vec<Vec<u8>> {
+    let text = fs::read(out(folder).join(format!("receipts/semas/{service}.ndjson"))).unwrap();
+    text.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect()
+}
+
+fn bundle(folder: &TempDir, request: &str) -> Vec<u8> {
+    fs::read(out(folder).join(format!("bundles/per_request/semas/{request}.json"))).unwrap()
+}
+
+/// What a third party finds who has these bytes and the public key.
+fn holds(receipt: &[u8], bundle: &[u8], public: &PublicKey) -> Result<()> {
+    Receipt::read(receipt)?.verify(&BundleDigest::of(Form::Json, bundle), public)
+}
+
+#[test]
+fn a_receipt_holds_for_its_bundle_with_the_public_key_alone() {
+    for (layout, format) in LAYOUTS {
+        let folder = sealed(layout, format, "심사");
+        let ending = match (layout, format) {
+            (_, BundleFormat::Parquet) => "parquet",
+            (Layout::Packed, BundleFormat::Json) => "ndjson",
+            (Layout::PerRequest, BundleFormat::Json) => "json",
+        };
+        let alone = tempfile::tempdir().unwrap();
+        let check = |path: &str, service: &str, lines: &[Vec<u8>], bundles: u64| {
+            fs::copy(out(&folder).join(path), alone.path().join("bundle")).unwrap();
+            fs::write(alone.path().join("receipt"), lines.concat()).unwrap();
+            let verified =
+                verify_bundle(&alone.path().join("bundle"), &alone.path().join("receipt"), &public()).unwrap();
+            assert_eq!((verified.bundles, &*verified.recipient), (bundles, "semas"), "{path} {service}");
+        };
+        for (service, requests) in [("fund", vec!["r1", "r2"]), ("documents", vec!["r3", "r5"])] {
+            let lines = receipts(&folder, service);
+            match layout {
+                Layout::Packed => check(&format!("bundles/packed/semas/{service}.{ending}"), service, &lines, 2),
+                Layout::PerRequest => {
+                    for (request, line) in requests.iter().zip(&lines) {
+                        let path = format!("bundles/per_request/semas/{request}.{ending}");
+                        check(&path, service, std::slice::from_ref(line), 1);
+                        check(&path, service, &lines, 1);
+                    }
+                }
+            }
+        }
+        let verified = verify_signed(&out(&folder), Some(&public())).unwrap();
+        assert_eq!((verified.receipts, verified.signed), (Some(4), true));
+        assert_eq!(verify(&out(&folder)).unwrap().receipts, Some(4));
+    }
+}
+
+#[test]
+fn a_receipt_says_what_was_given_to_whom_for_what_and_on_which_basis() {
+    let folder = sealed(Layout::PerRequest, BundleFormat::Json, "심사");
+    let receipt: serde_json::Value = serde_json::from_slice(&receipts(&folder, "fund")[1]).unwrap();
+    let statement = &receipt["statement"];
+    assert_eq!(statement["request_id"], "r2");
+    assert_eq!(statement["recipient"], "semas");
+    assert_eq!(statement["service"], "fund");
+    assert_eq!(statement["purpose"], "심사");
+    assert_eq!(statement["legal_basis"], "전자정부법 43조의2");
+    let consent =
+        serde_json::json!({ "regime": "egov43-2", "requested_at": "2026-11-20", "valid_until": "2027-01-31" });
+    assert_eq!(statement["consent"], consent);
+    let delivered: serde_json::Value = serde_json::from_slice(&bundle(&folder, "r2")).unwrap();
+    assert_eq!(statement["subject"], delivered["subject"]);
+    let manifest: Manifest = serde_json::from_slice(&fs::read(out(&folder).join("manifest.json")).unwrap()).unwrap();
+    let vat = &statement["documents"][2];
+    assert_eq!((&vat["document"], &vat["items"]), (&"vat".into(), &serde_json::json!(["period", "sales"])));
+    assert_eq!((&vat["outcome"], &vat["records"]), (&"provided".into(), &3.into()));
+    assert_eq!(vat["plan"], *manifest.plans["vat.brno"]);
+    assert_eq!(statement["bundle"]["sha256"], *sha256_hex(&bundle(&folder, "r2")));
+    let head = &receipt["head"];
+    assert_eq!(head["run_id"], *manifest.run_id);
+    assert_eq!(
+        (&head["as_of"], &head["key_id"], &head["key_epoch"]),
+        (&"2026-11-22".into(), &"small-night".into(), &1.into())
+    );
+    assert_eq!((&head["tree_size"], &head["root"]), (&4.into(), &(*manifest.seal.unwrap().root).into()));
+    assert_eq!(head["public_key"], *public().number());
+}
+
+#[test]
+fn nothing_of_a_person_but_the_pseudonym_stands_in_a_seal() {
+    let folder = sealed(Layout::Packed, BundleFormat::Json, "심사");
+    let mut all = receipts(&folder, "fund").concat();
+    all.extend(receipts(&folder, "documents").concat());
+    all.extend(fs::read(out(&folder).join("seal.json")).unwrap());
+    let text = String::from_utf8(all).unwrap();
+    for value in [FIRST, SECOND, "9912313000002", "9902284123452", "9999900005", "31000000", "이음, 상사", "가게"]
+    {
+        assert!(!text.contains(value), "{value}");
+    }
+    let secret = "7e".repeat(32);
+    assert!(!text.contains(&secret) && !text.contains(&"5a".repeat(32)));
+}
+
+#[test]
+fn minisign_checks_the_seal_without_our_software() {
+    let folder = sealed(Layout::PerRequest, BundleFormat::Json, "심사");
+    let signature = fs::read_to_string(out(&folder).join("seal.json.minisig")).unwrap();
+    let signature = minisign_verify::Signature::decode(&signature).unwrap();
+    let key = minisign_verify::PublicKey::decode(&public().text()).unwrap();
+    key.verify(&fs::read(out(&folder).join("seal.json")).unwrap(), &signature, true).unwrap();
+    assert!(signature.trusted_comment().contains("4 bundles"), "{}", signature.trusted_comment());
+}
+
+#[test]
+fn every_edit_of_one_byte_of_a_receipt_is_refused() {
+    let folder = sealed(Layout::PerRequest, BundleFormat::Json, "심사");
+    let (receipt, bundle, public) = (&receipts(&folder, "fund")[1], bundle(&folder, "r2"), public());
+    holds(receipt, &bundle, &public).unwrap();
+    for at in 0..receipt.len() {
+        let mut edited = receipt.clone();
+        for byte in
+            [receipt[at] ^ 1, receipt[at] ^ 0x20, b'0', b' ', b'"'].into_iter().filter(|byte| *byte != receipt[at])
+        {
+            edited[at] = byte;
+            assert_eq!(holds(&edited, &bundle, &public).unwrap_err().kind, ErrorKind::Integrity, "{byte} at {at}");
+        }
+        let without = [&receipt[..at], &receipt[at + 1..]].concat();
+        assert!(holds(&without, &bundle, &public).is_err(), "without {at}");
+    }
+    for at in 0..bundle.len() {
+        let mut edited = bundle.clone();
+        edited[at] ^= 1;
+        assert!(holds(receipt, &edited, &public).is_err(), "bundle at {at}");
+    }
+}
+
+/// Numbers that look random and are the same every time (splitmix64).
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % end as u64) as usize
+    }
+}
+
+/// One to four changes: bytes replaced, put in, taken out, moved, a digit or letter exchanged for another.
+fn mutated(receipt: &[u8], other: &[u8], numbers: &mut Numbers) -> Vec<u8> {
+    let mut text = receipt.to_vec();
+    for _ in 0..=numbers.below(4) {
+        let (at, to) = (numbers.below(text.len()), numbers.below(text.len()));
+        let (from, end) = (at.min(to), at.max(to));
+        match numbers.below(7) {
+            0 => text[at] = u8::try_from(numbers.below(256)).unwrap(),
+            1 => text.insert(at, text[to]),
+            2 => drop(text.drain(from..end.min(from + 40))),
+            3 => text.swap(at, to),
+            4 => text[from..end].reverse(),
+            // A piece of another receipt of the same run in its place.
+            5 => {
+                let end = end.min(other.len());
+                let piece = other.get(from..end).unwrap_or_default().to_vec();
+                text.splice(from.min(end)..end, piece);
+            }
+            _ => {
+                let digits: Vec<usize> = (0..text.len()).filter(|at| text[*at].is_ascii_hexdigit()).collect();
+                let digit = digits[numbers.below(digits.len())];
+                text[digit] = b"0123456789abcdef"[numbers.below(16)];
+            }
+        }
+        if text.len() < 2 {
+            return text;
+        }
+    }
+    text
+}
+
+#[test]
+fn ten_thousand_mutated_receipts_are_refused() {
+    let folder = sealed(Layout::PerRequest, BundleFormat::Json, "심사");
+    let (lines, bundle, public) = (receipts(&folder, "fund"), bundle(&folder, "r2"), public());
+    let mut numbers = Numbers(20_261_122);
+    let mut tried = 0;
+    while tried < 10_000 {
+        let mutated = mutated(&lines[1], &lines[0], &mut numbers);
+        if mutated != lines[1] {
+            assert!(holds(&mutated, &bundle, &public).is_err(), "{}", String::from_utf8_lossy(&mutated));
+            tried += 1;
+        }
+    }
+}
+
+#[test]
+fn what_disagrees_is_named() {
+    let folder = sealed(Layout::PerRequest, BundleFormat::Json, "심사");
+    let (lines, second) = (receipts(&folder, "fund"), bundle(&folder, "r2"));
+    let receipt = || -> Receipt { serde_json::from_slice(&lines[1]).unwrap() };
+    let check = |change: &dyn Fn(&mut Receipt), expected: &str| {
+        let mut receipt = receipt();
+        change(&mut receipt);
+        let told = receipt.verify(&BundleDigest::of(Form::Json, &second), &public()).unwrap_err();
+        assert!(told.kind == ErrorKind::Integrity && told.message.contains(expected), "{told}");
+    };
+    let stated = |change: fn(&mut Statement<'static>)| move |receipt: &mut Receipt| change(&mut receipt.statement);
+    let path = "the path does not lead from the statement to the root";
+    check(&stated(|statement| statement.purpose = "광고".into()), path);
+    check(&stated(|statement| statement.legal_basis = "없음".into()), path);
+    check(&stated(|statement| statement.documents[0].items.to_mut().push("payer".into())), path);
+    check(&stated(|statement| statement.consent.valid_until = None), path);
+    check(&stated(|statement| statement.subject = None), path);
+    check(&stated(|statement| statement.bundle.bytes += 1), "the bundle is not the one");
+    check(&stated(|statement| statement.receipt = "ieum-receipt/9".into()), "a format that this version does not know");
+    check(&|receipt| receipt.leaf_index += 1, path);
+    check(&|receipt| receipt.path.swap(0, 1), path);
+    check(&|receipt| receipt.path[0].make_ascii_uppercase(), path);
+    check(&|receipt| receipt.head.tree_size = 1, path);
+    check(&|receipt| receipt.head.run_id.push('x'), "the signature of the head does not hold");
+    check(&|receipt| receipt.head.key_epoch = 2, "the signature of the head does not hold");
+    check(&|receipt| receipt.signature.replace_range(..2, "00"), "the signature of the head does not hold");
+    // The whole of it made anew, without the key.
+    let another = SigningKey::from_text(&format!("ieum-signing-key/1 small-agency {}", "01".repeat(32))).unwrap();
+    let told = receipt().verify(&BundleDigest::of(Form::Json, &second), another.public()).unwrap_err();
+    assert!(told.message.contains("another public key"), "{told}");
+    let told = receipt().verify(&BundleDigest::of(Form::Json, &bundle(&folder, "r1")), &public()).unwrap_err();
+    assert!(told.message.contains("the bundle is not the one"), "{told}");
+    let alone = tempfile::tempdir().unwrap();
+    let [mine, other] = ["bundle", "receipt"].map(|name| alone.path().join(name));
+    fs::write(&mine, &second).unwrap();
+    fs::write(&other, &lines[0]).unwrap();
+    let told = verify_bundle(&mine, &other, &public()).unwrap_err();
+    assert!(told.message.contains("for another request"), "{told}");
+    fs::write(&mine, b"{}\n").unwrap();
+    assert!(verify_bundle(&mine, &other, &public()).unwrap_err().message.contains("not a bundle"));
+    fs::write(&other, b"{}\n").unwrap();
+    assert!(verify_bundle(&mine, &other, &public()).unwrap_err().message.contains("receipt cannot be read"));
+}
+
+#[test]
+fn a_bundle_of_another_run_does_not_verify() {
+    let (one, other) = (
+        sealed(Layout::PerRequest, BundleFormat::Json, "심사"),
+        sealed(Layout::PerRequest, BundleFormat::Json, "재심사"),
+    );
+    for (request, line) in ["r1", "r2"].into_iter().zip(0..) {
+        let (mine, theirs) = (bundle(&one, request), bundle(&other, request));
+        let (receipt, foreign) = (&receipts(&one, "fund")[line], &receipts(&other, "fund")[line]);
+        holds(receipt, &mine, &public()).unwrap();
+        holds(foreign, &theirs, &public()).unwrap();
+        assert!(holds(receipt, &theirs, &public()).is_err());
+        assert!(holds(foreign, &mine, &public()).is_err());
+        // Nor does a statement of one run under the other's signed root.
+        let mut spliced = Receipt::read(receipt).unwrap();
+        let foreign = Receipt::read(foreign).unwrap();
+        (spliced.head, spliced.signature) = (foreign.head, foreign.signature);
+        assert!(spliced.verify(&BundleDigest::of(Form::Json, &mine), &public()).is_err());
+    }
+}
+
+/// What verification says of a copy of an output in which `change` was made, and whose manifest was then made to fit.
+fn verified_after(out: &Path, change: impl Fn(&Path, &mut Manifest)) -> Result<(), String> {
+    let folder = tempfile::tempdir().unwrap();
+    let mut manifest: Manifest = serde_json::from_slice(&fs::read(out.join("manifest.json")).unwrap()).unwrap();
+    for file in &manifest.files {
+        let path = folder.path().join(&file.path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::copy(out.join(&file.path), path).unwrap();
+    }
+    change(folder.path(), &mut manifest);
+    manifest.files.retain(|file| folder.path().join(&file.path).exists());
+    for file in &mut manifest.files {
+        let bytes = fs::read(folder.path().join(&file.path)).unwrap();
+        (file.bytes, file.sha256) = (bytes.len() as u64, sha256_hex(&bytes));
+    }
+    manifest.run_digest = manifest.digest().unwrap();
+    fs::write(folder.path().join("manifest.json"), manifest.encode().unwrap()).unwrap();
+    verify_signed(folder.path(), Some(&public())).map(drop).map_err(|error| error.message)
+}
+
+fn edit(path: &Path, from: &str, to: &str) {
+    let text = fs::read_to_string(path).unwrap();
+    assert!(text.contains(from), "{from}");
+    fs::write(path, text.replacen(from, to, 1)).unwrap();
+}
+
+#[test]
+fn an_output_whose_manifest_was_made_to_fit_is_refused_by_its_seal() {
+    for (layout, format) in LAYOUTS {
+        let folder = sealed(layout, format, "심사");
+        let out = out(&folder);
+        verified_after(&out, |_, _| ()).unwrap();
+        let check = |expected: &str, change: &dyn Fn(&Path, &mut Manifest)| {
+            let told = verified_after(&out, change).unwrap_err();
+            assert!(told.contains(expected), "{told}, expected {expected}");
+        };
+        let in_file = |name: &'static str, from: &'static str, to: &'static str| {
+            move |folder: &Path, _: &mut Manifest| edit(&folder.join(name), from, to)
+        };
+        let (fund, seal) = ("receipts/semas/fund.ndjson", "seal.json");
+        check("the root is not that of the receipts", &in_file(fund, "심사", "광고"));
+        check("not those of a tree of 4", &in_file(fund, "\"leaf_index\":0", "\"leaf_index\":1"));
+        check("another head or signature", &in_file(fund, "\"signature\":\"", "\"signature\":\"00"));
+        check("spelt otherwise", &in_file(fund, "{\"statement\":", "{ \"statement\":"));
+        check("another recipient or service", &in_file(fund, "\"service\":\"fund\"", "\"service\":\"bond\""));
+        check("`tree_size` of the head", &in_file(seal, "\"tree_size\":4", "\"tree_size\":5"));
+        check("the signature of the head", &in_file(seal, "\"signing_key\":\"small", "\"signing_key\":\"smalL"));
+        check("trusted comment", &in_file("seal.json.minisig", "4 bundles", "5 bundles"));
+        check("not sealed", &|folder, manifest| {
+            fs::remove_dir_all(folder.join("receipts")).unwrap();
+            fs::remove_file(folder.join("seal.json")).unwrap();
+            fs::remove_file(folder.join("seal.json.minisig")).unwrap();
+            manifest.seal = None;
+        });
+        check("does not know of a seal", &|_, manifest| manifest.seal = None);
+        check("has no receipt", &|folder, _| fs::remove_file(folder.join(fund)).unwrap());
+        if format == BundleFormat::Json {
+            let path = match layout {
+                Layout::Packed => "bundles/packed/semas/fund.ndjson",
+                Layout::PerRequest => "bundles/per_request/semas/r1.json",
+            };
+            check("the bundle is not the one", &in_file(path, "31000000", "31000001"));
+        }
+    }
+}
+
+#[test]
+fn two_sealed_runs_give_the_same_bytes() {
+    let files = |folder: &TempDir| -> BTreeMap<String, String> {
+        let manifest: Manifest = serde_json::from_slice(&fs::read(out(folder).join("manifest.json")).unwrap()).unwrap();
+        manifest.files.into_iter().map(|file| (file.path, file.sha256)).collect()
+    };
+    for (layout, format) in LAYOUTS {
+        let one = files(&sealed(layout, format, "심사"));
+        assert_eq!(one, files(&sealed(layout, format, "심사")));
+        assert!(one.contains_key("receipts/semas/fund.ndjson") && one.contains_key("seal.json.minisig"));
+    }
+}
