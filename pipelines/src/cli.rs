@@ -26,6 +26,8 @@ const KEYS_NEW: &str = "Examples:
 const VERIFY: &str = "Examples:
   ieum verify sample-data/out/2026-11-22
   ieum verify bundle.json --receipt receipt.json --public-key agency.key.pub";
+const KEYS_REKEY: &str = "Example:
+  ieum keys rekey nightly.toml --recipient semas --from 1 --out semas-1-2.csv";
 const BENCH: &str = "Examples:
   ieum bench --quick
   ieum bench --out bench-out --peers benches/whole";
@@ -435,6 +437,28 @@ pub enum KeysCommand {
         /// Key file
         file: PathBuf,
     },
+    /// Map the pseudonyms that a recipient has from an older epoch to those of the newest, for the requests of a night
+    #[command(before_help = KEYS_REKEY)]
+    Rekey(RekeyArgs),
+}
+
+/// Arguments of `ieum keys rekey`.
+#[derive(Debug, Args)]
+pub struct RekeyArgs {
+    /// Run definition, whose requests name the people
+    pub file: PathBuf,
+    /// Recipient, by its code in the catalog
+    #[arg(long, value_name = "CODE")]
+    pub recipient: String,
+    /// Epoch of the pseudonyms that the recipient has
+    #[arg(long, value_name = "EPOCH")]
+    pub from: u32,
+    /// File to make, .csv or .parquet, readable by its owner only: columns `old` and `new`
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Date of the night [default: the file's, else today]
+    #[arg(long)]
+    pub date: Option<NaiveDate>,
 }
 
 /// Sizes of a generated night.

@@ -19,6 +19,7 @@
 //! | [`seal`] | a tree over the bundles, its root signed, a receipt a request; and all of it checked |
 //! | [`sink`] | written aside, digested, committed once, manifest last |
 //! | [`ledger`] | who got which items of whom, over all runs |
+//! | [`rekey`] | from the names of an older key epoch to those of the newest |
 //! | [`explain`], [`first_look`], [`verify`] | what would be read, whether it can be, and whether a finished output is whole |
 
 pub mod assemble;
@@ -37,6 +38,7 @@ pub mod night;
 pub mod reach;
 mod records;
 pub mod rejects;
+pub mod rekey;
 pub mod scan;
 pub mod seal;
 mod session;

@@ -92,7 +92,7 @@ impl Step {
 }
 
 /// The share of the memory limit that staged rows may take before they go to disk.
-const STAGE_SHARE: u64 = 8;
+pub(crate) const STAGE_SHARE: u64 = 8;
 
 /// The share of the memory limit that rejected rows may take before they go to disk.
 const REJECTS_SHARE: u64 = 64;

@@ -16,6 +16,7 @@ use crate::screen::Screen;
 /// [`ieum_model::error::ErrorKind::Key`] if a file is missing or malformed, exists already, or cannot be written.
 pub fn keys(command: &KeysCommand, screen: &Screen) -> Result<u8> {
     let (text, value) = match command {
+        KeysCommand::Rekey(args) => return super::rekey::rekey(args, screen),
         KeysCommand::New { file, key_id, signing: true } => new_signing(file, key_id)?,
         KeysCommand::New { file, key_id, signing: false } => {
             load::new_key_file(file, key_id)?;

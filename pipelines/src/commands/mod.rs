@@ -8,6 +8,7 @@ pub mod gc;
 pub mod generate;
 pub mod keys;
 pub mod ledger;
+mod rekey;
 pub mod run;
 pub mod stage;
 pub mod status;
