@@ -15,6 +15,7 @@
 //! | [`generate`] | synthetic exports and requests for a catalog |
 //! | [`judge`] | whether the answers of a run are the expected ones |
 //! | [`log`] | the log as JSON |
+//! | [`page`] | pages to read: tables and plots |
 //! | [`screen`] | the only place that prints |
 //! | [`signals`] | what the system tells the process: stop, and that a file may not grow |
 
@@ -26,6 +27,7 @@ pub mod generate;
 pub mod judge;
 pub mod load;
 pub mod log;
+pub mod page;
 pub mod panics;
 pub mod screen;
 pub mod signals;

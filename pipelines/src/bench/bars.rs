@@ -4,10 +4,11 @@
 //! measured so often has no bar.
 
 use super::floors::{SCAN, ratios};
-use super::measure::{Cost, median};
+use super::measure::Cost;
 use super::peers::{NAMES, OWN};
 use super::plan::Axis;
 use super::record::{Bar, Comparison, Point, Record, Round};
+use crate::page::quantity::median;
 use crate::screen::grouped;
 
 /// Rounds that a median of times needs.

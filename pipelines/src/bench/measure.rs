@@ -75,18 +75,6 @@ pub fn micro(number: f64) -> f64 {
     (number * 1e6).round() / 1e6
 }
 
-/// The middle of the values; of an even number, the mean of the middle two. 0 of none.
-pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.into_iter().collect();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => 0.0,
-        odd if odd % 2 == 1 => values[middle],
-        _ => f64::midpoint(values[middle - 1], values[middle]),
-    }
-}
-
 /// Slope of the line through the points of least squares, in the logarithms of both: `y` grows with this power of `x`.
 /// `None` of fewer than two different `x`, or where one is not positive.
 pub fn growth_exponent(points: &[(f64, f64)]) -> Option<f64> {
@@ -105,13 +93,6 @@ pub fn growth_exponent(points: &[(f64, f64)]) -> Option<f64> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_median_is_the_middle_one() {
-        assert_eq!(median([3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median([4.0, 1.0, 2.0, 3.0]), 2.5);
-        assert_eq!(median([]), 0.0);
-    }
 
     #[test]
     fn a_measurement_is_read_back_as_it_was_written() {

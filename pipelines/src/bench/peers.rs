@@ -11,11 +11,12 @@ use std::process::Command;
 use ieum_model::error::{Error, ErrorKind, Result};
 
 use super::Bench;
-use super::measure::{Cost, measured, median};
+use super::measure::{Cost, measured};
 use super::nights::{Place, warm};
 use super::plan::{self, OUTPUTS};
 use super::record::{Comparison, Night};
 use super::runs::{accept, committed, put_away};
+use crate::page::quantity::median;
 use crate::screen::{Screen, grouped};
 
 /// The name of this engine in a comparison.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::measure::{Cost, median};
+use super::measure::Cost;
+use crate::page::quantity::median;
 
 /// Version of the file's format.
 pub const FORMAT: &str = "ieum-bench/1";

@@ -7,9 +7,10 @@
 use std::iter::once;
 
 use super::measure::{Cost, growth_exponent};
-use super::plot::{Measured, Plot, Series, escape, stacked};
-use super::quantity::{Quantity, digits, round_digits};
 use super::record::{Bar, Comparison, Floor, Night, Point, Record};
+use crate::page::plot::{Measured, Plot, Series, stacked};
+use crate::page::quantity::{Quantity, digits, round_digits};
+use crate::page::{self, escape, row, table};
 use crate::screen::grouped;
 
 /// Steps of a run, in their order; others stand after them.
@@ -31,14 +32,8 @@ pub fn html(record: &Record) -> String {
         format!("<section id=\"part-{nr}\"><h2>{}</h2>\n{}</section>\n", escape(&section.title), section.body)
     };
     let parts: String = sections.iter().enumerate().map(part).collect();
-    format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>ieum bench</title>\n<style>\n{}</style>\n</head>\n<body>\n<main>\n{}<nav>{links}</nav>\n{parts}\
-         </main>\n</body>\n</html>\n",
-        include_str!("report.css"),
-        head(record),
-    )
+    let body = format!("<main>\n{}<nav>{links}</nav>\n{parts}</main>\n", head(record));
+    page::html("en", "ieum bench", include_str!("report.css"), &body)
 }
 
 /// A part of the page; without a body it is left out.
@@ -347,20 +342,6 @@ fn some_of<T>(measured: &[T], body: String) -> String {
     if measured.is_empty() { String::new() } else { body }
 }
 
-fn table(class: &str, head: &[&str], rows: impl Iterator<Item = (&'static str, Vec<String>)>) -> String {
-    let head: String = head.iter().map(|name| format!("<th scope=\"col\">{}</th>", escape(name))).collect();
-    let rows: String = rows.map(|(class, cells)| row(class, &cells)).collect();
-    format!(
-        "<div class=\"wide\"><table class=\"{class}\"><thead><tr>{head}</tr></thead><tbody>\n\
-         {rows}</tbody></table></div>\n"
-    )
-}
-
-fn row(class: &str, cells: &[String]) -> String {
-    let cells: String = cells.iter().map(|cell| format!("<td>{}</td>", escape(cell))).collect();
-    format!("<tr class=\"{class}\">{cells}</tr>\n")
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -368,6 +349,7 @@ mod tests {
 
     use super::*;
     use crate::bench::record::{Machine, Round};
+    use crate::page::assert_closed;
 
     fn costs_of(walls: &[f64]) -> Vec<Cost> {
         walls.iter().map(|wall| Cost { wall_seconds: *wall, cpu_seconds: 2.0 * wall, peak_bytes: 300 << 20 }).collect()
@@ -419,20 +401,6 @@ mod tests {
             bars: vec![Bar::at_most("scan of csv", 2.5, 2.5004, "×"), Bar::at_least("beside DuckDB", 2.0, 2.25, "×")],
             ..Record::default()
         }
-    }
-
-    /// Panics unless every tag is closed in its turn.
-    fn assert_closed(page: &str) {
-        let mut open: Vec<&str> = Vec::new();
-        for tag in page.split('<').skip(1).map(|rest| rest.split('>').next().unwrap()) {
-            let name = tag.split([' ', '\n']).next().unwrap();
-            match name.strip_prefix('/') {
-                Some(closed) => assert_eq!(open.pop(), Some(closed), "`{tag}`"),
-                None if tag.ends_with('/') || ["!doctype", "meta"].contains(&name) => {}
-                None => open.push(name),
-            }
-        }
-        assert!(open.is_empty(), "{open:?}");
     }
 
     #[test]
