@@ -504,6 +504,11 @@ impl Courses {
         walked.any(|walk| over(walk) || self.leads_over(request, &walk.bridge.from_space, walk.wave, over))
     }
 
+    /// Datasets that were left out of the night while it read, and why; in no order.
+    pub fn left_out(&self) -> impl Iterator<Item = (&str, Reason)> {
+        self.left_out.iter().map(|(dataset, reason)| (dataset.as_str(), *reason))
+    }
+
     /// Every line that waits for `dataset`, itself or as a bridge, is delayed for `reason`.
     pub fn delay(&mut self, dataset: &str, reason: Reason) {
         self.left_out.insert(dataset.to_owned(), reason);

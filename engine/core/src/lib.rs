@@ -20,7 +20,9 @@
 //! | [`sink`] | written aside, digested, committed once, manifest last |
 //! | [`ledger`] | who got which items of whom, over all runs |
 //! | [`rekey`] | from the names of an older key epoch to those of the newest |
-//! | [`explain`], [`first_look`], [`verify`] | what would be read, whether it can be, and whether a finished output is whole |
+//! | [`lineage`] | which exports went into which bundles, column by column |
+//! | [`explain`], [`first_look`] | what would be read, and whether it can be |
+//! | [`verify`], [`tally`] | whether a finished output is whole, and what it says of its run |
 
 pub mod assemble;
 pub mod bundle;
@@ -33,6 +35,7 @@ pub mod input;
 pub mod journal;
 pub mod keys;
 pub mod ledger;
+pub mod lineage;
 pub mod manifest;
 pub mod night;
 pub mod reach;
@@ -46,6 +49,7 @@ pub mod sink;
 pub mod spill;
 pub mod stage;
 mod strays;
+pub mod tally;
 pub mod verify;
 pub mod waves;
 

@@ -20,7 +20,7 @@ use crate::sink::{Beginning, Output};
 use crate::spill::Spill;
 use crate::stage::Stage;
 use crate::waves::{self, Gathered};
-use crate::{course, ledger, records};
+use crate::{course, ledger, lineage, records};
 
 /// What a run did, for the screen and for schedulers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -220,7 +220,9 @@ fn make(
     reached("records.written");
     let mut warnings = std::mem::take(&mut gathered.warnings);
     warnings.extend(rejected.iter().filter(|rows| !gathered.left_out.contains(&rows.dataset)).map(told));
-    Ok((account(manifest(night, &assembly, gathered))?, warnings))
+    let manifest = account(manifest(night, &assembly, gathered))?;
+    output.put(lineage::LINEAGE, &lineage::events(night, &courses, &manifest)?)?;
+    Ok((manifest, warnings))
 }
 
 /// Where rows wait between gathering and writing; of a run that goes on, with what stands there already.

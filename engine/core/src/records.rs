@@ -33,6 +33,9 @@ pub const STATISTICS: &str = "statistics.csv";
 /// File of the rows that could not be read, below the output folder.
 pub const ROWS: &str = "rejects/rows.ndjson";
 
+/// File of the requests that could not be read.
+pub const MALFORMED: &str = "rejects/requests.ndjson";
+
 /// Answers that are encoded at a time: one row group, whatever the threads and shards.
 const LINES_AT_A_TIME: usize = 131_072;
 
@@ -211,5 +214,5 @@ fn write_malformed(night: &Night, output: &mut Output) -> Result<()> {
         out.extend_from_slice(row.to_string().as_bytes());
         out.push(b'\n');
     }
-    output.put("rejects/requests.ndjson", &out)
+    output.put(MALFORMED, &out)
 }

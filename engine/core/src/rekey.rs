@@ -13,7 +13,9 @@ use ieum_privacy::{KeyDomain, MasterKey, encode};
 
 use crate::course;
 use crate::input::Night;
+use crate::journal::Progress;
 use crate::rejects::Rejects;
+use crate::spill::Spill;
 use crate::stage::Stage;
 use crate::waves;
 
@@ -69,9 +71,9 @@ fn read(night: &Night, aside: &Path) -> Result<course::Courses> {
     let mut courses = course::courses(night);
     let held = usize::try_from(night.settings.memory_bytes / crate::night::STAGE_SHARE).unwrap_or(usize::MAX);
     let folder = Aside::make(aside)?;
-    let stage = Stage::new(folder.0.join("rows"), held);
-    let rejects = Arc::new(Rejects::new(folder.0.join("rejects"), held));
-    waves::gather(night, &mut courses, &stage, &rejects, &runtime)?;
+    let stage = Stage::new(Spill::new(folder.0.join("rows")), held);
+    let rejects = Arc::new(Rejects::new(Spill::new(folder.0.join("rejects")), held));
+    waves::gather(night, &mut courses, &stage, &rejects, &Progress::untold(&folder.0), &runtime)?;
     Ok(courses)
 }
 

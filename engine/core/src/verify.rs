@@ -83,7 +83,7 @@ pub fn verify_signed(folder: &Path, public: Option<&PublicKey>) -> Result<Verify
 }
 
 /// Bytes of a file, and their SHA-256.
-fn digest(path: &Path) -> std::io::Result<(u64, String)> {
+pub(crate) fn digest(path: &Path) -> std::io::Result<(u64, String)> {
     const READ_BYTES: usize = 1 << 20;
     let (mut file, mut digest, mut bytes) = (File::open(path)?, Sha256::new(), 0);
     let mut buffer = vec![0; READ_BYTES];
@@ -97,7 +97,7 @@ fn digest(path: &Path) -> std::io::Result<(u64, String)> {
     }
 }
 
-fn read_manifest(folder: &Path) -> Result<Manifest> {
+pub(crate) fn read_manifest(folder: &Path) -> Result<Manifest> {
     let path = folder.join(MANIFEST);
     let bytes = fs::read(&path).map_err(|error| broken(format!("no committed run: {error}"), &path))?;
     let manifest: Manifest =
