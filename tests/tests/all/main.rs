@@ -5,5 +5,6 @@ mod architecture;
 mod generated;
 mod invariants;
 mod ledger;
+mod lineage;
 mod plans;
 mod seal;
