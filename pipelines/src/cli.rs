@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::bench::plan::Axis;
 use crate::definition::{FormatName, LayoutName, parse_bytes, parse_duration};
+use crate::report::Language;
 
 const TOP: &str = "Examples:
   ieum check sample-data/nightly.toml
@@ -28,6 +29,9 @@ const VERIFY: &str = "Examples:
   ieum verify bundle.json --receipt receipt.json --public-key agency.key.pub";
 const KEYS_REKEY: &str = "Example:
   ieum keys rekey nightly.toml --recipient semas --from 1 --out semas-1-2.csv";
+const REPORT: &str = "Examples:
+  ieum report sample-data/out/2026-11-22
+  ieum report sample-data/out/2026-11-22 --lang en --out report.html";
 const BENCH: &str = "Examples:
   ieum bench --quick
   ieum bench --out bench-out --peers benches/whole";
@@ -130,6 +134,9 @@ pub enum Command {
         #[command(subcommand)]
         command: LedgerCommand,
     },
+    /// Write the report of a run: one page, in Korean and English, for people and for paper
+    #[command(before_help = REPORT)]
+    Report(ReportArgs),
     /// Look into a catalog
     #[command(before_help = "Example:\n  ieum catalog check sample-data/catalog")]
     Catalog {
@@ -172,6 +179,7 @@ impl Command {
             Self::Status(args) => args.output.output,
             Self::Gc(args) => args.output.output,
             Self::Verify(args) => args.output.output,
+            Self::Report(args) => args.output.output,
             Self::Bench(args) => args.output.output,
             Self::Ledger { command } => command.output(),
             Self::BenchPart { .. } => Output::Json,
@@ -266,6 +274,9 @@ pub struct RunArgs {
     /// Stop after this long, such as 2h; the same command goes on from there
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub max_duration: Option<Duration>,
+    /// Also write what became of the run for Prometheus, as node_exporter's textfile collector reads it (NAME.prom)
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    pub metrics_file: Option<PathBuf>,
     /// Format of the result.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -385,6 +396,22 @@ pub struct LedgerPruneArgs {
     /// Runs before this date; at least three years ago
     #[arg(long, value_name = "DATE")]
     pub before: NaiveDate,
+    /// Format of the result.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Arguments of `ieum report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Output folder of a run
+    pub dir: PathBuf,
+    /// Language that the page opens in; the other one is in it too
+    #[arg(long, value_enum, default_value_t = Language::Ko)]
+    pub lang: Language,
+    /// File to write [default: beside DIR, named after it]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
     /// Format of the result.
     #[command(flatten)]
     pub output: OutputArgs,

@@ -15,9 +15,13 @@
 //! | [`generate`] | synthetic exports and requests for a catalog |
 //! | [`judge`] | whether the answers of a run are the expected ones |
 //! | [`log`] | the log as JSON |
+//! | [`metrics`] | the latest run as Prometheus reads it |
 //! | [`page`] | pages to read: tables and plots |
+//! | [`place`] | files that others read while they are written anew |
+//! | [`report`] | a committed run as one page |
 //! | [`screen`] | the only place that prints |
 //! | [`signals`] | what the system tells the process: stop, and that a file may not grow |
+//! | [`telemetry`] | what a run took: time by step, memory and bytes over time |
 
 pub mod bench;
 pub mod cli;
@@ -27,7 +31,11 @@ pub mod generate;
 pub mod judge;
 pub mod load;
 pub mod log;
+pub mod metrics;
 pub mod page;
 pub mod panics;
+pub mod place;
+pub mod report;
 pub mod screen;
 pub mod signals;
+pub mod telemetry;

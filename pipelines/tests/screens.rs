@@ -768,7 +768,15 @@ fn what_a_killed_run_left_is_swept_by_the_run_of_another_date_unless_it_can_go_o
     };
     // What a living run writes is left alone, what can go on is, and so is what has no lock: it is not ours.
     let unfinished = ["2026-11-19.lock", "2026-11-19.partial", "2026-11-19.stage"];
-    let others = ["2026-11-21.lock", "2026-11-21.partial", "2026-11-22", "Cargo.lock", "ledger", "reports.partial"];
+    let others = [
+        "2026-11-21.lock",
+        "2026-11-21.partial",
+        "2026-11-22",
+        "2026-11-22.telemetry.json",
+        "Cargo.lock",
+        "ledger",
+        "reports.partial",
+    ];
     assert_eq!(left(), unfinished.iter().chain(&others).map(|name| (*name).to_owned()).collect());
     let status = night.ieum(&["status", "out", "--output", "json"]);
     let status: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
@@ -790,8 +798,32 @@ fn a_dry_run_looks_at_a_committed_night_again() {
     screen.says(0, &[]);
     assert!(screen.stdout.contains("dry run, nothing published"), "{}", screen.stdout);
     assert_eq!(fs::read(night.path("out/2026-11-22/manifest.json")).unwrap(), committed);
-    assert_eq!(fs::read_dir(night.path("out")).unwrap().count(), 2, "the night and the ledger");
+    assert_eq!(fs::read_dir(night.path("out")).unwrap().count(), 3, "the night, its telemetry, the ledger");
     night.ieum(&["verify", "out/2026-11-22"]).says(0, &[]);
+}
+
+#[test]
+fn metrics_tell_of_a_commit_and_then_of_a_failure() {
+    let night = Broken::calm();
+    night.ieum(&["run", "nightly.toml", "--metrics-file", "ieum.prom"]).says(0, &[]);
+    let has = |text: &str, line: &str| assert!(text.lines().any(|found| found == line), "{line} is missing in {text}");
+    let value = |text: &str, name: &str| -> Option<f64> {
+        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+    };
+    let text = fs::read_to_string(night.path("ieum.prom")).unwrap();
+    has(&text, "ieum_run_exit_code 0");
+    has(&text, "ieum_run_requests{status=\"refused\"} 0");
+    has(&text, "# TYPE ieum_run_rows gauge");
+    let success = value(&text, "ieum_run_last_success_timestamp_seconds").unwrap();
+    assert!(success > 1.7e9 && value(&text, "ieum_run_last_failure_timestamp_seconds").is_none(), "{text}");
+    // The same night again: its output stands there.
+    night.ieum(&["run", "nightly.toml", "--metrics-file", "ieum.prom"]).says(6, &["holds a committed run"]);
+    let text = fs::read_to_string(night.path("ieum.prom")).unwrap();
+    has(&text, "ieum_run_exit_code 6");
+    assert_eq!(value(&text, "ieum_run_last_success_timestamp_seconds"), Some(success));
+    assert!(value(&text, "ieum_run_last_failure_timestamp_seconds").unwrap() >= success);
+    let unwritable = night.ieum(&["run", "nightly.toml", "--out", "other", "--metrics-file", "none/ieum.prom"]);
+    unwritable.says(0, &["warning: metrics are not written"]);
 }
 
 #[test]

@@ -302,7 +302,13 @@ fn steps(labels: &[String], points: &[&Point]) -> String {
         }
     }
     let seconds = |point: &&Point| names.iter().map(|step| point.step_seconds(step)).collect();
-    stacked("Share of each step", &names, labels, &points.iter().map(seconds).collect::<Vec<_>>())
+    stacked(
+        "Share of each step",
+        "share of the time of all steps (%)",
+        &names,
+        labels,
+        &points.iter().map(seconds).collect::<Vec<_>>(),
+    )
 }
 
 /// What the nights of all points have in common.

@@ -9,6 +9,7 @@ pub mod generate;
 pub mod keys;
 pub mod ledger;
 mod rekey;
+pub mod report;
 pub mod run;
 pub mod stage;
 pub mod status;
@@ -46,6 +47,7 @@ pub fn dispatch(command: Command, screen: &Screen) -> Result<u8> {
         Command::Status(args) => status::status(&args, screen),
         Command::Gc(args) => gc::gc(&args, screen),
         Command::Verify(args) => verify::verify(&args, screen),
+        Command::Report(args) => report::report(&args, screen),
         Command::Catalog { command } => catalog::catalog(&command, screen),
         Command::Keys { command } => keys::keys(&command, screen),
         Command::Ledger { command } => ledger::ledger(&command, screen),
@@ -74,6 +76,17 @@ fn today() -> NaiveDate {
 #[allow(clippy::disallowed_methods, reason = "the declared place that reads the clock")]
 fn started() -> Instant {
     Instant::now()
+}
+
+/// The time of day, UTC, RFC 3339.
+#[allow(clippy::disallowed_methods, reason = "the declared place that reads the clock")]
+fn wall_clock() -> String {
+    chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}
+
+#[allow(clippy::disallowed_methods, reason = "the declared place that reads the clock")]
+fn seconds_since_1970() -> f64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
 fn tell_warnings(loaded: &Loaded, screen: &Screen) {

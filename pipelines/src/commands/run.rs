@@ -2,19 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ieum_core::night::{self, Manner, RunSummary};
+use ieum_core::manifest::Manifest;
+use ieum_core::night::{self, MANIFEST, Manner, RunSummary};
 use ieum_core::sink;
-use ieum_model::error::Result;
+use ieum_model::error::{Error, Result};
 use serde::Serialize;
 
-use super::{definition, exit_code, started, tell_warnings};
+use super::{definition, exit_code, seconds_since_1970, started, tell_warnings, wall_clock};
 use crate::cli::RunArgs;
 use crate::definition::Definition;
-use crate::load::{self, ControlTotals};
+use crate::load::{self, ControlTotals, Loaded};
+use crate::metrics::{Committed, Metrics};
+use crate::place;
 use crate::screen::{Screen, grouped, size, table};
 use crate::signals::Interrupts;
+use crate::telemetry::{Sampler, StepTime, Telemetry, peak_memory};
 
 /// The last line on stdout of `ieum run --output json`. Fields may be added.
 #[derive(Serialize)]
@@ -36,12 +41,39 @@ struct Summary<'a> {
 pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8> {
     let start = started();
     let interrupts = Interrupts::wait(*screen, args.max_duration);
+    let mut steps = Steps { latest: "load", began: start, seconds: Vec::new() };
+    let mut committed = None;
+    let code = night(args, screen, &interrupts, &mut steps, &mut committed);
+    if let Some(path) = &args.metrics_file {
+        let exit_code = code.as_ref().map_or_else(|error| error.kind.exit_code(), |code| *code);
+        if let Err(error) = put_metrics(path, exit_code, start, &steps, committed.as_ref()) {
+            screen.warning(&format!("metrics are not written: {}", error.told()));
+        }
+    }
+    code
+}
+
+/// What a run that committed is measured by.
+struct Ran {
+    manifest: Manifest,
+    malformed: u64,
+    not_due: u64,
+}
+
+fn night(
+    args: &RunArgs,
+    screen: &Screen,
+    interrupts: &Interrupts,
+    steps: &mut Steps,
+    committed: &mut Option<Ran>,
+) -> Result<u8> {
+    let (start, began) = (steps.began, wall_clock());
+    let sampler = Sampler::begin(start, started);
     let (mut definition, as_of) = definition(&args.file, args.date)?;
     overridden(&mut definition, args);
     let loaded = screen
         .busy("checking requests and exports", || load::night(&definition, as_of, ControlTotals::WhileReading))?;
     tell_warnings(&loaded, screen);
-    let mut steps = Steps { latest: "load", began: start, seconds: BTreeMap::new() };
     for other in sink::unfinished_beside(&loaded.night.out) {
         screen.warning(&format!(
             "an unfinished run of {other} stands in the same folder\n  hint: `ieum run --date {other}` goes on with it, \
@@ -64,30 +96,86 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8> {
     for warning in &loaded.damaged_copies() {
         screen.warning(warning);
     }
+    let malformed = loaded.night.checked.malformed.len() as u64;
     let summary = Summary {
         run: &run,
-        malformed: loaded.night.checked.malformed.len() as u64,
-        steps: steps.seconds,
+        malformed,
+        steps: steps.seconds.iter().copied().collect(),
         peak_memory_bytes: peak_memory(),
         wall_seconds: start.elapsed().as_secs_f64(),
         dry_run: args.dry_run,
     };
+    if run.committed {
+        let telemetry = telemetry(&summary, &loaded, steps, began, sampler);
+        if let Err(error) = put_telemetry(&loaded.night.out, &telemetry) {
+            screen.warning(&format!("telemetry is not written: {}", error.told()));
+        }
+        *committed = args.metrics_file.as_ref().and_then(|_| manifest(&loaded.night.out)).map(|manifest| Ran {
+            manifest,
+            malformed,
+            not_due: run.not_due,
+        });
+    }
     screen.result(&told(&summary, &loaded.night.out.display().to_string(), start.elapsed()), &summary);
     Ok(exit_code(run.lines_delayed + run.carried_on > 0 || run.rows_rejected > 0 || summary.malformed > 0))
+}
+
+fn telemetry(summary: &Summary<'_>, loaded: &Loaded, steps: &Steps, began: String, sampler: Sampler) -> Telemetry {
+    let settings = &loaded.night.settings;
+    let step = |(step, seconds): &(&str, f64)| StepTime { step: (*step).to_owned(), seconds: *seconds };
+    Telemetry {
+        format: Telemetry::format(),
+        run_id: summary.run.run_id.clone(),
+        began,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        threads: settings.threads,
+        memory_limit_bytes: settings.memory_bytes,
+        peak_memory_bytes: summary.peak_memory_bytes,
+        wall_seconds: summary.wall_seconds,
+        steps: steps.seconds.iter().map(step).collect(),
+        samples: sampler.end(),
+    }
+}
+
+fn put_telemetry(out: &Path, telemetry: &Telemetry) -> Result<()> {
+    let mut bytes = serde_json::to_vec(telemetry).map_err(|error| Error::internal(error.to_string()))?;
+    bytes.push(b'\n');
+    place::whole(&Telemetry::beside(out), &bytes)
+}
+
+fn manifest(out: &Path) -> Option<Manifest> {
+    serde_json::from_slice(&fs::read(out.join(MANIFEST)).ok()?).ok()
+}
+
+fn put_metrics(path: &Path, exit_code: u8, start: Instant, steps: &Steps, committed: Option<&Ran>) -> Result<()> {
+    let metrics = Metrics {
+        exit_code,
+        ended: seconds_since_1970(),
+        seconds: start.elapsed().as_secs_f64(),
+        steps: &steps.seconds.iter().copied().collect(),
+        peak_memory_bytes: peak_memory(),
+        committed: committed.map(|ran| Committed {
+            manifest: &ran.manifest,
+            malformed: ran.malformed,
+            not_due: ran.not_due,
+        }),
+        before: &fs::read_to_string(path).unwrap_or_default(),
+    };
+    place::whole(path, metrics.text().as_bytes())
 }
 
 /// How long each step takes.
 struct Steps {
     latest: &'static str,
     began: Instant,
-    seconds: BTreeMap<&'static str, f64>,
+    seconds: Vec<(&'static str, f64)>,
 }
 
 impl Steps {
     /// Ends the latest step and begins the next.
     fn begin(&mut self, next: &'static str) {
         let now = started();
-        self.seconds.insert(self.latest, now.duration_since(self.began).as_secs_f64());
+        self.seconds.push((self.latest, now.duration_since(self.began).as_secs_f64()));
         (self.latest, self.began) = (next, now);
     }
 }
@@ -132,12 +220,4 @@ fn told(summary: &Summary<'_>, out: &str, took: Duration) -> String {
         ("digest", run.run_digest.clone()),
     ];
     table(&head.into_iter().chain(resumed).chain(rest).collect::<Vec<_>>())
-}
-
-/// The largest resident size of this process so far, as Linux counts it.
-fn peak_memory() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kibibytes * 1024)
 }

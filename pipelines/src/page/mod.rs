@@ -26,6 +26,23 @@ pub fn table<'a>(class: &str, head: &[&str], rows: impl Iterator<Item = (&'a str
     )
 }
 
+/// A table whose cells are HTML; on a phone, every row becomes a card on which a cell stands after the name of its column.
+pub fn cards(class: &str, head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let card = |cells: Vec<String>| {
+        let cell = |(name, cell): (&&str, &String)| {
+            let zero = if cell == "0" { " class=\"zero\"" } else { "" };
+            format!("<td{zero} data-name=\"{}\">{cell}</td>", escape(name))
+        };
+        format!("<tr>{}</tr>\n", head.iter().zip(&cells).map(cell).collect::<String>())
+    };
+    let rows: String = rows.map(card).collect();
+    let head: String = head.iter().map(|name| format!("<th scope=\"col\">{}</th>", escape(name))).collect();
+    format!(
+        "<div class=\"wide\"><table class=\"cards {class}\"><thead><tr>{head}</tr></thead><tbody>\n\
+         {rows}</tbody></table></div>\n"
+    )
+}
+
 /// A row of a table.
 pub fn row(class: &str, cells: &[String]) -> String {
     let cells: String = cells.iter().map(|cell| format!("<td>{}</td>", escape(cell))).collect();

@@ -129,6 +129,38 @@ impl Plot<'_> {
         body
     }
 
+    /// Over seconds, one for each value: lines alone, both axes linear. Needs no labels.
+    pub fn over_time(&self, seconds: &[f64]) -> String {
+        let (left, right, top, bottom) = PLANE;
+        let x = Scale {
+            low: 0.0,
+            high: seconds.iter().copied().fold(1e-3, f64::max),
+            from: left,
+            to: right,
+            logarithmic: false,
+        };
+        let y = Scale::over(self.all(), false, bottom, top);
+        let ((size, unit), (long, short)) = (self.unit(), Quantity::Time.unit(x.high));
+        let mut body = text(0.0, 11.0, "", unit);
+        for tick in y.ticks(size) {
+            body += &segment((left, y.place(tick)), (right, y.place(tick)), "grid");
+            body += &text(left - 5.0, y.place(tick) + 4.0, "end", &round_digits(tick / size));
+        }
+        for tick in x.ticks(long) {
+            body += &segment((x.place(tick), top), (x.place(tick), bottom), "grid");
+            body += &text(x.place(tick), bottom + 16.0, "middle", &round_digits(tick / long));
+        }
+        body += &text(right, bottom + 33.0, "end", short);
+        for (nr, series) in self.series.iter().enumerate() {
+            let seen = seconds.iter().zip(&series.values).filter_map(|(at, value)| Some((*at, value.as_ref()?.middle)));
+            body += &path(seen.map(|(at, value)| (x.place(at), y.place(value))), &format!("s{nr}"));
+        }
+        let limit = self.limit.as_ref().and_then(|(_, limits)| limits.first()).filter(|limit| **limit > 0.0);
+        body +=
+            &limit.map_or(String::new(), |limit| segment((left, y.place(*limit)), (right, y.place(*limit)), "limit"));
+        self.figure(bottom + 40.0, &body)
+    }
+
     /// Bars to the right from 0, a group for each label.
     pub fn bars(&self) -> String {
         let (bar, label) = BAR;
@@ -191,14 +223,15 @@ impl Plot<'_> {
     }
 }
 
-/// What each of `parts` has of the whole, a bar for each label; `rows` are seconds, in the order of the parts.
-pub fn stacked(title: &str, parts: &[&str], labels: &[String], rows: &[Vec<f64>]) -> String {
+/// What each of `parts` has of the whole, a bar for each label; `rows` are seconds, in the order of the parts, and `axis`
+/// names their share.
+pub fn stacked(title: &str, axis: &str, parts: &[&str], labels: &[String], rows: &[Vec<f64>]) -> String {
     let (bar, label) = (BAR.0 + 4.0, BAR.1);
     let group = label + bar + 8.0;
     let right = WIDTH - 12.0;
     let x = Scale { low: 0.0, high: 100.0, from: BARS.0, to: right, logarithmic: false };
     let bottom = group * labels.len() as f64;
-    let mut body = ruler(&x, 1.0, bottom, "share of the time of all steps (%)");
+    let mut body = ruler(&x, 1.0, bottom, axis);
     for (at, (name, seconds)) in labels.iter().zip(rows).enumerate() {
         let top = group * at as f64;
         let whole: f64 = seconds.iter().sum();
@@ -418,10 +451,10 @@ mod tests {
 
     #[test]
     fn shares_are_of_the_whole() {
-        let figure = stacked("Steps", &["gather", "assemble"], &["all".to_owned()], &[vec![3.0, 1.0]]);
+        let figure = stacked("Steps", "share (%)", &["gather", "assemble"], &["all".to_owned()], &[vec![3.0, 1.0]]);
         assert!(figure.contains(">75 %</text>") && figure.contains(">25 %</text>"), "{figure}");
         assert!(figure.contains(">4\u{a0}s</text>"), "{figure}");
-        assert!(!stacked("Steps", &["gather"], &["none".to_owned()], &[vec![0.0]]).contains("NaN"));
+        assert!(!stacked("Steps", "share (%)", &["gather"], &["none".to_owned()], &[vec![0.0]]).contains("NaN"));
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub enum Quantity {
     Bytes,
     /// Rows a second.
     Rate,
+    /// Bytes a second.
+    Flow,
     /// Things.
     Count,
     /// One cost over another.
@@ -23,7 +25,7 @@ impl Quantity {
         match self {
             Self::Time => "time",
             Self::Bytes => "memory",
-            Self::Rate => "rate",
+            Self::Rate | Self::Flow => "rate",
             Self::Count => "number",
             Self::Ratio => "ratio",
         }
@@ -35,6 +37,7 @@ impl Quantity {
             Self::Time => (&[(1.0, "s")], (1e-3, "ms")),
             Self::Bytes => (&[(1_073_741_824.0, "GiB"), (1_048_576.0, "MiB"), (1024.0, "KiB")], (1.0, "B")),
             Self::Rate => (&[(1e6, "M rows/s"), (1e3, "k rows/s")], (1.0, "rows/s")),
+            Self::Flow => (&[(1_073_741_824.0, "GiB/s"), (1_048_576.0, "MiB/s"), (1024.0, "KiB/s")], (1.0, "B/s")),
             Self::Count => (&[(1e6, "M"), (1e3, "k")], (1.0, "")),
             Self::Ratio => (&[], (1.0, "×")),
         };
