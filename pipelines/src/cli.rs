@@ -35,7 +35,8 @@ const REPORT: &str = "Examples:
 const BENCH: &str = "Examples:
   ieum bench --quick
   ieum bench --out bench-out --peers benches/whole";
-const CODES: &str = "Exit codes:
+/// The exit codes, in words.
+pub const CODES: &str = "Exit codes:
   0 committed   1 failed   2 wrong usage   3 committed, but someone should look (delays, rejects, malformed requests)
   4 a gate refused to publish   5 temporary, retry   6 configuration or contract invalid   10 time limit reached
   11 locked   12 key wrong or missing   20 integrity failure   130 or 143 interrupted
@@ -159,6 +160,18 @@ pub enum Command {
     /// Measure nights at rising sizes, beside their physical floor and beside other engines
     #[command(before_help = BENCH)]
     Bench(BenchArgs),
+    /// Print the completions of a shell
+    #[command(before_help = "Example:\n  ieum completions bash")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write manual pages, one for each command
+    #[command(before_help = "Example:\n  ieum man /tmp/ieum-man")]
+    Man {
+        /// Folder to write
+        dir: PathBuf,
+    },
     /// A part of a benchmark that needs a process of its own
     #[command(hide = true)]
     BenchPart {
@@ -183,7 +196,11 @@ impl Command {
             Self::Bench(args) => args.output.output,
             Self::Ledger { command } => command.output(),
             Self::BenchPart { .. } => Output::Json,
-            Self::Catalog { .. } | Self::Keys { .. } | Self::Generate(_) => Output::Text,
+            Self::Catalog { .. }
+            | Self::Keys { .. }
+            | Self::Generate(_)
+            | Self::Completions { .. }
+            | Self::Man { .. } => Output::Text,
         }
     }
 }

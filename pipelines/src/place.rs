@@ -1,4 +1,5 @@
-//! Files that others read while they are written anew: written aside and renamed, so that nobody meets half of one.
+//! Files that others read while they are written anew: written aside and renamed, so that nobody meets half of one. They
+//! are not synced: what a loss of power takes is made again.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -18,7 +19,6 @@ pub fn whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let written = (|| {
         let mut file = File::create(&aside)?;
         file.write_all(bytes)?;
-        file.sync_all()?;
         fs::rename(&aside, path)
     })();
     written.map_err(|error| {

@@ -9,6 +9,7 @@ pub mod generate;
 pub mod keys;
 pub mod ledger;
 mod rekey;
+pub mod manual;
 pub mod report;
 pub mod run;
 pub mod stage;
@@ -52,6 +53,8 @@ pub fn dispatch(command: Command, screen: &Screen) -> Result<u8> {
         Command::Keys { command } => keys::keys(&command, screen),
         Command::Ledger { command } => ledger::ledger(&command, screen),
         Command::Generate(args) => generate::generate(&args, screen),
+        Command::Completions { shell } => manual::completions(shell, screen),
+        Command::Man { dir } => manual::man(&dir, screen),
         Command::Bench(args) => bench::bench(&args, screen),
         Command::BenchPart { part } => bench::part(&part, screen),
     }

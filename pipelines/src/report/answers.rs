@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use ieum_core::tally::{Answer, Answered, Tally, UNKNOWN};
+use ieum_core::tally::{Answer, Answered, Tally};
 use ieum_model::outcome::Outcome;
 
-use super::{Language, named};
+use super::{Language, dataset, holder, holder_of, named};
 use crate::page::{cards, escape};
 use crate::screen::grouped;
 
@@ -116,15 +116,10 @@ fn table(tally: &Tally, language: Language, of: &str, mut rows: Vec<(String, Opt
 }
 
 pub(super) fn by_holder(tally: &Tally, language: Language) -> String {
-    let holder = |answer: &Answer| {
-        answer
-            .dataset
-            .as_ref()
-            .map(|dataset| tally.names.datasets.get(dataset).map_or(UNKNOWN, |name| name.of.as_str()))
-    };
-    let rows = grouped_by(tally, holder).into_iter().map(|(holder, row)| {
-        let name = match holder {
-            Some(holder) => named(language.holder(&tally.names, holder), holder),
+    let of = |answer: &Answer| answer.dataset.as_ref().map(|dataset| holder_of(&tally.names, dataset));
+    let rows = grouped_by(tally, of).into_iter().map(|(code, row)| {
+        let name = match code {
+            Some(code) => holder(&tally.names, language, code),
             None => escape(language.say("서류를 특정하지 않은 요구", "requests without a document")),
         };
         (name, None, row)
@@ -142,8 +137,11 @@ pub(super) fn by_service(tally: &Tally, language: Language) -> String {
             .sum()
     };
     let rows = rows.into_iter().map(|((recipient, service), row)| {
-        let to = escape(language.recipient(&tally.names, recipient));
-        let name = named(language.service(&tally.names, service), service.unwrap_or(UNKNOWN));
+        let to = named(language, tally.names.recipients.get(recipient).map(String::as_str), recipient);
+        let name = match service {
+            Some(code) => named(language, tally.names.services.get(code).map(|name| name.name.as_str()), code),
+            None => escape(language.service(&tally.names, None)),
+        };
         (format!("{name}<br/><span class=\"to\">→ {to}</span>"), Some(bundles(recipient, service)), row)
     });
     table(tally, language, language.say("서비스 → 이용기관", "service → recipient"), rows.collect())
@@ -168,15 +166,14 @@ pub(super) fn late(tally: &Tally, language: Language) -> String {
         language.say("사유", "why"),
         language.say("지연된 서류", "lines delayed"),
     ];
-    let rows = lines.into_iter().map(|((dataset, reason), lines)| {
-        let holder = tally.names.datasets.get(dataset).map_or(UNKNOWN, |name| name.of.as_str());
-        let why = match (tally.late.contains_key(dataset), reason) {
+    let rows = lines.into_iter().map(|((code, reason), lines)| {
+        let why = match (tally.late.contains_key(code), reason) {
             (false, "E_CONTRACT") => language.say("일부 행을 읽지 못함", "some rows could not be read"),
             _ => language.reason(reason),
         };
         vec![
-            named(language.holder(&tally.names, holder), holder),
-            named(language.dataset(&tally.names, dataset), dataset),
+            holder(&tally.names, language, holder_of(&tally.names, code)),
+            dataset(&tally.names, language, code),
             format!("{} <small>{}</small>", escape(why), escape(reason)),
             grouped(lines),
         ]

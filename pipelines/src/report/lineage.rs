@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 
-use ieum_core::tally::{Tally, UNKNOWN};
+use ieum_core::tally::Tally;
 
 use super::Language;
 use crate::page::escape;
@@ -95,7 +95,7 @@ fn sliced(body: &str, language: Language, height: f64) -> String {
 /// Datasets and services in their places, and the height of the taller side.
 fn arranged<'a>(tally: &'a Tally, flows: &Flows<'a>) -> (Vec<Part<'a>>, Vec<Part<'a>>, f64) {
     let part = |of, code| Part { of, code, lines: 0, pull: 0.0, top: 0.0, height: 0.0, next: 0.0 };
-    let holder = |code: &str| tally.names.datasets.get(code).map_or(UNKNOWN, |name| name.of.as_str());
+    let holder = |code: &str| super::holder_of(&tally.names, code);
     let mut left = BTreeMap::<&str, Part<'_>>::new();
     let mut right = BTreeMap::<(&str, &str), Part<'_>>::new();
     for code in tally.late.keys() {
@@ -182,7 +182,7 @@ impl<'a> Drawing<'a> {
             (WIDTH - BODY, say("이용기관", "recipient")),
         ];
         let head = |(x, name): (f64, &str)| {
-            format!("<text class=\"head\" x=\"{:.0}\" y=\"14\">{}</text>", x + 6.0, escape(name))
+            format!("<text class=\"column\" x=\"{:.0}\" y=\"14\">{}</text>", x + 6.0, escape(name))
         };
         let head: String = heads.into_iter().map(head).collect();
         let bands = self.bands(flows, scale);
@@ -242,7 +242,7 @@ impl<'a> Drawing<'a> {
                 grouped(lines)
             );
             bands += &format!(
-                "<path class=\"c{}\" stroke-width=\"{:.2}\" d=\"M{x} {start:.1}C{middle} {start:.1} {middle} {end:.1} {y} {end:.1}\"><title>{}</title></path>",
+                "<path class=\"band c{}\" stroke-width=\"{:.2}\" d=\"M{x} {start:.1}C{middle} {start:.1} {middle} {end:.1} {y} {end:.1}\"><title>{}</title></path>",
                 colours[self.left[from].of],
                 wide.max(0.6),
                 escape(&words)

@@ -12,7 +12,7 @@ use crate::screen::grouped;
 /// Matters as sentences; none of a run in which nothing is to be looked at.
 pub(super) fn matters(tally: &Tally, language: Language) -> Vec<String> {
     let mut matters = Vec::new();
-    let holder = |dataset: &String| tally.names.datasets.get(dataset).map_or("", |name| name.of.as_str());
+    let holder = |dataset: &String| super::holder_of(&tally.names, dataset);
     let holders: BTreeSet<&str> = tally.late.keys().map(holder).collect();
     for late in holders {
         let (mut datasets, mut reasons) = (Vec::new(), BTreeSet::new());
@@ -35,26 +35,23 @@ pub(super) fn matters(tally: &Tally, language: Language) -> Vec<String> {
     let counted = [
         (
             delayed,
-            "지연된 서류. 다음 실행이 다시 요구합니다",
-            "document lines delayed; the next run asks for them again",
+            "지연된 서류 #건: 다음 실행이 다시 요구합니다",
+            "document lines delayed: #; the next run asks for them again",
         ),
         (
             tally.manifest.carried_on,
-            "요구가 접수되지 않아 열려 있는 이전 서류",
-            "lines of earlier runs that stay open, because their request was not received",
+            "요구가 접수되지 않아 열려 있는 이전 서류 #건",
+            "lines of earlier runs that stay open, because their request was not received: #",
         ),
-        (rejected, "읽지 못한 행 (rejects/rows.ndjson)", "rows could not be read (rejects/rows.ndjson)"),
+        (rejected, "읽지 못한 행 #건 (rejects/rows.ndjson)", "rows that could not be read: # (rejects/rows.ndjson)"),
         (
             malformed,
-            "형식에 맞지 않는 요구 (rejects/requests.ndjson)",
-            "requests are malformed (rejects/requests.ndjson)",
+            "형식에 맞지 않는 요구 #건 (rejects/requests.ndjson)",
+            "malformed requests: # (rejects/requests.ndjson)",
         ),
     ];
     for (count, korean, english) in counted.into_iter().filter(|(count, ..)| *count > 0) {
-        matters.push(match language {
-            Language::Ko => format!("{korean}: {}건", grouped(count)),
-            Language::En => format!("{} {english}", grouped(count)),
-        });
+        matters.push(language.say(korean, english).replace('#', &grouped(count)));
     }
     matters
 }

@@ -15,7 +15,7 @@ mod rows;
 mod time;
 mod words;
 
-use ieum_core::tally::Tally;
+use ieum_core::tally::{Names, Tally, UNKNOWN};
 
 use crate::page::{self, escape, quantity::Quantity};
 use crate::screen::grouped;
@@ -206,10 +206,25 @@ fn foot(tally: &Tally, language: Language) -> String {
     )
 }
 
-/// A name, with its code after it where they differ.
-fn named(name: &str, code: &str) -> String {
-    if name == code || code == ieum_core::tally::UNKNOWN {
-        return escape(name);
+/// A code and its Korean name, the one that is of the language first.
+fn named(language: Language, korean: Option<&str>, code: &str) -> String {
+    match (language, korean) {
+        (_, None) if code == UNKNOWN => escape(language.say("목록에 없는 코드", "not in the catalog")),
+        (_, None) => escape(code),
+        (Language::Ko, Some(name)) => format!("{} <small>{}</small>", escape(name), escape(code)),
+        (Language::En, Some(name)) => format!("{} <small lang=\"ko\">{}</small>", escape(code), escape(name)),
     }
-    format!("{} <small>{}</small>", escape(name), escape(code))
+}
+
+fn holder(names: &Names, language: Language, code: &str) -> String {
+    named(language, names.holders.get(code).map(String::as_str), code)
+}
+
+fn dataset(names: &Names, language: Language, code: &str) -> String {
+    named(language, names.datasets.get(code).map(|name| name.name.as_str()), code)
+}
+
+/// The code of a dataset's holder.
+fn holder_of<'a>(names: &'a Names, dataset: &str) -> &'a str {
+    names.datasets.get(dataset).map_or(UNKNOWN, |name| name.of.as_str())
 }

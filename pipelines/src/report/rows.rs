@@ -1,14 +1,10 @@
 //! Rows of exports: what was read, kept, turned away and rejected, and by which rule.
 
-use ieum_core::tally::{Tally, UNKNOWN};
+use ieum_core::tally::Tally;
 
-use super::{Language, named};
+use super::{Language, dataset, holder_of};
 use crate::page::{cards, escape, quantity::Quantity};
 use crate::screen::grouped;
-
-fn dataset(tally: &Tally, language: Language, code: &str) -> String {
-    named(language.dataset(&tally.names, code), code)
-}
 
 pub(super) fn by_dataset(tally: &Tally, language: Language) -> String {
     let head = [
@@ -21,7 +17,7 @@ pub(super) fn by_dataset(tally: &Tally, language: Language) -> String {
         language.say("연계됨", "linked"),
         language.say("읽은 양", "bytes read"),
     ];
-    let holder = |code: &str| tally.names.datasets.get(code).map_or(UNKNOWN, |name| name.of.as_str());
+    let holder = |code: &str| holder_of(&tally.names, code);
     let mut rows: Vec<_> = tally.rows.iter().collect();
     rows.sort_by_key(|(code, _)| (holder(code), code.as_str()));
     let of = |name: String, dataset: String, counts: [u64; 6]| {
@@ -36,7 +32,11 @@ pub(super) fn by_dataset(tally: &Tally, language: Language) -> String {
     for (code, counts) in rows {
         let counts = [counts.read, counts.kept, counts.filtered, counts.rejected, counts.staged, counts.bytes];
         sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
-        cells.push(of(escape(language.holder(&tally.names, holder(code))), dataset(tally, language, code), counts));
+        cells.push(of(
+            escape(language.holder(&tally.names, holder(code))),
+            dataset(&tally.names, language, code),
+            counts,
+        ));
     }
     cells.push(of(format!("<b>{}</b>", language.say("합계", "all")), String::new(), sum));
     let note = language.say(
@@ -57,7 +57,7 @@ pub(super) fn rejects(tally: &Tally, language: Language) -> String {
         ];
         let rows = tally.rejects.iter().map(|((code, rule, column), count)| {
             let rule = format!("{} <small>{}</small>", escape(ruled(language, rule)), escape(rule));
-            vec![dataset(tally, language, code), rule, escape(column.as_deref().unwrap_or("–")), grouped(*count)]
+            vec![dataset(&tally.names, language, code), rule, escape(column.as_deref().unwrap_or("–")), grouped(*count)]
         });
         body += &cards("names", &head, rows);
     }
