@@ -114,9 +114,10 @@ fn arranged<'a>(tally: &'a Tally, flows: &Flows<'a>) -> (Vec<Part<'a>>, Vec<Part
     }
     place(&mut left, scale, 0.0);
     let at: BTreeMap<&str, f64> = left.iter().map(|part| (part.code, part.top + part.height / 2.0)).collect();
-    for (to, part) in &mut right {
-        let from = flows.iter().filter(|((_, flow), _)| flow == to);
-        part.pull = from.map(|((dataset, _), lines)| at[dataset] * *lines as f64).sum::<f64>() / part.lines as f64;
+    for ((dataset, to), lines) in flows {
+        if let Some(part) = right.get_mut(to) {
+            part.pull += at[dataset] * *lines as f64 / part.lines as f64;
+        }
     }
     let mut right: Vec<Part<'_>> = right.into_values().collect();
     place(&mut right, scale, 0.0);

@@ -42,11 +42,12 @@ pub fn html(run: Run<'_>, first: Language) -> String {
         let (code, name) = (language.code(), language.say("한국어", "English"));
         format!("<label for=\"in-{code}\" lang=\"{code}\">{name}</label>")
     };
+    let (korean, english) = rayon::join(|| text(run, Language::Ko), || text(run, Language::En));
     let body = format!(
         "{}<div class=\"switch\">{}</div>\n{}",
         Language::ALL.map(switch).concat(),
         Language::ALL.map(name).concat(),
-        Language::ALL.map(|language| text(run, language)).concat(),
+        [korean, english].concat(),
     );
     let title = first.say("ieum 실행 보고서", "ieum run report");
     let title = format!("{title} {}", run.tally.manifest.as_of);

@@ -1,16 +1,19 @@
 //! The file of answers, grouped.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch, StringArray};
-use arrow::datatypes::UInt64Type;
+use arrow::array::{AsArray, DictionaryArray, RecordBatch};
+use arrow::datatypes::{DataType, Field, Int32Type, Schema, UInt64Type};
 use ieum_model::error::Result;
 use ieum_model::outcome::Outcome;
 use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use rustc_hash::FxHashMap;
 
-use super::{Names, UNKNOWN, parquet};
+use super::{Names, UNKNOWN};
 use crate::verify::broken;
 
 /// Answers that are alike.
@@ -46,38 +49,62 @@ const RECORDS: &str = "records";
 /// Reads and groups the answers; codes that have no name stand together.
 pub(super) fn read(path: &Path, names: &Names) -> Result<BTreeMap<Answer, Answered>> {
     const ROWS_AT_A_TIME: usize = 65_536;
-    let file = parquet(path)?;
+    let cannot = |error: String| broken(format!("file cannot be read: {error}"), path);
+    let file = File::open(path).map_err(|error| cannot(error.to_string()))?;
+    let options = as_dictionaries(&file).map_err(|error| cannot(error.to_string()))?;
+    let file = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options);
+    let file = file.map_err(|error| cannot(error.to_string()))?;
     let columns = GROUPED.into_iter().chain([RECORDS]);
     let mask = ProjectionMask::columns(file.metadata().file_metadata().schema_descr(), columns);
     let batches = file.with_projection(mask).with_batch_size(ROWS_AT_A_TIME).build();
     let mut answers = BTreeMap::new();
-    for batch in batches.map_err(|error| broken(format!("file cannot be read: {error}"), path))? {
-        let batch = batch.map_err(|error| broken(format!("file cannot be read: {error}"), path))?;
+    for batch in batches.map_err(|error| cannot(error.to_string()))? {
+        let batch = batch.map_err(|error| cannot(error.to_string()))?;
         take(&batch, names, &mut answers).ok_or_else(|| broken("not a file of answers", path))?;
     }
     Ok(answers)
 }
 
+/// Text is read as it is stored, as places in a dictionary: rows are grouped by numbers.
+fn as_dictionaries(file: &File) -> parquet::errors::Result<ArrowReaderOptions> {
+    let schema = Arc::clone(ArrowReaderMetadata::load(file, ArrowReaderOptions::new())?.schema());
+    let numbered = |field: &Arc<Field>| match field.data_type() {
+        DataType::Utf8 => {
+            let data_type = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+            field.as_ref().clone().with_data_type(data_type)
+        }
+        _ => field.as_ref().clone(),
+    };
+    let fields: Vec<Field> = schema.fields().iter().map(numbered).collect();
+    Ok(ArrowReaderOptions::new().with_schema(Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))))
+}
+
+type Dictionary = DictionaryArray<Int32Type>;
+
 fn take(batch: &RecordBatch, names: &Names, answers: &mut BTreeMap<Answer, Answered>) -> Option<()> {
-    let text = |name: &str| -> Option<&StringArray> { batch.column_by_name(name)?.as_string_opt::<i32>() };
+    let text = |name: &str| -> Option<&Dictionary> { batch.column_by_name(name)?.as_dictionary_opt() };
     let [recipients, services, datasets, outcomes, reasons] = GROUPED.map(text);
     let columns = [recipients?, services?, datasets?, outcomes?, reasons?];
     let records = batch.column_by_name(RECORDS)?.as_primitive_opt::<UInt64Type>()?.values();
-    let mut groups: FxHashMap<[Option<&str>; 5], Answered> = FxHashMap::default();
+    let mut groups: FxHashMap<[Option<usize>; 5], Answered> = FxHashMap::default();
     for (row, records) in records.iter().enumerate() {
-        let group = columns.map(|column| column.is_valid(row).then(|| column.value(row)));
-        let answered = groups.entry(group).or_default();
+        let answered = groups.entry(columns.map(|column| column.key(row))).or_default();
         answered.lines += 1;
         answered.with_records += u64::from(*records > 0);
         answered.records += records;
     }
-    for ([recipient, service, dataset, outcome, reason], found) in groups {
+    let mut values = Vec::with_capacity(columns.len());
+    for column in columns {
+        values.push(column.values().as_string_opt::<i32>()?);
+    }
+    for (places, found) in groups {
+        let text = |nr: usize| places[nr].map(|place| values[nr].value(place));
         let answer = Answer {
-            recipient: known(&names.recipients, recipient?).to_owned(),
-            service: service.map(|code| known(&names.services, code).to_owned()),
-            dataset: dataset.map(|code| known(&names.datasets, code).to_owned()),
-            outcome: Outcome::of_code(outcome?)?,
-            reason: reason.map(str::to_owned),
+            recipient: known(&names.recipients, text(0)?).to_owned(),
+            service: text(1).map(|code| known(&names.services, code).to_owned()),
+            dataset: text(2).map(|code| known(&names.datasets, code).to_owned()),
+            outcome: Outcome::of_code(text(3)?)?,
+            reason: text(4).map(str::to_owned),
         };
         let answered = answers.entry(answer).or_default();
         answered.lines += found.lines;
