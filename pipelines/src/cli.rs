@@ -138,6 +138,9 @@ pub enum Command {
     /// Write the report of a run: one page, in Korean and English, for people and for paper
     #[command(before_help = REPORT)]
     Report(ReportArgs),
+    /// Give the receipt of a request from a sealed output, to be handed out with its bundle
+    #[command(before_help = "Example:\n  ieum receipt sample-data/out/2026-11-22 R20261122-00000044 > receipt.json")]
+    Receipt(ReceiptArgs),
     /// Look into a catalog
     #[command(before_help = "Example:\n  ieum catalog check sample-data/catalog")]
     Catalog {
@@ -198,6 +201,7 @@ impl Command {
             Self::BenchPart { .. } => Output::Json,
             Self::Catalog { .. }
             | Self::Keys { .. }
+            | Self::Receipt(_)
             | Self::Generate(_)
             | Self::Completions { .. }
             | Self::Man { .. } => Output::Text,
@@ -432,6 +436,16 @@ pub struct ReportArgs {
     /// Format of the result.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// Arguments of `ieum receipt`.
+#[derive(Debug, Args)]
+pub struct ReceiptArgs {
+    /// Output folder of a run
+    pub dir: PathBuf,
+    /// Request
+    #[arg(value_name = "REQUEST")]
+    pub request_id: String,
 }
 
 /// Verbs of `ieum catalog`.

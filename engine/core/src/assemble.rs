@@ -50,7 +50,7 @@ pub fn assemble(
         key_epoch: night.master.epoch(),
     };
     let mut files = BundleFiles::begin(night, head, output)?;
-    let mut sealing = Sealing::begin(night, courses, plans, output)?;
+    let mut sealing = Sealing::begin(night, courses, plans);
     let mut answers = Vec::with_capacity(courses.lines.len());
     let mut counts = RequestCounts::default();
     let size = night.settings.shard_requests.max(1) as usize;
@@ -70,7 +70,7 @@ pub fn assemble(
         }
         let digests = files.write(&bundles, output)?;
         if let Some(sealing) = &mut sealing {
-            sealing.add(courses, &answers, &bundles, digests)?;
+            sealing.add(&answers, &bundles, digests, output)?;
         }
         reached("shard.written");
         progress.note(&Entry::Shard { number: shard, requests: requests.len() as u64 })?;

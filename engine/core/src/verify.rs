@@ -118,7 +118,7 @@ fn identities(manifest: &Manifest, folder: &Path) -> Result<()> {
     }
 }
 
-fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
     let failed = |error: std::io::Error| broken(format!("folder cannot be read: {error}"), folder);
     let mut files = Vec::new();
     let mut is_empty = true;

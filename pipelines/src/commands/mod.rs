@@ -8,8 +8,9 @@ pub mod gc;
 pub mod generate;
 pub mod keys;
 pub mod ledger;
-mod rekey;
 pub mod manual;
+pub mod receipt;
+mod rekey;
 pub mod report;
 pub mod run;
 pub mod stage;
@@ -49,6 +50,7 @@ pub fn dispatch(command: Command, screen: &Screen) -> Result<u8> {
         Command::Gc(args) => gc::gc(&args, screen),
         Command::Verify(args) => verify::verify(&args, screen),
         Command::Report(args) => report::report(&args, screen),
+        Command::Receipt(args) => receipt::receipt(&args, screen),
         Command::Catalog { command } => catalog::catalog(&command, screen),
         Command::Keys { command } => keys::keys(&command, screen),
         Command::Ledger { command } => ledger::ledger(&command, screen),

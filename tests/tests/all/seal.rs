@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ieum_core::manifest::{Manifest, sha256_hex};
 use ieum_core::night::{self, BundleFormat, Layout};
-use ieum_core::seal::{BundleDigest, Form, Receipt, Statement, verify_bundle};
+use ieum_core::seal::{BundleDigest, Form, Receipt, ReceiptFile, Statement, receipt_of, verify_bundle};
 use ieum_core::verify::{verify, verify_signed};
 use ieum_model::error::{ErrorKind, Result};
 use ieum_privacy::{PublicKey, SigningKey};
@@ -52,10 +52,14 @@ fn out(folder: &TempDir) -> PathBuf {
     folder.path().join("out")
 }
 
-/// The lines of a file of receipts.
-fn receipts(folder: &TempDir, service: &str) -> Vec<Vec<u8>> {
-    let text = fs::read(out(folder).join(format!("receipts/semas/{service}.ndjson"))).unwrap();
-    text.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect()
+/// The file of receipts of a service.
+fn receipts(folder: &TempDir, service: &str) -> Vec<u8> {
+    fs::read(out(folder).join(format!("receipts/semas/{service}.ndjson"))).unwrap()
+}
+
+/// The receipt of a request, as it is handed out.
+fn receipt(folder: &TempDir, request: &str) -> Vec<u8> {
+    receipt_of(&out(folder), request).unwrap().text().unwrap().into_bytes()
 }
 
 fn bundle(folder: &TempDir, request: &str) -> Vec<u8> {
@@ -77,22 +81,22 @@ fn a_receipt_holds_for_its_bundle_with_the_public_key_alone() {
             (Layout::PerRequest, BundleFormat::Json) => "json",
         };
         let alone = tempfile::tempdir().unwrap();
-        let check = |path: &str, service: &str, lines: &[Vec<u8>], bundles: u64| {
+        let check = |path: &str, receipts: &[u8], bundles: u64| {
             fs::copy(out(&folder).join(path), alone.path().join("bundle")).unwrap();
-            fs::write(alone.path().join("receipt"), lines.concat()).unwrap();
+            fs::write(alone.path().join("receipt"), receipts).unwrap();
             let verified =
                 verify_bundle(&alone.path().join("bundle"), &alone.path().join("receipt"), &public()).unwrap();
-            assert_eq!((verified.bundles, &*verified.recipient), (bundles, "semas"), "{path} {service}");
+            assert_eq!((verified.bundles, &*verified.recipient), (bundles, "semas"), "{path}");
         };
-        for (service, requests) in [("fund", vec!["r1", "r2"]), ("documents", vec!["r3", "r5"])] {
-            let lines = receipts(&folder, service);
+        for (service, requests) in [("fund", ["r1", "r2"]), ("documents", ["r3", "r5"])] {
+            let file = receipts(&folder, service);
             match layout {
-                Layout::Packed => check(&format!("bundles/packed/semas/{service}.{ending}"), service, &lines, 2),
+                Layout::Packed => check(&format!("bundles/packed/semas/{service}.{ending}"), &file, 2),
                 Layout::PerRequest => {
-                    for (request, line) in requests.iter().zip(&lines) {
+                    for request in requests {
                         let path = format!("bundles/per_request/semas/{request}.{ending}");
-                        check(&path, service, std::slice::from_ref(line), 1);
-                        check(&path, service, &lines, 1);
+                        check(&path, &receipt(&folder, request), 1);
+                        check(&path, &file, 1);
                     }
                 }
             }
@@ -106,39 +110,41 @@ fn a_receipt_holds_for_its_bundle_with_the_public_key_alone() {
 #[test]
 fn a_receipt_says_what_was_given_to_whom_for_what_and_on_which_basis() {
     let folder = sealed(Layout::PerRequest, BundleFormat::Json, "심사");
-    let receipt: serde_json::Value = serde_json::from_slice(&receipts(&folder, "fund")[1]).unwrap();
-    let statement = &receipt["statement"];
+    let receipt: serde_json::Value = serde_json::from_slice(&receipt(&folder, "r2")).unwrap();
+    let (statement, terms) = (&receipt["statement"], &receipt["terms"]);
     assert_eq!(statement["request_id"], "r2");
-    assert_eq!(statement["recipient"], "semas");
-    assert_eq!(statement["service"], "fund");
-    assert_eq!(statement["purpose"], "심사");
-    assert_eq!(statement["legal_basis"], "전자정부법 43조의2");
+    assert_eq!(terms["recipient"], "semas");
+    assert_eq!(terms["service"], "fund");
+    assert_eq!(terms["purpose"], "심사");
+    assert_eq!(terms["legal_basis"], "전자정부법 43조의2");
     let consent =
         serde_json::json!({ "regime": "egov43-2", "requested_at": "2026-11-20", "valid_until": "2027-01-31" });
     assert_eq!(statement["consent"], consent);
     let delivered: serde_json::Value = serde_json::from_slice(&bundle(&folder, "r2")).unwrap();
     assert_eq!(statement["subject"], delivered["subject"]);
     let manifest: Manifest = serde_json::from_slice(&fs::read(out(&folder).join("manifest.json")).unwrap()).unwrap();
-    let vat = &statement["documents"][2];
+    let (vat, given) = (&terms["documents"][2], &statement["answers"][2]);
     assert_eq!((&vat["document"], &vat["items"]), (&"vat".into(), &serde_json::json!(["period", "sales"])));
-    assert_eq!((&vat["outcome"], &vat["records"]), (&"provided".into(), &3.into()));
+    assert_eq!((&given["outcome"], &given["records"]), (&"provided".into(), &3.into()));
     assert_eq!(vat["plan"], *manifest.plans["vat.brno"]);
     assert_eq!(statement["bundle"]["sha256"], *sha256_hex(&bundle(&folder, "r2")));
-    let head = &receipt["head"];
+    let head = &receipt["file"]["head"];
     assert_eq!(head["run_id"], *manifest.run_id);
     assert_eq!(
         (&head["as_of"], &head["key_id"], &head["key_epoch"]),
         (&"2026-11-22".into(), &"small-night".into(), &1.into())
     );
-    assert_eq!((&head["tree_size"], &head["root"]), (&4.into(), &(*manifest.seal.unwrap().root).into()));
+    assert_eq!((&head["bundles"], &head["tree_size"]), (&4.into(), &2.into()));
+    assert_eq!(head["root"], *manifest.seal.unwrap().root);
     assert_eq!(head["public_key"], *public().number());
 }
 
 #[test]
 fn nothing_of_a_person_but_the_pseudonym_stands_in_a_seal() {
     let folder = sealed(Layout::Packed, BundleFormat::Json, "심사");
-    let mut all = receipts(&folder, "fund").concat();
-    all.extend(receipts(&folder, "documents").concat());
+    let mut all = receipts(&folder, "fund");
+    all.extend(receipts(&folder, "documents"));
+    all.extend(receipt(&folder, "r2"));
     all.extend(fs::read(out(&folder).join("seal.json")).unwrap());
     let text = String::from_utf8(all).unwrap();
     for value in [FIRST, SECOND, "9912313000002", "9902284123452", "9999900005", "31000000", "이음, 상사", "가게"]
@@ -162,8 +168,8 @@ fn minisign_checks_the_seal_without_our_software() {
 #[test]
 fn every_edit_of_one_byte_of_a_receipt_is_refused() {
     let folder = sealed(Layout::PerRequest, BundleFormat::Json, "심사");
-    let (receipt, bundle, public) = (&receipts(&folder, "fund")[1], bundle(&folder, "r2"), public());
-    holds(receipt, &bundle, &public).unwrap();
+    let (receipt, bundle, public) = (receipt(&folder, "r2"), bundle(&folder, "r2"), public());
+    holds(&receipt, &bundle, &public).unwrap();
     for at in 0..receipt.len() {
         let mut edited = receipt.clone();
         for byte in
@@ -178,7 +184,37 @@ fn every_edit_of_one_byte_of_a_receipt_is_refused() {
     for at in 0..bundle.len() {
         let mut edited = bundle.clone();
         edited[at] ^= 1;
-        assert!(holds(receipt, &edited, &public).is_err(), "bundle at {at}");
+        assert!(holds(&receipt, &edited, &public).is_err(), "bundle at {at}");
+    }
+}
+
+#[test]
+fn every_edit_of_one_byte_of_a_file_of_receipts_is_refused() {
+    let folder = sealed(Layout::Packed, BundleFormat::Json, "심사");
+    let (sound, public) = (receipts(&folder, "fund"), public());
+    let read = |bytes: &[u8]| ReceiptFile::read(bytes)?.is_signed(&public);
+    read(&sound).unwrap();
+    for at in 0..sound.len() {
+        let mut edited = sound.clone();
+        for byte in [sound[at] ^ 1, sound[at] ^ 0x20, b'0'].into_iter().filter(|byte| *byte != sound[at]) {
+            edited[at] = byte;
+            assert_eq!(read(&edited).unwrap_err().kind, ErrorKind::Integrity, "{byte} at {at}");
+        }
+        assert!(read(&[&sound[..at], &sound[at + 1..]].concat()).is_err(), "without {at}");
+    }
+    // Whole lines: left out, turned round, twice, in the place of another.
+    let lines: Vec<&[u8]> = sound.split_inclusive(|byte| *byte == b'\n').collect();
+    for at in 0..lines.len() {
+        for other in 0..lines.len() {
+            let mut moved = lines.clone();
+            moved.swap(at, other);
+            assert!(at == other || read(&moved.concat()).is_err(), "{at} for {other}");
+            let mut twice = lines.clone();
+            twice[at] = lines[other];
+            assert!(at == other || read(&twice.concat()).is_err(), "{other} in the place of {at}");
+        }
+        assert!(read(&[&lines[..at], &lines[at + 1..]].concat().concat()).is_err(), "without line {at}");
+        assert!(read(&[&lines[..at], &lines[at..=at], &lines[at..]].concat().concat()).is_err(), "line {at} twice");
     }
 }
 
@@ -229,12 +265,13 @@ fn mutated(receipt: &[u8], other: &[u8], numbers: &mut Numbers) -> Vec<u8> {
 #[test]
 fn ten_thousand_mutated_receipts_are_refused() {
     let folder = sealed(Layout::PerRequest, BundleFormat::Json, "심사");
-    let (lines, bundle, public) = (receipts(&folder, "fund"), bundle(&folder, "r2"), public());
+    let (sound, other) = (receipt(&folder, "r2"), receipt(&folder, "r1"));
+    let (bundle, public) = (bundle(&folder, "r2"), public());
     let mut numbers = Numbers(20_261_122);
     let mut tried = 0;
     while tried < 10_000 {
-        let mutated = mutated(&lines[1], &lines[0], &mut numbers);
-        if mutated != lines[1] {
+        let mutated = mutated(&sound, &other, &mut numbers);
+        if mutated != sound {
             assert!(holds(&mutated, &bundle, &public).is_err(), "{}", String::from_utf8_lossy(&mutated));
             tried += 1;
         }
@@ -244,8 +281,8 @@ fn ten_thousand_mutated_receipts_are_refused() {
 #[test]
 fn what_disagrees_is_named() {
     let folder = sealed(Layout::PerRequest, BundleFormat::Json, "심사");
-    let (lines, second) = (receipts(&folder, "fund"), bundle(&folder, "r2"));
-    let receipt = || -> Receipt { serde_json::from_slice(&lines[1]).unwrap() };
+    let (line, second) = (receipt(&folder, "r2"), bundle(&folder, "r2"));
+    let receipt = || Receipt::read(&line).unwrap();
     let check = |change: &dyn Fn(&mut Receipt), expected: &str| {
         let mut receipt = receipt();
         change(&mut receipt);
@@ -254,20 +291,35 @@ fn what_disagrees_is_named() {
     };
     let stated = |change: fn(&mut Statement<'static>)| move |receipt: &mut Receipt| change(&mut receipt.statement);
     let path = "the path does not lead from the statement to the root";
-    check(&stated(|statement| statement.purpose = "광고".into()), path);
-    check(&stated(|statement| statement.legal_basis = "없음".into()), path);
-    check(&stated(|statement| statement.documents[0].items.to_mut().push("payer".into())), path);
+    let terms = "the terms are not those that the statement names";
+    check(&|receipt| receipt.terms.purpose = "광고".into(), terms);
+    check(&|receipt| receipt.terms.legal_basis = "없음".into(), terms);
+    check(&|receipt| receipt.terms.recipient = "bank".into(), terms);
+    check(&|receipt| receipt.terms.documents[0].items.to_mut().push("payer".into()), terms);
+    check(&|receipt| receipt.terms.documents[0].plan = None, terms);
+    check(&stated(|statement| drop(statement.answers.pop())), terms);
+    check(&stated(|statement| statement.answers[0] = None), path);
     check(&stated(|statement| statement.consent.valid_until = None), path);
     check(&stated(|statement| statement.subject = None), path);
     check(&stated(|statement| statement.bundle.bytes += 1), "the bundle is not the one");
     check(&stated(|statement| statement.receipt = "ieum-receipt/9".into()), "a format that this version does not know");
-    check(&|receipt| receipt.leaf_index += 1, path);
-    check(&|receipt| receipt.path.swap(0, 1), path);
+    check(&|receipt| receipt.leaf_index -= 1, path);
     check(&|receipt| receipt.path[0].make_ascii_uppercase(), path);
-    check(&|receipt| receipt.head.tree_size = 1, path);
-    check(&|receipt| receipt.head.run_id.push('x'), "the signature of the head does not hold");
-    check(&|receipt| receipt.head.key_epoch = 2, "the signature of the head does not hold");
-    check(&|receipt| receipt.signature.replace_range(..2, "00"), "the signature of the head does not hold");
+    check(&|receipt| receipt.path.clear(), path);
+    check(&|receipt| receipt.file.bundles += 1, path);
+    check(&|receipt| receipt.file.file_index -= 1, path);
+    check(&|receipt| receipt.file.head.tree_size = 1, path);
+    check(&|receipt| receipt.file.head.run_id.push('x'), "the signature of the head does not hold");
+    check(&|receipt| receipt.file.head.key_epoch = 2, "the signature of the head does not hold");
+    check(&|receipt| receipt.file.signature.replace_range(..2, "00"), "the signature of the head does not hold");
+    // Terms and digest changed alike: the statement is another leaf then.
+    check(
+        &|receipt| {
+            receipt.terms.purpose = "광고".into();
+            receipt.statement.terms = receipt.terms.digest().unwrap().into();
+        },
+        path,
+    );
     // The whole of it made anew, without the key.
     let another = SigningKey::from_text(&format!("ieum-signing-key/1 small-agency {}", "01".repeat(32))).unwrap();
     let told = receipt().verify(&BundleDigest::of(Form::Json, &second), another.public()).unwrap_err();
@@ -277,7 +329,7 @@ fn what_disagrees_is_named() {
     let alone = tempfile::tempdir().unwrap();
     let [mine, other] = ["bundle", "receipt"].map(|name| alone.path().join(name));
     fs::write(&mine, &second).unwrap();
-    fs::write(&other, &lines[0]).unwrap();
+    fs::write(&other, super::seal::receipt(&folder, "r1")).unwrap();
     let told = verify_bundle(&mine, &other, &public()).unwrap_err();
     assert!(told.message.contains("for another request"), "{told}");
     fs::write(&mine, b"{}\n").unwrap();
@@ -292,9 +344,9 @@ fn a_bundle_of_another_run_does_not_verify() {
         sealed(Layout::PerRequest, BundleFormat::Json, "심사"),
         sealed(Layout::PerRequest, BundleFormat::Json, "재심사"),
     );
-    for (request, line) in ["r1", "r2"].into_iter().zip(0..) {
+    for request in ["r1", "r2"] {
         let (mine, theirs) = (bundle(&one, request), bundle(&other, request));
-        let (receipt, foreign) = (&receipts(&one, "fund")[line], &receipts(&other, "fund")[line]);
+        let (receipt, foreign) = (&receipt(&one, request), &receipt(&other, request));
         holds(receipt, &mine, &public()).unwrap();
         holds(foreign, &theirs, &public()).unwrap();
         assert!(holds(receipt, &theirs, &public()).is_err());
@@ -302,7 +354,7 @@ fn a_bundle_of_another_run_does_not_verify() {
         // Nor does a statement of one run under the other's signed root.
         let mut spliced = Receipt::read(receipt).unwrap();
         let foreign = Receipt::read(foreign).unwrap();
-        (spliced.head, spliced.signature) = (foreign.head, foreign.signature);
+        (spliced.file.head, spliced.file.signature) = (foreign.file.head, foreign.file.signature);
         assert!(spliced.verify(&BundleDigest::of(Form::Json, &mine), &public()).is_err());
     }
 }
@@ -347,12 +399,17 @@ fn an_output_whose_manifest_was_made_to_fit_is_refused_by_its_seal() {
             move |folder: &Path, _: &mut Manifest| edit(&folder.join(name), from, to)
         };
         let (fund, seal) = ("receipts/semas/fund.ndjson", "seal.json");
-        check("the root is not that of the receipts", &in_file(fund, "심사", "광고"));
-        check("not those of a tree of 4", &in_file(fund, "\"leaf_index\":0", "\"leaf_index\":1"));
+        check("the terms of a receipt are not there", &in_file(fund, "심사", "광고"));
+        check("does not lead from the statement to the root", &in_file(fund, "\"regime\":\"egov", "\"regime\":\"egow"));
+        check("does not lead from the statement to the root", &in_file(fund, "\"file_index\":1", "\"file_index\":0"));
         check("another head or signature", &in_file(fund, "\"signature\":\"", "\"signature\":\"00"));
-        check("spelt otherwise", &in_file(fund, "{\"statement\":", "{ \"statement\":"));
-        check("another recipient or service", &in_file(fund, "\"service\":\"fund\"", "\"service\":\"bond\""));
-        check("`tree_size` of the head", &in_file(seal, "\"tree_size\":4", "\"tree_size\":5"));
+        check("spelt otherwise", &in_file(fund, "{\"receipt\":", "{ \"receipt\":"));
+        check("another recipient or service", &|folder, manifest| {
+            fs::rename(folder.join(fund), folder.join("receipts/semas/bond.ndjson")).unwrap();
+            let file = manifest.files.iter_mut().find(|file| file.path == fund).unwrap();
+            file.path = "receipts/semas/bond.ndjson".into();
+        });
+        check("`bundles` of the head", &in_file(seal, "\"bundles\":4", "\"bundles\":5"));
         check("the signature of the head", &in_file(seal, "\"signing_key\":\"small", "\"signing_key\":\"smalL"));
         check("trusted comment", &in_file("seal.json.minisig", "4 bundles", "5 bundles"));
         check("not sealed", &|folder, manifest| {

@@ -1,5 +1,5 @@
 //! What a third party does who was handed a bundle: it is held against its receipt, and that against the public key.
-//! Nothing else is read, no output folder, no catalog, no network.
+//! Nothing else is read, no output folder, no catalog, no network. And the receipt that is handed out.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,8 +12,12 @@ use ieum_privacy::PublicKey;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::{Deserialize, Serialize};
 
-use super::receipt::{BundleDigest, Form, Receipt, refused};
+use super::RECEIPTS;
+use super::file::ReceiptFile;
+use super::head::TreeHead;
+use super::receipt::{BundleDigest, Form, Receipt, Statement, Terms, refused};
 use crate::bundle::row;
+use crate::verify::{broken, files_below};
 
 /// How Parquet files begin.
 const PARQUET: &[u8] = b"PAR1";
@@ -37,31 +41,27 @@ pub struct Verified {
     pub public_key: String,
 }
 
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|error| refused(format!("the file cannot be read: {error}")).at("file", path.display()))
+}
+
 /// Verifies a file of one bundle or of many, as a run wrote it or as it was cut from such a file line by line, against a
 /// receipt or a file of receipts.
 ///
 /// # Errors
 /// [`ieum_model::error::ErrorKind::Integrity`] with what disagrees: every bundle must have its receipt, and every receipt
-/// must be as it was written.
+/// must be as it was written and signed by this key.
 pub fn verify_bundle(bundle: &Path, receipts: &Path, public: &PublicKey) -> Result<Verified> {
-    let read = |path: &Path| fs::read(path).map_err(|error| refused(format!("the file cannot be read: {error}")));
-    let at = |path: &Path| {
-        let path = path.display().to_string();
-        move |error: Error| error.at("file", path)
-    };
-    let receipts = read(receipts).and_then(|bytes| Receipts::read(&bytes)).map_err(at(receipts))?;
-    let bytes = read(bundle).map_err(at(bundle))?;
-    let verified = if bytes.starts_with(PARQUET) {
-        verify_parquet(bytes, &receipts, public)
-    } else {
-        verify_json(&bytes, &receipts, public)
-    };
-    let (bundles, first) = verified.map_err(at(bundle))?;
-    let (statement, head) = (&first.statement, &first.head);
+    let stated = Stated::read(&read(receipts)?, public).map_err(|error| error.at("file", receipts.display()))?;
+    let bytes = read(bundle)?;
+    let verified =
+        if bytes.starts_with(PARQUET) { verify_parquet(bytes, &stated) } else { verify_json(&bytes, &stated) };
+    let (bundles, (statement, terms)) = verified.map_err(|error| error.at("file", bundle.display()))?;
+    let head = &stated.head;
     Ok(Verified {
         bundles,
         request_id: statement.request_id.to_string(),
-        recipient: statement.recipient.to_string(),
+        recipient: terms.recipient.to_string(),
         run_id: head.run_id.clone(),
         as_of: head.as_of.clone(),
         signing_key: head.signing_key.clone(),
@@ -69,36 +69,75 @@ pub fn verify_bundle(bundle: &Path, receipts: &Path, public: &PublicKey) -> Resu
     })
 }
 
-/// Receipts by their request.
-struct Receipts(BTreeMap<String, Receipt>);
-
-impl Receipts {
-    fn read(bytes: &[u8]) -> Result<Self> {
-        let mut receipts = BTreeMap::new();
-        for (number, line) in (1..).zip(bytes.split_inclusive(|byte| *byte == b'\n')) {
-            let receipt = Receipt::read(line).map_err(|error| error.at("line", number))?;
-            if let Some(twice) = receipts.insert(receipt.statement.request_id.to_string(), receipt) {
-                return Err(refused("there are two receipts for a request").at("request", twice.statement.request_id));
-            }
+/// The receipt of a request, from a finished output.
+///
+/// # Errors
+/// [`ieum_model::error::ErrorKind::Integrity`] for receipts that are not as they were written,
+/// [`ieum_model::error::ErrorKind::Config`] where no bundle of the request was sealed.
+pub fn receipt_of(output: &Path, request_id: &str) -> Result<Receipt> {
+    let folder = output.join(RECEIPTS);
+    if !folder.is_dir() {
+        return Err(Error::config("the output is not sealed").at("folder", output.display()));
+    }
+    let mut paths = files_below(&folder)?;
+    paths.sort();
+    let needle = format!("\"request_id\":\"{request_id}\"");
+    for path in paths {
+        let bytes = read(&path)?;
+        // Most files are not the one, and reading one takes long.
+        if !bytes.windows(needle.len()).any(|window| window == needle.as_bytes()) {
+            continue;
         }
-        if receipts.is_empty() { Err(refused("the file holds no receipt")) } else { Ok(Self(receipts)) }
+        let file = ReceiptFile::read(&bytes).and_then(|file| file.is_covered().map(|()| file));
+        let file = file.map_err(|error| broken(error.message, &path))?;
+        if let Some(receipt) = file.receipt(request_id) {
+            return Ok(receipt);
+        }
+    }
+    Err(Error::config("the output has no bundle of this request").at("folder", output.display()))
+}
+
+/// Something stated, and on which terms.
+type Said = (Statement<'static>, Terms<'static>);
+
+/// What receipts state, by request; covered and signed.
+struct Stated {
+    head: TreeHead,
+    by_request: BTreeMap<String, Said>,
+}
+
+impl Stated {
+    fn read(bytes: &[u8], public: &PublicKey) -> Result<Self> {
+        if !ReceiptFile::is_meant_by(bytes) {
+            let receipt = Receipt::read(bytes)?;
+            receipt.is_signed(public)?;
+            let by_request =
+                BTreeMap::from([(receipt.statement.request_id.to_string(), (receipt.statement, receipt.terms))]);
+            return Ok(Self { head: receipt.file.head, by_request });
+        }
+        let file = ReceiptFile::read(bytes)?;
+        file.is_signed(public)?;
+        let said = |(statement, terms): (&Statement<'static>, &Terms<'static>)| {
+            (statement.request_id.to_string(), (statement.clone(), terms.clone()))
+        };
+        Ok(Self { by_request: file.stated().map(said).collect(), head: file.proof.head })
     }
 
-    /// The receipt for a bundle that says it is of this request.
-    fn of(&self, request_id: &str) -> Result<&Receipt> {
+    /// What is stated of a bundle that says it is of this request.
+    fn of(&self, request_id: &str) -> Result<&Said> {
         // What a bundle says is believed only where its digest holds; an id that cannot be one is not repeated.
         let told = if is_request_id(request_id) { request_id } else { "not a request id" };
-        match (self.0.get(request_id), self.0.values().next()) {
-            (Some(receipt), _) => Ok(receipt),
-            (None, Some(other)) if self.0.len() == 1 => Err(refused("the receipt is for another request")
-                .at("bundle is for", told)
-                .at("receipt is for", &other.statement.request_id)),
+        match (self.by_request.get(request_id), self.by_request.keys().next()) {
+            (Some(said), _) => Ok(said),
+            (None, Some(other)) if self.by_request.len() == 1 => {
+                Err(refused("the receipt is for another request").at("bundle is for", told).at("receipt is for", other))
+            }
             _ => Err(refused("there is no receipt for this request").at("request", told)),
         }
     }
 }
 
-fn verify_json<'a>(bytes: &[u8], receipts: &'a Receipts, public: &PublicKey) -> Result<(u64, &'a Receipt)> {
+fn verify_json<'a>(bytes: &[u8], stated: &'a Stated) -> Result<(u64, &'a Said)> {
     #[derive(Deserialize)]
     struct BundleId {
         request_id: String,
@@ -106,24 +145,25 @@ fn verify_json<'a>(bytes: &[u8], receipts: &'a Receipts, public: &PublicKey) -> 
     let (mut bundles, mut first) = (0, None);
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
         let id: BundleId = serde_json::from_slice(line).map_err(|_| not_a_bundle().at("line", bundles + 1))?;
-        let receipt = receipts.of(&id.request_id)?;
-        receipt.verify(&BundleDigest::of(Form::Json, line), public)?;
-        (bundles, first) = (bundles + 1, first.or(Some(receipt)));
+        let said = stated.of(&id.request_id)?;
+        said.0.is_of(&BundleDigest::of(Form::Json, line))?;
+        (bundles, first) = (bundles + 1, first.or(Some(said)));
     }
     first.map(|first| (bundles, first)).ok_or_else(not_a_bundle)
 }
 
-fn verify_parquet<'a>(bytes: Vec<u8>, receipts: &'a Receipts, public: &PublicKey) -> Result<(u64, &'a Receipt)> {
+fn verify_parquet(bytes: Vec<u8>, stated: &Stated) -> Result<(u64, &Said)> {
     let whole = BundleDigest::of(Form::Parquet, &bytes);
     let (mut bundles, mut first) = (0, None);
     for batch in rows(bytes)? {
         for row in 0..batch.num_rows() {
-            let receipt = receipts.of(row::request_id(&batch, row).ok_or_else(not_a_bundle)?)?;
-            match receipt.statement.bundle.form {
-                Form::ParquetRow => receipt.verify(&digest_of_row(&batch, row, receipt)?, public)?,
-                Form::Parquet | Form::Json => receipt.verify(&whole, public)?,
+            let said = stated.of(row::request_id(&batch, row).ok_or_else(not_a_bundle)?)?;
+            let (statement, terms) = said;
+            match statement.bundle.form {
+                Form::ParquetRow => statement.is_of(&digest_of_row(&batch, row, statement, terms)?)?,
+                Form::Parquet | Form::Json => statement.is_of(&whole)?,
             }
-            (bundles, first) = (bundles + 1, first.or(Some(receipt)));
+            (bundles, first) = (bundles + 1, first.or(Some(said)));
         }
     }
     first.map(|first| (bundles, first)).ok_or_else(not_a_bundle)
@@ -141,12 +181,17 @@ pub(super) fn rows(bytes: Vec<u8>) -> Result<Vec<RecordBatch>> {
 }
 
 /// The digest of a row of a packed Parquet file, with the documents and items that its receipt names.
-pub(super) fn digest_of_row(batch: &RecordBatch, row: usize, receipt: &Receipt) -> Result<BundleDigest> {
+pub(super) fn digest_of_row(
+    batch: &RecordBatch,
+    row: usize,
+    statement: &Statement<'_>,
+    terms: &Terms<'_>,
+) -> Result<BundleDigest> {
+    let answered = terms.documents.iter().zip(&statement.answers).filter(|(_, answer)| answer.is_some());
     let documents: Vec<(&str, &[String])> =
-        receipt.statement.documents.iter().map(|document| (&*document.document, &*document.items)).collect();
+        answered.map(|(document, _)| (&*document.document, &*document.items)).collect();
     let line = row::json_line(batch, row, &documents).ok_or_else(|| {
-        refused("the bundle holds something that the receipt does not name, or was changed")
-            .at("request", &receipt.statement.request_id)
+        statement.refused("the bundle holds something that the receipt does not name, or was changed")
     })?;
     Ok(BundleDigest::of(Form::ParquetRow, &line))
 }

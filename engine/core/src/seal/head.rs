@@ -33,8 +33,10 @@ pub struct TreeHead {
     /// Its epoch.
     pub key_epoch: u32,
     /// Bundles of the run.
+    pub bundles: u64,
+    /// Files of receipts: leaves of the run's tree.
     pub tree_size: u64,
-    /// Root over their statements (RFC 9162, section 2.1), lower-case hexadecimal.
+    /// Root over them (RFC 9162, section 2.1), lower-case hexadecimal.
     pub root: String,
     /// Name of the key that signed.
     pub signing_key: String,
@@ -64,7 +66,7 @@ impl TreeHead {
     /// As [`TreeHead::encode`].
     pub(super) fn sign(&self, key: &SigningKey) -> Result<(String, String)> {
         let signature = key.sign(&self.encode()?);
-        let comment = format!("ieum run {} of {}, {} bundles", self.run_id, self.as_of, self.tree_size);
+        let comment = format!("ieum run {} of {}, {} bundles", self.run_id, self.as_of, self.bundles);
         Ok((hex(&signature), key.signature_file(&signature, &comment)))
     }
 

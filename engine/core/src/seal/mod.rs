@@ -1,13 +1,20 @@
-//! seal: a statement of every bundle, a Merkle tree over them, the root signed, and a receipt for each request.
+//! seal: a statement of every bundle, Merkle trees over them, the root signed, and a receipt for each request.
 //!
-//! While bundles are made, their statements go aside by shard and only their leaf hashes stay in memory; when the last is
-//! made, the tree stands and every statement gets its path. Receipts of a recipient and service stand in one file, a line
-//! each, in the order of the packed file: whoever is handed a line can check it with the public key alone.
+//! ```text
+//!  root of the run ── head, signed ─► seal.json, seal.json.minisig
+//!      ├── root of receipts/bank/loan.ndjson ── its statements, in the order of the bundles
+//!      └── root of receipts/semas/fund.ndjson ── …
+//! ```
 //!
-//! Leaves stand in the order of the requests (by request id). A request that is refused as a whole has no bundle, and no
-//! leaf.
+//! The statements of a recipient and service stand in one file, in any layout: a file for each would cost as much as the
+//! bundles. They are written while bundles are made; only leaf hashes stay in memory. The file proves all of its statements,
+//! and gives the receipt of each (`ieum receipt`), which says and proves one of them alone.
+//!
+//! Files stand in the order of recipient and service, statements in that of the requests (by request id). A request that is
+//! refused as a whole has no bundle, and no leaf.
 
 mod check;
+mod file;
 mod hand;
 mod head;
 mod merkle;
@@ -15,169 +22,242 @@ mod receipt;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::PathBuf;
+use std::sync::Arc;
 
-use ieum_model::error::{Error, Result};
+use ieum_model::check::CheckedRequest;
+use ieum_model::error::Result;
 use ieum_privacy::SigningKey;
 use rayon::prelude::*;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 
 pub use check::check;
-pub use hand::{Verified, verify_bundle};
+pub use file::ReceiptFile;
+pub use hand::{Verified, receipt_of, verify_bundle};
 pub use head::{SEAL, SIGNATURE, TreeHead};
 pub use merkle::{Hash, Tree, leaf_hash, root_by};
-pub use receipt::{BundleDigest, ConsentReference, DocumentGiven, Form, Receipt, STATEMENT, Statement};
+pub use receipt::{
+    BundleDigest, ConsentReference, DocumentAsked, FileProof, Form, Given, Receipt, STATEMENT, Statement, TERMS, Terms,
+};
 
 use crate::bundle::{Answer, Bundle, document_name};
 use crate::course::{Course, Courses};
-use crate::from_io;
 use crate::input::Night;
-use crate::manifest::hex;
+use crate::manifest::{hex, sha256_hex};
 use crate::sink::{Output, OutputWriter};
+use receipt::{FileLeaf, encode};
 
 /// Folder of the receipts, below the output folder.
 pub const RECEIPTS: &str = "receipts";
+
+/// What stands for the service of requests that name documents themselves.
+const NO_SERVICE: &str = "documents";
 
 /// What the manifest says of the seal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SealRecord {
     /// Bundles of the run.
+    pub bundles: u64,
+    /// Files of receipts: leaves of the run's tree.
     pub tree_size: u64,
-    /// Root over their statements, lower-case hexadecimal.
+    /// Root over them, lower-case hexadecimal.
     pub root: String,
 }
+
+/// Recipient, and service or what stands for none.
+type Name<'a> = (&'a str, &'a str);
 
 /// The seal of a run, in the making.
 pub struct Sealing<'a> {
     night: &'a Night,
+    courses: &'a Courses,
     key: &'a SigningKey,
     /// Plan digest by source.
     plans: Vec<Option<&'a str>>,
-    /// Where statements wait for their paths.
-    aside: PathBuf,
-    shards: u32,
+    files: BTreeMap<Name<'a>, File<'a>>,
+}
+
+/// A file of receipts, in the making.
+struct File<'a> {
+    writer: OutputWriter,
     leaves: Vec<Hash>,
-    /// Of each leaf, the ordinal of its request and the bytes of its statement.
-    stated: Vec<(u32, u32)>,
+    /// Digests of the terms of requests that ask the same.
+    terms: FxHashMap<Alike<'a>, Arc<str>>,
+    written: FxHashSet<Arc<str>>,
+}
+
+/// What makes the terms of two requests of a file the same: their list of lines, by its address, purpose, and the sources
+/// that the lines are read from.
+type Alike<'a> = (usize, &'a str, Box<[u32]>);
+
+/// A bundle by its request, its subject and its digest.
+struct Digested<'b, 'a> {
+    request: &'a CheckedRequest,
+    subject: Option<&'b str>,
+    digest: BundleDigest,
 }
 
 impl<'a> Sealing<'a> {
     /// A seal over nothing yet; `None` where the night has no key that signs.
-    ///
-    /// # Errors
-    /// When the folder for what waits cannot be made.
-    pub fn begin(
-        night: &'a Night,
-        courses: &Courses,
-        plans: &'a BTreeMap<String, String>,
-        output: &Output,
-    ) -> Result<Option<Self>> {
-        let Some(key) = &night.signing else { return Ok(None) };
-        let aside = output.stage_folder().join(RECEIPTS);
-        fs::create_dir_all(&aside).map_err(|error| from_io(&error, &aside))?;
+    pub fn begin(night: &'a Night, courses: &'a Courses, plans: &'a BTreeMap<String, String>) -> Option<Self> {
+        let key = night.signing.as_ref()?;
         let plans = courses.sources.iter().map(|source| plans.get(&source.name()).map(String::as_str)).collect();
-        Ok(Some(Self { night, key, plans, aside, shards: 0, leaves: Vec::new(), stated: Vec::new() }))
+        Some(Self { night, courses, key, plans, files: BTreeMap::new() })
     }
 
     /// States the bundles of one shard, in their order; `answers` are those of all lines so far.
     ///
     /// # Errors
-    /// When the disk does not take the statements.
+    /// When the output does not take the statements.
     pub fn add(
         &mut self,
-        courses: &Courses,
         answers: &[Option<Answer>],
         bundles: &[Bundle<'_>],
         digests: Vec<BundleDigest>,
+        output: &Output,
     ) -> Result<()> {
-        let state = |(bundle, digest): (&Bundle<'_>, BundleDigest)| -> Result<(Hash, (u32, u32), Vec<u8>)> {
-            let statement = self.statement(courses, answers, bundle, digest);
-            let bytes = serde_json::to_vec(&statement).map_err(|error| Error::internal(error.to_string()))?;
-            let length = u32::try_from(bytes.len()).map_err(|_| Error::internal("a statement of 4 GiB"))?;
-            Ok((leaf_hash(&bytes), (bundle.request.ordinal, length), bytes))
-        };
-        let stated: Vec<_> = bundles.par_iter().zip(digests).map(state).collect::<Result<_>>()?;
-        let mut text = Vec::with_capacity(stated.iter().map(|(.., bytes)| bytes.len()).sum());
-        for (leaf, about, bytes) in stated {
-            self.leaves.push(leaf);
-            self.stated.push(about);
-            text.extend_from_slice(&bytes);
+        let mut by_file: BTreeMap<Name<'a>, Vec<Digested<'_, 'a>>> = BTreeMap::new();
+        let requests = &self.night.checked.requests;
+        for (bundle, digest) in bundles.iter().zip(digests) {
+            let request = &requests[bundle.request.ordinal as usize];
+            let name = (&*request.recipient, request.service.as_deref().unwrap_or(NO_SERVICE));
+            let digested = Digested { request, subject: bundle.subject.as_deref(), digest };
+            by_file.entry(name).or_default().push(digested);
         }
-        let path = self.shard(self.shards);
-        fs::write(&path, text).map_err(|error| from_io(&error, &path))?;
-        self.shards += 1;
+        let mut files = std::mem::take(&mut self.files);
+        for name @ (recipient, service) in by_file.keys() {
+            if !files.contains_key(name) {
+                let writer = output.create(&format!("{RECEIPTS}/{recipient}/{service}.ndjson"))?;
+                let (terms, written) = (FxHashMap::default(), FxHashSet::default());
+                files.insert(*name, File { writer, leaves: Vec::new(), terms, written });
+            }
+        }
+        let state = |(name, file): (&Name<'a>, &mut File<'a>)| match by_file.get(name) {
+            Some(bundles) => self.state(file, answers, bundles),
+            None => Ok(()),
+        };
+        files.par_iter_mut().try_for_each(state)?;
+        self.files = files;
         Ok(())
     }
 
-    fn shard(&self, shard: u32) -> PathBuf {
-        self.aside.join(shard.to_string())
+    fn state(&self, file: &mut File<'a>, answers: &[Option<Answer>], bundles: &[Digested<'_, 'a>]) -> Result<()> {
+        let mut terms = Vec::with_capacity(bundles.len());
+        for bundle in bundles {
+            terms.push(self.terms(file, bundle.request)?);
+        }
+        let make = |(bundle, (terms, _)): (&Digested<'_, 'a>, &(Arc<str>, _))| {
+            let line = encode(&self.statement(answers, bundle, terms))?;
+            Ok((leaf_hash(&line), line))
+        };
+        let made: Vec<(Hash, Vec<u8>)> = bundles.par_iter().zip(&terms).map(make).collect::<Result<_>>()?;
+        for ((leaf, mut line), (_, new)) in made.into_iter().zip(terms) {
+            if let Some(new) = new {
+                file.writer.append(&new)?;
+            }
+            line.push(b'\n');
+            file.writer.append(&line)?;
+            file.leaves.push(leaf);
+        }
+        Ok(())
     }
 
-    fn statement<'b>(
-        &'b self,
-        courses: &Courses,
-        answers: &[Option<Answer>],
-        bundle: &'b Bundle<'_>,
-        digest: BundleDigest,
-    ) -> Statement<'b> {
+    /// The digest of a request's terms, and their line where the file has it not yet.
+    fn terms(&self, file: &mut File<'a>, request: &'a CheckedRequest) -> Result<(Arc<str>, Option<Vec<u8>>)> {
+        let first = self.courses.first_line[request.ordinal as usize] as usize;
+        let source = |course: &Course| match course {
+            Course::Read(source) => *source,
+            Course::Decided(..) => u32::MAX,
+        };
+        let sources: Box<[u32]> = self.courses.lines[first..][..request.lines.len()].iter().map(source).collect();
+        let alike = (Arc::as_ptr(&request.lines).addr(), &*request.purpose, sources);
+        if let Some(digest) = file.terms.get(&alike) {
+            return Ok((Arc::clone(digest), None));
+        }
+        let asked = |(offset, source): (usize, &u32)| DocumentAsked {
+            document: document_name(request, offset),
+            items: Cow::Borrowed(&request.lines[offset].items),
+            plan: self.plans.get(*source as usize).copied().flatten().map(Cow::Borrowed),
+        };
+        let terms = Terms {
+            terms: TERMS.into(),
+            recipient: Cow::Borrowed(&request.recipient),
+            service: request.service.as_deref().map(Cow::Borrowed),
+            purpose: Cow::Borrowed(&request.purpose),
+            legal_basis: Cow::Borrowed(&request.legal_basis),
+            documents: alike.2.iter().enumerate().map(asked).collect(),
+        };
+        let mut line = encode(&terms)?;
+        let digest: Arc<str> = sha256_hex(&line).into();
+        line.push(b'\n');
+        file.terms.insert(alike, Arc::clone(&digest));
+        // Two lists of lines can say the same.
+        let is_new = file.written.insert(Arc::clone(&digest));
+        Ok((digest, is_new.then_some(line)))
+    }
+
+    fn statement<'b>(&self, answers: &[Option<Answer>], bundle: &'b Digested<'_, '_>, terms: &'b str) -> Statement<'b> {
         let (request, consent) = (bundle.request, &bundle.request.consent);
-        let first = courses.first_line[request.ordinal as usize] as usize;
-        let given = |(offset, line): (usize, &'b ieum_model::check::CheckedLine)| {
-            let answer = answers.get(first + offset).copied().flatten()?;
-            let plan = match courses.lines[first + offset] {
-                Course::Read(source) => self.plans[source as usize],
-                Course::Decided(..) => None,
-            };
-            Some(DocumentGiven {
-                document: document_name(request, offset),
-                items: Cow::Borrowed(&line.items),
+        let first = self.courses.first_line[request.ordinal as usize] as usize;
+        let given = |answer: &Option<Answer>| {
+            answer.map(|answer| Given {
                 outcome: answer.outcome.code().into(),
                 reason: answer.reason.map(|reason| reason.code().into()),
                 records: answer.records,
-                plan: plan.map(Cow::Borrowed),
             })
         };
         let date = |date: chrono::NaiveDate| Cow::Owned(date.to_string());
         Statement {
             receipt: STATEMENT.into(),
             request_id: Cow::Borrowed(&request.request_id),
-            recipient: Cow::Borrowed(&request.recipient),
-            service: request.service.as_deref().map(Cow::Borrowed),
-            purpose: Cow::Borrowed(&request.purpose),
-            legal_basis: Cow::Borrowed(&request.legal_basis),
+            terms: terms.into(),
             consent: ConsentReference {
                 regime: Cow::Borrowed(&consent.regime),
                 requested_at: date(consent.requested_at),
                 valid_from: consent.valid_from.map(date),
                 valid_until: consent.valid_until.map(date),
             },
-            subject: bundle.subject.as_deref().map(Cow::Borrowed),
-            documents: request.lines.iter().enumerate().filter_map(given).collect(),
-            bundle: digest,
+            subject: bundle.subject.map(Cow::Borrowed),
+            answers: answers[first..][..request.lines.len()].iter().map(given).collect(),
+            bundle: bundle.digest.clone(),
         }
     }
 
-    /// Signs the root, and writes head, signature and receipts.
+    /// Signs the root, ends every file of receipts, and writes head and signature.
     ///
     /// # Errors
     /// When the output does not take them.
     pub fn finish(mut self, output: &mut Output) -> Result<SealRecord> {
-        let tree = Tree::new(std::mem::take(&mut self.leaves));
-        let head = self.head(&tree);
-        let (signature, file) = head.sign(self.key)?;
-        let bytes = head.encode()?;
-        output.put(SEAL, &bytes)?;
-        output.put(SIGNATURE, file.as_bytes())?;
-        let mut tail = b"],\"head\":".to_vec();
-        tail.extend_from_slice(bytes.trim_ascii_end());
-        tail.extend_from_slice(format!(",\"signature\":\"{signature}\"}}\n").as_bytes());
-        self.write_receipts(&tree, &tail, output)?;
-        Ok(SealRecord { tree_size: head.tree_size, root: head.root })
+        let files = std::mem::take(&mut self.files);
+        let bundles = files.values().map(|file| file.leaves.len() as u64).sum();
+        let close = |((recipient, service), mut file): (Name<'a>, File<'a>)| {
+            let (size, tree) = (file.leaves.len() as u64, Tree::new(std::mem::take(&mut file.leaves)));
+            let leaf = FileLeaf { recipient, service, bundles: size, root: hex(&tree.root()) }.hash()?;
+            Ok((file.writer, size, leaf))
+        };
+        let files = files.into_iter().collect::<Vec<_>>().into_par_iter().map(close).collect::<Result<Vec<_>>>()?;
+        let tree = Tree::new(files.iter().map(|(.., leaf)| *leaf).collect());
+        let head = self.head(&tree, bundles);
+        let (signature, text) = head.sign(self.key)?;
+        for (place, (mut writer, bundles, _)) in (0..).zip(files) {
+            let mut proof = encode(&FileProof {
+                file_index: place,
+                bundles,
+                file_path: tree.path(place).map(|hash| hex(hash)).collect(),
+                head: head.clone(),
+                signature: signature.clone(),
+            })?;
+            proof.push(b'\n');
+            writer.append(&proof)?;
+            output.keep(writer)?;
+        }
+        output.put(SEAL, &head.encode()?)?;
+        output.put(SIGNATURE, text.as_bytes())?;
+        Ok(SealRecord { bundles, tree_size: head.tree_size, root: head.root })
     }
 
-    fn head(&self, tree: &Tree) -> TreeHead {
+    fn head(&self, tree: &Tree, bundles: u64) -> TreeHead {
         let night = self.night;
         TreeHead {
             seal: String::new(),
@@ -187,6 +267,7 @@ impl<'a> Sealing<'a> {
             requests_digest: night.requests_digest.clone(),
             key_id: night.master.key_id().to_owned(),
             key_epoch: night.master.epoch(),
+            bundles,
             tree_size: tree.size(),
             root: hex(&tree.root()),
             signing_key: String::new(),
@@ -194,66 +275,4 @@ impl<'a> Sealing<'a> {
         }
         .by(self.key.public())
     }
-
-    /// Shard by shard, the receipts of every file side by side.
-    fn write_receipts(&self, tree: &Tree, tail: &[u8], output: &mut Output) -> Result<()> {
-        let mut files: BTreeMap<ReceiptFile<'_>, OutputWriter> = BTreeMap::new();
-        let mut leaf = 0;
-        for shard in 0..self.shards {
-            let path = self.shard(shard);
-            let text = fs::read(&path).map_err(|error| from_io(&error, &path))?;
-            let by_file = self.by_file(&mut leaf, &text)?;
-            for file @ (recipient, service) in by_file.keys() {
-                if !files.contains_key(file) {
-                    files.insert(*file, output.create(&format!("{RECEIPTS}/{recipient}/{service}.ndjson"))?);
-                }
-            }
-            files.par_iter_mut().try_for_each(|(file, writer)| {
-                let mut line = Vec::new();
-                by_file.get(file).into_iter().flatten().try_for_each(|(leaf, statement)| {
-                    write_receipt(&mut line, tree, *leaf, statement, tail);
-                    writer.append(&line).map(drop)
-                })
-            })?;
-        }
-        files.into_values().try_for_each(|writer| output.keep(writer))
-    }
-
-    /// The statements of a shard, from `leaf` on, by the file of their receipts.
-    fn by_file<'b>(&self, leaf: &mut usize, text: &'b [u8]) -> Result<BTreeMap<ReceiptFile<'_>, Vec<Stated<'b>>>> {
-        let mut by_file: BTreeMap<ReceiptFile<'_>, Vec<Stated<'b>>> = BTreeMap::new();
-        let mut rest = text;
-        while !rest.is_empty() {
-            let torn = || Error::internal("a statement is cut short");
-            let (request, bytes) = self.stated.get(*leaf).ok_or_else(torn)?;
-            let (statement, after) = rest.split_at_checked(*bytes as usize).ok_or_else(torn)?;
-            let request = &self.night.checked.requests[*request as usize];
-            let file = (&*request.recipient, request.service.as_deref().unwrap_or("documents"));
-            by_file.entry(file).or_default().push((*leaf as u64, statement));
-            (rest, *leaf) = (after, *leaf + 1);
-        }
-        Ok(by_file)
-    }
-}
-
-/// A file of receipts, by recipient and service or what stands for none.
-type ReceiptFile<'a> = (&'a str, &'a str);
-
-/// A leaf's place and its statement.
-type Stated<'a> = (u64, &'a [u8]);
-
-/// The line of a receipt, as [`Receipt`] is spelt.
-fn write_receipt(line: &mut Vec<u8>, tree: &Tree, leaf: u64, statement: &[u8], tail: &[u8]) {
-    line.clear();
-    line.extend_from_slice(b"{\"statement\":");
-    line.extend_from_slice(statement);
-    line.extend_from_slice(b",\"leaf_index\":");
-    line.extend_from_slice(leaf.to_string().as_bytes());
-    line.extend_from_slice(b",\"path\":[");
-    for (place, hash) in tree.path(leaf).enumerate() {
-        line.extend_from_slice(if place == 0 { b"\"" } else { b",\"" });
-        line.extend_from_slice(hex(hash).as_bytes());
-        line.push(b'"');
-    }
-    line.extend_from_slice(tail);
 }

@@ -1,21 +1,24 @@
 //! A receipt: what was given to whom for what and on which basis, and the proof that the run's signed root covers it.
 //!
 //! ```text
-//!  bundle ──SHA-256──► statement ──leaf──► path ──► root ──► head ──signature──► public key
+//!  bundle ──SHA-256──┐
+//!  terms  ──SHA-256──┴► statement ──leaf──► root of its file ──leaf──► root of the run ──► head ──signature──► public key
 //! ```
 //!
-//! The leaf is the statement, and the bundle's digest stands in the statement: the root covers both, so that no word of a
-//! receipt can be changed without the signing key. A receipt has one spelling: what is written otherwise is refused.
+//! The digests of bundle and terms stand in the statement, and the statement is the leaf: the root covers all three, so that
+//! no word of a receipt can be changed without the signing key. A receipt has one spelling: what is written otherwise is
+//! refused.
 
 use std::borrow::Cow;
 
 use ieum_model::error::{Error, ErrorKind, Result};
 use ieum_privacy::PublicKey;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::head::{TreeHead, unhex};
 use super::merkle::{Hash, leaf_hash, root_by};
-use crate::manifest::sha256_hex;
+use crate::manifest::{hex, sha256_hex};
 
 /// What a bundle's digest is taken of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +51,38 @@ impl BundleDigest {
     }
 }
 
+/// A document that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DocumentAsked<'a> {
+    /// Its name in the bundle: dataset code; a second line of the same dataset is `code#2`.
+    pub document: Cow<'a, str>,
+    /// Items that were asked for and may be delivered.
+    pub items: Cow<'a, [String]>,
+    /// SHA-256 of the text of the plan that read the export, where one was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Cow<'a, str>>,
+}
+
+/// What many requests have in common: who asks for what, why, and by which plans it was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Terms<'a> {
+    /// Format: `ieum-terms/1`.
+    pub terms: Cow<'a, str>,
+    /// Code of the recipient.
+    pub recipient: Cow<'a, str>,
+    /// Bundle service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<Cow<'a, str>>,
+    /// Purpose of use.
+    pub purpose: Cow<'a, str>,
+    /// Legal basis of the service; empty without one.
+    pub legal_basis: Cow<'a, str>,
+    /// The documents, in the order of the bundle.
+    pub documents: Vec<DocumentAsked<'a>>,
+}
+
 /// What the subject consented to, as far as the request says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -64,24 +99,23 @@ pub struct ConsentReference<'a> {
     pub valid_until: Option<Cow<'a, str>>,
 }
 
-/// A document of a bundle.
+/// The answer to a document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct DocumentGiven<'a> {
-    /// Its name in the bundle: dataset code; a second line of the same dataset is `code#2`.
-    pub document: Cow<'a, str>,
-    /// Items that were asked for and may be delivered.
-    pub items: Cow<'a, [String]>,
-    /// The answer.
+pub struct Given<'a> {
+    /// What became of it.
     pub outcome: Cow<'a, str>,
     /// Why, where the outcome has a reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Cow<'a, str>>,
-    /// Records in the bundle.
+    /// Records in the bundle; left out where there are none.
+    #[serde(default, skip_serializing_if = "is_none")]
     pub records: u32,
-    /// SHA-256 of the text of the plan that read the export, where one was read.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub plan: Option<Cow<'a, str>>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde wants")]
+fn is_none(records: &u32) -> bool {
+    *records == 0
 }
 
 /// What is stated of one request. Of the person it says the pseudonym in the recipient's domain, and nothing else.
@@ -92,48 +126,171 @@ pub struct Statement<'a> {
     pub receipt: Cow<'a, str>,
     /// The request.
     pub request_id: Cow<'a, str>,
-    /// Code of the recipient.
-    pub recipient: Cow<'a, str>,
-    /// Bundle service.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service: Option<Cow<'a, str>>,
-    /// Purpose of use.
-    pub purpose: Cow<'a, str>,
-    /// Legal basis of the service; empty without one.
-    pub legal_basis: Cow<'a, str>,
+    /// SHA-256 of the terms, lower-case hexadecimal.
+    pub terms: Cow<'a, str>,
     /// On whose word.
     pub consent: ConsentReference<'a>,
     /// The recipient's name for the subject.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<Cow<'a, str>>,
-    /// The documents, in the order of the bundle.
-    pub documents: Vec<DocumentGiven<'a>>,
+    /// The answers to the documents of the terms, in their order; null for one that was not needed.
+    pub answers: Vec<Option<Given<'a>>>,
     /// The bundle.
     pub bundle: BundleDigest,
 }
 
 /// Format of a statement.
 pub const STATEMENT: &str = "ieum-receipt/1";
+/// Format of terms.
+pub const TERMS: &str = "ieum-terms/1";
 
-/// A receipt, as read.
+/// What is hashed of a file of receipts: a leaf of the run's tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct FileLeaf<'a> {
+    pub recipient: &'a str,
+    pub service: &'a str,
+    pub bundles: u64,
+    pub root: String,
+}
+
+impl FileLeaf<'_> {
+    pub fn hash(&self) -> Result<Hash> {
+        Ok(leaf_hash(&encode(self)?))
+    }
+}
+
+/// How a file of receipts hangs on the run's root.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Receipt {
-    /// What is stated.
-    pub statement: Statement<'static>,
-    /// Place of the statement among the leaves.
-    pub leaf_index: u64,
-    /// The hashes from its sibling up to the root, lower-case hexadecimal.
-    pub path: Vec<String>,
+pub struct FileProof {
+    /// Place of the file among the files of the run.
+    pub file_index: u64,
+    /// Bundles of the file.
+    pub bundles: u64,
+    /// The hashes from the file's sibling up to the root, lower-case hexadecimal.
+    pub file_path: Vec<String>,
     /// What is signed.
     pub head: TreeHead,
     /// Ed25519 signature of the head's bytes, lower-case hexadecimal.
     pub signature: String,
 }
 
+impl FileProof {
+    /// Whether a file of this root hangs on the root in the head.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Integrity`] if it does not.
+    pub fn covers(&self, terms: &Terms<'_>, root: Option<Hash>) -> Result<()> {
+        let reached = root.and_then(|root| {
+            let (recipient, service) = terms.file();
+            let leaf = FileLeaf { recipient, service, bundles: self.bundles, root: hex(&root) }.hash().ok()?;
+            root_by(&hashes(&self.file_path)?, &leaf, self.file_index, self.head.tree_size)
+        });
+        match reached {
+            Some(root) if hex(&root) == self.head.root => Ok(()),
+            _ => Err(refused("the path does not lead from the statement to the root: one of them was changed")),
+        }
+    }
+}
+
+/// A receipt, as read: all that a third party needs beside the bundle and the public key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Receipt {
+    /// What is stated.
+    pub statement: Statement<'static>,
+    /// The terms.
+    pub terms: Terms<'static>,
+    /// Place of the statement among those of its file.
+    pub leaf_index: u64,
+    /// The hashes from its sibling up to the root of the file, lower-case hexadecimal.
+    pub path: Vec<String>,
+    /// How the file hangs on the run's root.
+    pub file: FileProof,
+}
+
 /// Something in a receipt that does not hold.
 pub(super) fn refused(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Integrity, message)
+}
+
+/// As it is hashed and written, but for the line end.
+pub(super) fn encode(value: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).map_err(|error| Error::internal(error.to_string()))
+}
+
+/// Reads a line with its line end; refuses any other spelling than that of [`encode`].
+pub(super) fn decode<T: Serialize + DeserializeOwned>(what: &str, line: &[u8]) -> Result<T> {
+    // What serde_json says can repeat what it found.
+    let value: T = serde_json::from_slice(line).map_err(|error| {
+        refused(format!("{what} cannot be read: it is not as it is written at column {}", error.column()))
+    })?;
+    let written = encode(&value)?;
+    match line.split_last() {
+        Some((b'\n', line)) if line == written => Ok(value),
+        _ => Err(refused(format!("{what} is spelt otherwise than it was written"))),
+    }
+}
+
+fn hashes(path: &[String]) -> Option<Vec<Hash>> {
+    path.iter().map(|hash| unhex(hash)).collect()
+}
+
+impl Terms<'_> {
+    /// Recipient and service of the file that they stand in.
+    pub fn file(&self) -> (&str, &str) {
+        (&self.recipient, self.service.as_deref().unwrap_or(super::NO_SERVICE))
+    }
+
+    /// Their digest, as a statement names it.
+    ///
+    /// # Errors
+    /// Never in practice; our bug otherwise.
+    pub fn digest(&self) -> Result<String> {
+        Ok(sha256_hex(&encode(self)?))
+    }
+}
+
+impl Statement<'_> {
+    /// The hash of its leaf.
+    ///
+    /// # Errors
+    /// Never in practice; our bug otherwise.
+    pub fn leaf(&self) -> Result<Hash> {
+        Ok(leaf_hash(&encode(self)?))
+    }
+
+    /// Whether it is a statement on these terms.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Integrity`] if it is one on others, or of an unknown format.
+    pub fn is_on(&self, terms: &Terms<'_>) -> Result<()> {
+        if self.receipt != STATEMENT || terms.terms != TERMS {
+            return Err(self.refused("the receipt has a format that this version does not know"));
+        }
+        if self.terms != terms.digest()? || self.answers.len() != terms.documents.len() {
+            return Err(self.refused("the terms are not those that the statement names: one of them was changed"));
+        }
+        Ok(())
+    }
+
+    /// Whether the bundle is the one that the statement is of.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Integrity`] if it is another, or was changed.
+    pub fn is_of(&self, bundle: &BundleDigest) -> Result<()> {
+        if self.bundle == *bundle {
+            return Ok(());
+        }
+        Err(self
+            .refused("the bundle is not the one that the receipt is for, or was changed")
+            .at("stated", format!("{} bytes, SHA-256 {}", self.bundle.bytes, self.bundle.sha256))
+            .at("found", format!("{} bytes, SHA-256 {}", bundle.bytes, bundle.sha256)))
+    }
+
+    pub(super) fn refused(&self, message: &str) -> Error {
+        refused(message).at("request", &self.request_id)
+    }
 }
 
 impl Receipt {
@@ -142,79 +299,39 @@ impl Receipt {
     /// # Errors
     /// [`ErrorKind::Integrity`] if it is none, or spelt otherwise than it was written.
     pub fn read(line: &[u8]) -> Result<Self> {
-        // What serde_json says can repeat what it found.
-        let receipt: Self = serde_json::from_slice(line).map_err(|error| {
-            refused(format!(
-                "the receipt cannot be read: it is not as a receipt is written at column {}",
-                error.column()
-            ))
-        })?;
-        if receipt.encode()? != line {
-            return Err(refused("the receipt is spelt otherwise than it was written")
-                .at("request", &receipt.statement.request_id));
-        }
-        Ok(receipt)
+        decode("the receipt", line)
     }
 
-    fn encode(&self) -> Result<Vec<u8>> {
-        let mut line = serde_json::to_vec(self).map_err(|error| Error::internal(error.to_string()))?;
-        line.push(b'\n');
-        Ok(line)
-    }
-
-    /// The hash of its leaf.
+    /// The line of JSON with its line end.
     ///
     /// # Errors
     /// Never in practice; our bug otherwise.
-    pub fn leaf(&self) -> Result<Hash> {
-        let statement = serde_json::to_vec(&self.statement).map_err(|error| Error::internal(error.to_string()))?;
-        Ok(leaf_hash(&statement))
+    pub fn text(&self) -> Result<String> {
+        let mut line = encode(self)?;
+        line.push(b'\n');
+        String::from_utf8(line).map_err(|error| Error::internal(error.to_string()))
     }
 
-    /// Whether the path leads from the statement to the signed root.
+    /// Whether statement and terms are covered by the root, and the root is signed by this key.
     ///
     /// # Errors
-    /// [`ErrorKind::Integrity`] if it leads elsewhere.
-    pub fn is_included(&self) -> Result<()> {
-        let path: Option<Vec<Hash>> = self.path.iter().map(|hash| unhex(hash)).collect();
-        let size = self.head.tree_size;
-        let root = path.and_then(|path| root_by(&path, &self.leaf().ok()?, self.leaf_index, size));
-        if root.is_some() && root == unhex(&self.head.root) {
-            return Ok(());
-        }
-        Err(self.refused("the path does not lead from the statement to the root: one of them was changed"))
+    /// [`ErrorKind::Integrity`] with what disagrees.
+    pub fn is_signed(&self, public: &PublicKey) -> Result<()> {
+        let of_request = |error: Error| error.at("request", &self.statement.request_id);
+        self.statement.is_on(&self.terms)?;
+        let (leaf, path) = (self.statement.leaf()?, hashes(&self.path));
+        let root = path.and_then(|path| root_by(&path, &leaf, self.leaf_index, self.file.bundles));
+        self.file.covers(&self.terms, root).map_err(of_request)?;
+        self.file.head.is_signed(&self.file.signature, public).map_err(of_request)
     }
 
-    /// Whether the bundle is the one that the receipt is for.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Integrity`] if it is another, or was changed.
-    pub fn is_for(&self, bundle: &BundleDigest) -> Result<()> {
-        let stated = &self.statement.bundle;
-        if stated == bundle {
-            return Ok(());
-        }
-        Err(self
-            .refused("the bundle is not the one that the receipt is for, or was changed")
-            .at("stated", format!("{} bytes, SHA-256 {}", stated.bytes, stated.sha256))
-            .at("found", format!("{} bytes, SHA-256 {}", bundle.bytes, bundle.sha256)))
-    }
-
-    /// Whether everything holds: the statement is covered by the root, the root signed by this key, and the bundle the one
-    /// that is stated. Needs nothing but the three.
+    /// Whether everything holds: the receipt is signed by this key, and the bundle is the one that it is for. Needs nothing
+    /// but the three.
     ///
     /// # Errors
     /// [`ErrorKind::Integrity`] with what disagrees.
     pub fn verify(&self, bundle: &BundleDigest, public: &PublicKey) -> Result<()> {
-        if self.statement.receipt != STATEMENT {
-            return Err(self.refused("the receipt has a format that this version does not know"));
-        }
-        self.is_for(bundle)?;
-        self.is_included()?;
-        self.head.is_signed(&self.signature, public).map_err(|error| error.at("request", &self.statement.request_id))
-    }
-
-    fn refused(&self, message: &str) -> Error {
-        refused(message).at("request", &self.statement.request_id)
+        self.statement.is_of(bundle)?;
+        self.is_signed(public)
     }
 }
