@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -703,6 +703,42 @@ fn a_changed_setting_or_journal_is_told() {
     let status = night.ieum(&["status", "out"]);
     assert!(status.stdout.starts_with("2026-11-22  damaged"), "{}", status.stdout);
     night.ieum(&["run", "nightly.toml", "--restart"]).says(3, &[]);
+}
+
+/// Exports are blanked behind the run's back, with their length and time as they were: it does not look at them again. The
+/// files that the killed run wrote keep the time at which it wrote them.
+#[test]
+fn what_was_done_is_not_done_again() {
+    let arguments = ["--layout", "per-request", "--shard-requests", "37"];
+    let whole = Broken::new();
+    whole.ieum(&[&["run", "nightly.toml"], &arguments[..]].concat()).says(3, &[]);
+    let night = Broken::new();
+    night.killed_at("shard.written:3", &arguments);
+    for name in [ELIGIBILITY, "exports/court/basic_cert/part-0000.csv"] {
+        let mut file = File::options().write(true).open(night.path(name)).unwrap();
+        let about = file.metadata().unwrap();
+        file.write_all(&vec![b'0'; about.len().try_into().unwrap()]).unwrap();
+        file.set_modified(about.modified().unwrap()).unwrap();
+    }
+    let bundles = |night: &Broken, folder: &str| {
+        let mut found = BTreeMap::new();
+        for recipient in fs::read_dir(night.path(folder).join("bundles/per_request")).unwrap() {
+            for file in fs::read_dir(recipient.unwrap().path()).unwrap() {
+                let file = file.unwrap();
+                let about = file.metadata().unwrap();
+                found
+                    .insert(file.file_name(), (about.ino(), about.modified().unwrap(), fs::read(file.path()).unwrap()));
+            }
+        }
+        found
+    };
+    let before = bundles(&night, "out/2026-11-22.partial");
+    let screen = night.ieum(&[&["run", "nightly.toml"], &arguments[..]].concat());
+    screen.says(3, &[]);
+    let (after, expected) = (bundles(&night, "out/2026-11-22"), bundles(&whole, "out/2026-11-22"));
+    assert!(!before.is_empty() && before.len() < after.len(), "{} of {}", before.len(), after.len());
+    assert!(before.iter().all(|(name, file)| after[name] == *file));
+    assert!(after.iter().map(|(name, file)| (name, &file.2)).eq(expected.iter().map(|(name, file)| (name, &file.2))));
 }
 
 /// The staged rows are overwritten after the run was killed, as a loss of power may leave them.

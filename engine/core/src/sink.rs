@@ -132,12 +132,13 @@ fn parent(target: &Path) -> PathBuf {
 /// # Errors
 /// [`ErrorKind::Config`] when a committed output stands there already.
 pub fn is_free(target: &Path) -> Result<()> {
-    if target.exists() {
-        return Err(Error::config("the output folder holds a committed run")
-            .at("path", target.display())
-            .hint("give another --out or --date, or move the folder away"));
-    }
-    Ok(())
+    if target.exists() { Err(is_taken(target)) } else { Ok(()) }
+}
+
+fn is_taken(target: &Path) -> Error {
+    Error::config("the output folder holds a committed run")
+        .at("path", target.display())
+        .hint("give another --out or --date, or move the folder away")
 }
 
 impl Output {
@@ -386,10 +387,10 @@ fn throw_away(target: &Path) -> Result<()> {
 
 /// The committed output of the run that left its journal beside it.
 fn committed_before(target: &Path, begun: &Begun, now: &Begun) -> Result<Beginning> {
-    let manifest = left::manifest_of(target)?;
-    if begun.run_id != manifest.run_id || now.goes_on_from(begun).is_err() {
-        return is_free(target).and(Err(Error::internal("a committed output is no output")));
-    }
+    let same = |manifest: &Manifest| begun.run_id == manifest.run_id && now.goes_on_from(begun).is_ok();
+    let Some(manifest) = left::manifest_of(target).ok().filter(same) else {
+        return Err(is_taken(target));
+    };
     let parent = parent(target);
     File::open(&parent).and_then(|folder| folder.sync_all()).map_err(|error| from_io(&error, &parent))?;
     clear(target);
