@@ -73,7 +73,7 @@ fn read(night: &Night, aside: &Path) -> Result<course::Courses> {
     let folder = Aside::make(aside)?;
     let stage = Stage::new(Spill::new(folder.0.join("rows")), held);
     let rejects = Arc::new(Rejects::new(Spill::new(folder.0.join("rejects")), held));
-    waves::gather(night, &mut courses, &stage, &rejects, &Progress::untold(&folder.0), &runtime)?;
+    waves::gather(night, &mut courses, &stage, &rejects, &Progress::untold(folder.0), &runtime)?;
     Ok(courses)
 }
 

@@ -4,7 +4,7 @@
 //! `IEUM_HOLD_AT` lets the thread that comes there wait for ever.
 
 /// The instants, in the order in which a run comes to them.
-pub const STEPS: [&str; 17] = [
+pub const STEPS: [&str; 19] = [
     "stage.made",
     "journal.torn",
     "begun",
@@ -22,6 +22,8 @@ pub const STEPS: [&str; 17] = [
     "commit.renamed",
     "commit.stage_emptied",
     "commit.lock_removed",
+    "ledger.linked",
+    "ledger.entered",
 ];
 
 /// Says that the run has come to a step.

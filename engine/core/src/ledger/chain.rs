@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{broken, replace};
 use crate::from_io;
+use crate::journal::steps::reached;
 use crate::manifest::{hex, sha256_hex};
 
 const CHAIN: &str = "chain.ndjson";
@@ -190,6 +191,7 @@ pub(super) fn append(folder: &Path, link: &Link, domain: &DomainKey, chain: &Cha
         file.sync_all()
     };
     write().map_err(|error| from_io(&error, &path))?;
+    reached("ledger.linked");
     let (key_id, key_epoch) = (link.key_id.clone(), link.key_epoch);
     let head = Head { links: link.number, last, key_id, key_epoch, mac: String::new() };
     let head = Head { mac: mac(domain, END, &head)?, ..head };
