@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::{Path, PathBuf};
 
+use ieum::report::{self, Language};
 use ieum_core::lineage::LINEAGE;
 use ieum_core::manifest::Manifest;
+use ieum_core::tally::Tally;
 use ieum_core::{night, verify};
 use ieum_model::catalog::CatalogSource;
 use ieum_tests::small_night::{self, FIRST, Making, SECOND};
@@ -15,9 +18,20 @@ const SCHEMA: &str = include_str!("../../openlineage/run_event.schema.json");
 /// The START and the COMPLETE event of a night without the export of `vat`, and their text.
 fn events() -> (String, [Value; 2]) {
     let folder = tempfile::tempdir().unwrap();
+    let out = run(folder.path());
+    verify::verify(&out).unwrap();
+    let manifest: Manifest = serde_json::from_slice(&fs::read(out.join("manifest.json")).unwrap()).unwrap();
+    assert!(manifest.files.iter().any(|file| file.path == LINEAGE), "the run's digest covers it");
+    let text = fs::read_to_string(out.join(LINEAGE)).unwrap();
+    let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    (text, events.try_into().unwrap())
+}
+
+/// Runs that night below a folder; its output.
+fn run(folder: &Path) -> PathBuf {
     let mut exports = small_night::exports();
     exports.remove("vat/2026.csv");
-    small_night::write_exports(&folder.path().join("exports"), &exports).unwrap();
+    small_night::write_exports(&folder.join("exports"), &exports).unwrap();
     let request = |fields: &[(&str, &str)]| small_night::request(fields).unwrap();
     let (first, second) = (format!("rrno:{FIRST}"), format!("rrno:{SECOND}"));
     let requests = vec![
@@ -28,15 +42,9 @@ fn events() -> (String, [Value; 2]) {
         request(&[("request_id", "r4"), ("subject_ids", &first), ("service", "fund"), ("recipient", SECOND)]),
     ];
     let sources: Vec<CatalogSource> = small_night::catalog_sources();
-    let night = small_night::night(folder.path(), &sources, requests, &[], Making::default()).unwrap();
+    let night = small_night::night(folder, &sources, requests, &[], Making::default()).unwrap();
     night::run(&night, false).unwrap();
-    let out = folder.path().join("out");
-    verify::verify(&out).unwrap();
-    let manifest: Manifest = serde_json::from_slice(&fs::read(out.join("manifest.json")).unwrap()).unwrap();
-    assert!(manifest.files.iter().any(|file| file.path == LINEAGE), "the run's digest covers it");
-    let text = fs::read_to_string(out.join(LINEAGE)).unwrap();
-    let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    (text, events.try_into().unwrap())
+    folder.join("out")
 }
 
 #[test]
@@ -110,12 +118,28 @@ fn the_lineage_says_what_was_late_and_how_many() {
     assert_eq!(income["inputFacets"]["dataQualityAssertions"]["assertions"][0]["success"], true);
 }
 
+/// What is somebody's, or a request's.
+const VALUES: [&str; 10] =
+    [FIRST, SECOND, "9912313000002", "9902284123452", "31000000", "31,000,000", "가게", "상사", "99999", "\"r1\""];
+
 #[test]
 fn the_lineage_holds_no_value_and_no_word_of_a_request() {
     let (text, _) = events();
-    let values =
-        [FIRST, SECOND, "9912313000002", "9902284123452", "31000000", "31,000,000", "가게", "상사", "99999", "\"r1\""];
-    for value in values {
+    for value in VALUES {
         assert!(!text.contains(value), "{value}");
     }
+}
+
+#[test]
+fn the_report_does_not_repeat_what_a_request_names_in_place_of_a_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = run(folder.path());
+    let answers = fs::read(out.join("outcomes.parquet")).unwrap();
+    assert!(answers.windows(FIRST.len()).any(|bytes| bytes == FIRST.as_bytes()), "the answers do: they are protected");
+    let tally = Tally::of(&out).unwrap();
+    let page = report::html(report::Run { tally: &tally, telemetry: None }, Language::En);
+    for value in VALUES {
+        assert!(!page.contains(value), "{value}");
+    }
+    assert!(page.contains("not in the catalog"), "{page}");
 }
