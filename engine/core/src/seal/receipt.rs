@@ -216,7 +216,11 @@ pub(super) fn refused(message: impl Into<String>) -> Error {
 
 /// As it is hashed and written, but for the line end.
 pub(super) fn encode(value: &impl Serialize) -> Result<Vec<u8>> {
-    serde_json::to_vec(value).map_err(|error| Error::internal(error.to_string()))
+    /// A statement of a few documents; longer ones grow.
+    const USUAL_BYTES: usize = 1024;
+    let mut line = Vec::with_capacity(USUAL_BYTES);
+    serde_json::to_writer(&mut line, value).map_err(|error| Error::internal(error.to_string()))?;
+    Ok(line)
 }
 
 /// Reads a line with its line end; refuses any other spelling than that of [`encode`].
