@@ -61,7 +61,8 @@ impl Tree {
     /// The inclusion path of a leaf (section 2.1.3.1), from its sibling up; empty for a leaf that there is not.
     pub fn path(&self, leaf: u64) -> impl Iterator<Item = &Hash> {
         let mut place = usize::try_from(leaf).unwrap_or(usize::MAX);
-        self.levels.iter().filter_map(move |level| {
+        let levels = if leaf < self.size() { &self.levels[..] } else { &[] };
+        levels.iter().filter_map(move |level| {
             let sibling = (place < level.len()).then(|| level.get(place ^ 1)).flatten();
             place /= 2;
             sibling
