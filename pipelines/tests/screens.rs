@@ -588,7 +588,11 @@ fn an_interrupted_run_goes_on() {
         assert!(again.stdout.contains("readings were gathered before"), "{}", again.stdout);
         let manifest = |night: &Broken| fs::read(night.path("out/2026-11-22/manifest.json")).unwrap();
         assert!(manifest(&night) == manifest(&whole));
-        assert_eq!(fs::read_dir(night.path("out")).unwrap().count(), 1, "not even a lock is left");
+        assert_eq!(
+            fs::read_dir(night.path("out")).unwrap().count(),
+            3,
+            "beside telemetry and ledger not even a lock is left"
+        );
     }
 }
 
@@ -687,7 +691,7 @@ fn a_run_does_not_go_on_from_something_else() {
         let screen = night.ieum(&["run", "nightly.toml", "--restart"]);
         screen.says(3, &[]);
         assert!(!screen.stdout.contains("gathered before"), "{what}: {}", screen.stdout);
-        assert_eq!(fs::read_dir(night.path("out")).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(night.path("out")).unwrap().count(), 3, "the night, its telemetry, the ledger");
     }
 }
 

@@ -4,11 +4,12 @@ use std::io::Read;
 
 use ieum_core::ledger::{self, Found, Query, Subject};
 use ieum_model::error::{Error, Result};
+use ieum_privacy::MasterKey;
 use serde_json::json;
 
 use super::{DONE, today};
 use crate::cli::{LedgerCommand, LedgerPruneArgs, LedgerVerifyArgs, LedgerWhoArgs};
-use crate::load::master_key;
+use crate::load::key_ring;
 use crate::screen::{Screen, grouped, table};
 
 /// Does what the verb says.
@@ -27,10 +28,11 @@ pub fn ledger(command: &LedgerCommand, screen: &Screen) -> Result<u8> {
 fn who(args: &LedgerWhoArgs, screen: &Screen) -> Result<u8> {
     let subject = args.subject.as_deref().map(subject).transpose()?;
     let query = Query { subject, recipient: args.recipient.clone(), from: args.from, to: args.to };
-    let master = master_key(&args.key)?;
+    let ring = key_ring(&args.key)?;
+    let keys: Vec<&MasterKey> = ring.epochs().filter_map(|epoch| ring.epoch(epoch)).collect();
     let mut found: Vec<Found> = Vec::new();
     let gone = screen.busy("searching the ledger", || {
-        ledger::who(&args.out, &master, &query, &mut |line| {
+        ledger::who(&args.out, &keys, &query, &mut |line| {
             found.push(line);
             Ok(())
         })
@@ -69,9 +71,10 @@ fn subject(argument: &str) -> Result<Subject> {
 }
 
 fn verify(args: &LedgerVerifyArgs, screen: &Screen) -> Result<u8> {
-    let master = args.key.as_deref().map(master_key).transpose()?;
-    let report =
-        screen.busy("verifying the ledger", || ledger::verify(&args.out, master.as_ref(), args.head.as_deref()))?;
+    let ring = args.key.as_deref().map(key_ring).transpose()?;
+    let keys: Vec<&MasterKey> =
+        ring.iter().flat_map(|ring| ring.epochs().filter_map(|epoch| ring.epoch(epoch))).collect();
+    let report = screen.busy("verifying the ledger", || ledger::verify(&args.out, &keys, args.head.as_deref()))?;
     let rows = [
         ("verified", args.out.display().to_string()),
         ("runs", grouped(report.runs)),

@@ -67,7 +67,7 @@ impl Runs {
     }
 
     fn verify(&self) -> Result<ledger::VerifyReport> {
-        ledger::verify(&self.out(), Some(&master("small-night")), None)
+        ledger::verify(&self.out(), &[&master("small-night")], None)
     }
 
     fn who(&self, query: &Query) -> Vec<Found> {
@@ -76,7 +76,7 @@ impl Runs {
             found.push(line);
             Ok(())
         };
-        assert_eq!(ledger::who(&self.out(), &master("small-night"), query, take).unwrap(), 0);
+        assert_eq!(ledger::who(&self.out(), &[&master("small-night")], query, take).unwrap(), 0);
         found
     }
 
@@ -148,7 +148,7 @@ fn no_identifier_stands_in_the_ledger_and_another_key_finds_nobody() {
         assert!(names.iter().all(|name| !text.contains(name.as_str())), "{}", path.display());
     }
     let query = Query { subject: of(FIRST), ..Query::default() };
-    let error = ledger::who(&runs.out(), &master("other"), &query, &mut |_| Ok(())).unwrap_err();
+    let error = ledger::who(&runs.out(), &[&master("other")], &query, &mut |_| Ok(())).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Key);
     assert!(error.context.iter().any(|(_, told)| told.contains("small-night epoch 1")), "{error:?}");
 }
@@ -193,7 +193,7 @@ fn a_ledger_put_back_to_an_earlier_state_is_found_by_a_head_that_was_kept() {
     let mut runs = Runs::of(&["2026-11-20", "2026-11-21"]);
     let earlier = files(&runs.ledger());
     runs.run("2026-11-22");
-    let verify = |head: &str| ledger::verify(&runs.out(), None, Some(head));
+    let verify = |head: &str| ledger::verify(&runs.out(), &[], Some(head));
     assert!(runs.heads.iter().all(|head| verify(head).is_ok()), "the chain came by every head");
     assert_eq!(verify("").unwrap_err().kind, ErrorKind::Integrity);
     // The run goes with its links: what is left is whole in itself.
@@ -268,7 +268,7 @@ fn entries_are_kept_for_three_years() {
         lines += 1;
         Ok(())
     };
-    let gone = ledger::who(&runs.out(), &master("small-night"), &Query::default(), take).unwrap();
+    let gone = ledger::who(&runs.out(), &[&master("other"), &master("small-night")], &Query::default(), take).unwrap();
     assert_eq!((gone, lines), (1, 14));
     let of_2023 = |path: &&PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("2023-11-23_");
     fs::remove_file(files(&runs.ledger()).keys().find(of_2023).unwrap()).unwrap();

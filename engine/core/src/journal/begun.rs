@@ -99,6 +99,7 @@ impl Begun {
             ("layout", layout.to_owned()),
             ("format", format.to_owned()),
             ("shard_requests", night.settings.shard_requests.to_string()),
+            ("signing_key", night.signing.as_ref().map_or_else(String::new, |key| key.public().text())),
         ];
         Self {
             journal: FORMAT.to_owned(),

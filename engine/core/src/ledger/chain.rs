@@ -137,6 +137,21 @@ impl Chain {
         }
     }
 
+    /// Moves the head to the last link where a process was killed before it did, if the key is the one of that link.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub(super) fn complete(&self, folder: &Path, key: (&str, u32), domain: &DomainKey) -> Result<()> {
+        let Some(last) = self.links.last().filter(|link| (link.key_id.as_str(), link.key_epoch) == key) else {
+            return Ok(());
+        };
+        let stands = fs::read(folder.join(HEAD)).ok().and_then(|bytes| serde_json::from_slice::<Head>(&bytes).ok());
+        if stands.map_or(0, |head| head.links) + 1 == last.number {
+            put_head(folder, last, self.last.clone(), domain)?;
+        }
+        Ok(())
+    }
+
     /// Compares the MAC of every link made with this key; how many were.
     ///
     /// # Errors
@@ -156,7 +171,8 @@ impl Chain {
         let path = folder.join(HEAD);
         let head: Head = match fs::read(&path).map(|bytes| serde_json::from_slice(&bytes)) {
             Ok(Ok(head)) => head,
-            _ if self.links.is_empty() => return Ok(0),
+            // Of the first run, killed between the two writes.
+            Err(error) if error.kind() == IoErrorKind::NotFound && self.links.len() <= 1 => return Ok(checked),
             _ => return Err(broken("head of the ledger cannot be read", &path)),
         };
         if (head.key_id.as_str(), head.key_epoch) == key
@@ -192,6 +208,10 @@ pub(super) fn append(folder: &Path, link: &Link, domain: &DomainKey, chain: &Cha
     };
     write().map_err(|error| from_io(&error, &path))?;
     reached("ledger.linked");
+    put_head(folder, link, last, domain)
+}
+
+fn put_head(folder: &Path, link: &Link, last: String, domain: &DomainKey) -> Result<Head> {
     let (key_id, key_epoch) = (link.key_id.clone(), link.key_epoch);
     let head = Head { links: link.number, last, key_id, key_epoch, mac: String::new() };
     let head = Head { mac: mac(domain, END, &head)?, ..head };

@@ -128,6 +128,7 @@ pub fn begin(out: &Path, master: &MasterKey) -> Result<()> {
     let ledger = Ledger::open(out)?;
     let chain = Chain::read(&ledger.folder)?;
     chain.head(&ledger.folder)?;
+    chain.complete(&ledger.folder, (master.key_id(), master.epoch()), &domain(master))?;
     for (date, run) in committed(out)? {
         if chain.links.iter().all(|link| link.as_of != date)
             && let Some(manifest) = manifest_of(&run)?

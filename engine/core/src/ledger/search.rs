@@ -64,22 +64,23 @@ pub struct Found {
 ///
 /// # Errors
 /// [`ErrorKind::Integrity`] when the chain is broken, [`ErrorKind::Key`] when a person is asked for and a run named its
-/// persons with another key than `master`.
+/// persons with none of `keys`, which are the epochs of one master key or of several.
 ///
 /// # Privacy
 /// Sees the identifier that is asked for; hands over what the ledger holds, which has none.
-pub fn who(out: &Path, master: &MasterKey, query: &Query, found: &mut dyn FnMut(Found) -> Result<()>) -> Result<u64> {
+pub fn who(out: &Path, keys: &[&MasterKey], query: &Query, found: &mut dyn FnMut(Found) -> Result<()>) -> Result<u64> {
     let folder = out.join(FOLDER);
     let chain = Chain::read(&folder)?;
     chain.head(&folder)?;
-    let domain = domain(master);
-    let name = query.subject.as_ref().map(|subject| {
+    let named_by = |master: &MasterKey, subject: &Subject| {
         let space = space_of(&subject.kind);
-        canonical(space, &subject.value).map(|key| name_of(&domain, space, &key)).unwrap_or_default()
-    });
+        canonical(space, &subject.value).map(|key| name_of(&domain(master), space, &key)).unwrap_or_default()
+    };
     let mut gone = 0;
     for link in chain.links.iter().filter(|link| concerns(link, query)) {
-        if name.is_some() && (link.key_id.as_str(), link.key_epoch) != (master.key_id(), master.epoch()) {
+        let master = keys.iter().find(|key| (key.key_id(), key.epoch()) == (link.key_id.as_str(), link.key_epoch));
+        let name = query.subject.as_ref().zip(master).map(|(subject, master)| named_by(master, subject));
+        if query.subject.is_some() && master.is_none() {
             return Err(Error::new(ErrorKind::Key, "a run named its persons with another key")
                 .at("run", &link.run_id)
                 .at("key", format!("{} epoch {}", link.key_id, link.key_epoch))

@@ -31,23 +31,23 @@ pub struct VerifyReport {
     pub head: String,
 }
 
-/// Verifies the ledger of the outputs in `out`; `kept_head` is a head that was written down earlier: the chain must have
+/// Verifies the ledger of the outputs in `out`, the MACs of links that one of `keys` made; `kept_head` is a head that was written down earlier: the chain must have
 /// come by it.
 ///
 /// # Errors
 /// [`ieum_model::error::ErrorKind::Integrity`] at the first link that was edited, taken away or moved, entries that
 /// differ or are missing before their time, entries or committed runs that the chain does not have.
-pub fn verify(out: &Path, master: Option<&MasterKey>, kept_head: Option<&str>) -> Result<VerifyReport> {
+pub fn verify(out: &Path, keys: &[&MasterKey], kept_head: Option<&str>) -> Result<VerifyReport> {
     let folder = out.join(FOLDER);
     if !folder.is_dir() {
         return Err(broken("there is no ledger", &folder));
     }
     let chain = Chain::read(&folder)?;
     let head = chain.head(&folder)?;
-    let authenticated = match master {
-        Some(master) => chain.authenticate(&folder, (master.key_id(), master.epoch()), &domain(master))?,
-        None => 0,
-    };
+    let mut authenticated = 0;
+    for master in keys {
+        authenticated += chain.authenticate(&folder, (master.key_id(), master.epoch()), &domain(master))?;
+    }
     if let Some(kept) = kept_head {
         let passed = chain.links.iter().any(|link| link.previous == kept) || head.last == kept;
         if !passed || kept.is_empty() {

@@ -65,7 +65,7 @@ pub struct CheckedRequest {
     /// Legal basis of the service; empty without one.
     pub legal_basis: Arc<str>,
     /// What the subject consented to, as far as the request says.
-    pub consent: Consent,
+    pub consent: Box<Consent>,
     /// Why nothing is delivered at all; every line is then decided alike.
     pub refusal: Option<Decision>,
     /// Document lines, in the order of the service or of the request. Requests that ask the same share one list.
