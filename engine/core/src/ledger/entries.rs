@@ -10,6 +10,7 @@ use ieum_model::error::Result;
 use ieum_model::outcome::Reason;
 use ieum_privacy::DomainKey;
 use rayon::prelude::*;
+use rustc_hash::FxHashMap;
 
 use super::{ENTRIES, domain, name_of};
 use crate::assemble::{Assembly, Standing, standing};
@@ -85,21 +86,29 @@ fn entry<'a>(request: &'a CheckedRequest, answers: &[Option<Answer>], domain: &D
     }
 }
 
+/// A column's name, whether it may be null, and its text of a row.
+type TextColumn<R> = (&'static str, bool, for<'r> fn(&'r R) -> Option<&'r str>);
+
+fn text<R>(rows: &[R], value: for<'r> fn(&'r R) -> Option<&'r str>) -> ArrayRef {
+    Arc::new(rows.iter().map(value).collect::<StringArray>())
+}
+
 fn columns(entries: &[Entry<'_>]) -> Vec<Column> {
-    let text = |value: for<'e> fn(&'e Entry<'_>) -> Option<&'e str>| -> ArrayRef {
-        Arc::new(entries.iter().map(value).collect::<StringArray>())
-    };
-    vec![
-        ("request_id", false, text(|entry| Some(&entry.request.request_id))),
-        ("subjects", false, subjects(entries)),
-        ("recipient", false, text(|entry| Some(&entry.request.recipient))),
-        ("service", true, text(|entry| entry.request.service.as_deref())),
-        ("purpose", false, text(|entry| Some(&entry.request.purpose))),
-        ("legal_basis", false, text(|entry| Some(&entry.request.legal_basis))),
-        ("standing", false, text(|entry| Some(entry.standing.code()))),
-        ("reason", true, text(|entry| entry.reason.map(Reason::code))),
-        ("documents", false, documents(entries)),
-    ]
+    let texts: [TextColumn<Entry<'_>>; 7] = [
+        ("request_id", false, |entry| Some(&entry.request.request_id)),
+        ("recipient", false, |entry| Some(&entry.request.recipient)),
+        ("service", true, |entry| entry.request.service.as_deref()),
+        ("purpose", false, |entry| Some(&entry.request.purpose)),
+        ("legal_basis", false, |entry| Some(&entry.request.legal_basis)),
+        ("standing", false, |entry| Some(entry.standing.code())),
+        ("reason", true, |entry| entry.reason.map(Reason::code)),
+    ];
+    let of_requests =
+        || texts.into_par_iter().map(|(name, nullable, value)| (name, nullable, text(entries, value))).collect();
+    let (mut columns, documents): (Vec<Column>, ArrayRef) = rayon::join(of_requests, || documents(entries));
+    columns.insert(1, ("subjects", false, subjects(entries)));
+    columns.push(("documents", false, documents));
+    columns
 }
 
 fn list(field: Field, lengths: impl Iterator<Item = usize>, values: ArrayRef) -> ArrayRef {
@@ -112,25 +121,42 @@ fn subjects(entries: &[Entry<'_>]) -> ArrayRef {
     list(Field::new("item", DataType::Utf8, false), lengths, Arc::new(names))
 }
 
+/// A document line: the line, its answer, its items and those withheld, as text.
+type Line<'a> = (&'a CheckedLine, Answer, &'a str, Option<&'a str>);
+
 fn documents(entries: &[Entry<'_>]) -> ArrayRef {
-    let lines = || entries.iter().flat_map(|entry| &entry.documents);
-    let joined = |texts: &[String]| texts.join(",");
-    let withheld = |line: &CheckedLine| {
-        let each = line.withheld.iter().map(|(item, reason)| format!("{item}:{}", reason.code()));
-        (!line.withheld.is_empty()).then(|| each.collect::<Vec<_>>().join(","))
-    };
-    let columns: Vec<(&str, bool, ArrayRef)> = vec![
-        ("dataset", false, Arc::new(lines().map(|(line, _)| Some(&*line.document)).collect::<StringArray>())),
-        ("items", false, Arc::new(lines().map(|(line, _)| Some(joined(&line.items))).collect::<StringArray>())),
-        ("withheld", true, Arc::new(lines().map(|(line, _)| withheld(line)).collect::<StringArray>())),
-        ("outcome", false, Arc::new(lines().map(|(_, answer)| Some(answer.outcome.code())).collect::<StringArray>())),
-        ("reason", true, Arc::new(lines().map(|(_, answer)| answer.reason.map(Reason::code)).collect::<StringArray>())),
-        ("records", false, Arc::new(lines().map(|(_, answer)| u64::from(answer.records)).collect::<UInt64Array>())),
+    let answered = || entries.iter().flat_map(|entry| &entry.documents);
+    // Requests that ask the same share their lists.
+    let mut said: FxHashMap<*const CheckedLine, (String, Option<String>)> = FxHashMap::default();
+    for (line, _) in answered() {
+        said.entry(std::ptr::from_ref(*line)).or_insert_with(|| (line.items.join(","), withheld(line)));
+    }
+    let mut lines: Vec<Line<'_>> = Vec::new();
+    for (line, answer) in answered() {
+        let (items, withheld) = &said[&std::ptr::from_ref(*line)];
+        lines.push((line, *answer, items, withheld.as_deref()));
+    }
+    let texts: [TextColumn<Line<'_>>; 5] = [
+        ("dataset", false, |(line, ..)| Some(&line.document)),
+        ("items", false, |(.., items, _)| Some(items)),
+        ("withheld", true, |(.., withheld)| *withheld),
+        ("outcome", false, |(_, answer, ..)| Some(answer.outcome.code())),
+        ("reason", true, |(_, answer, ..)| answer.reason.map(Reason::code)),
     ];
+    let mut columns: Vec<Column> =
+        texts.into_par_iter().map(|(name, nullable, value)| (name, nullable, text(&lines, value))).collect();
+    let records: UInt64Array = lines.iter().map(|(_, answer, ..)| u64::from(answer.records)).collect();
+    columns.push(("records", false, Arc::new(records)));
     let fields: Fields =
         columns.iter().map(|(name, nullable, array)| Field::new(*name, array.data_type().clone(), *nullable)).collect();
     let arrays = columns.into_iter().map(|(.., array)| array).collect();
     let structs = StructArray::new(fields.clone(), arrays, None);
     let lengths = entries.iter().map(|entry| entry.documents.len());
     list(Field::new("item", DataType::Struct(fields), false), lengths, Arc::new(structs))
+}
+
+/// Items that were asked for and may not be delivered, each with its reason.
+fn withheld(line: &CheckedLine) -> Option<String> {
+    let each = line.withheld.iter().map(|(item, reason)| format!("{item}:{}", reason.code()));
+    (!line.withheld.is_empty()).then(|| each.collect::<Vec<_>>().join(","))
 }
