@@ -76,11 +76,30 @@ pub(super) fn cast(
             let letter = |v: Option<bool>| v.map(|yes| if yes { "Y" } else { "N" });
             Arc::new(array.as_boolean().iter().map(letter).collect::<StringArray>())
         }
+        (from, DataType::Utf8) if from.is_integer() && digits(item_type).is_some() => {
+            padded(&safe(array, wanted)?, digits(item_type).unwrap_or(0))
+        }
         (from, DataType::Utf8) if !from.is_nested() => safe(array, wanted)?,
         (from, DataType::Int64) if from.is_integer() => safe(array, wanted)?,
         (from, to) => return Err(ArrowError::CastError(format!("{from} is never {to}"))),
     };
     Ok(lost(array, done))
+}
+
+/// Digits of an identifier that is a number of a fixed length: as an integer it has lost the zeros that it begins with.
+pub(super) fn digits(item_type: Option<ItemType>) -> Option<usize> {
+    match item_type? {
+        ItemType::Rrno | ItemType::Frno | ItemType::Crno => Some(13),
+        ItemType::Brno => Some(10),
+        ItemType::Dln => Some(12),
+        ItemType::Pnu => Some(19),
+        _ => None,
+    }
+}
+
+fn padded(texts: &ArrayRef, digits: usize) -> ArrayRef {
+    let text = |text: Option<&str>| text.map(|text| format!("{text:0>digits$}"));
+    Arc::new(texts.as_string::<i32>().iter().map(text).collect::<StringArray>())
 }
 
 /// The same values without dictionary, view, large offsets or half precision.

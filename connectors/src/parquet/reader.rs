@@ -251,10 +251,10 @@ impl Reader {
             .with_projection(self.projection.clone());
         let passed = Arc::new(Mutex::new(Passed::default()));
         if let Some(probe) = &self.probe {
-            let (probe, passed) = (Arc::clone(probe), Arc::clone(&passed));
+            let (probe, passed, item_type) = (Arc::clone(probe), Arc::clone(&passed), self.key_type());
             let predicate = ArrowPredicateFn::new(self.key.clone(), move |batch: RecordBatch| {
                 let mut passed = passed.lock().unwrap_or_else(PoisonError::into_inner);
-                probe_column(batch.column(0), probe.as_ref(), &mut passed)
+                probe_keys(batch.column(0), item_type, probe.as_ref(), &mut passed)
             });
             builder = builder.with_row_filter(RowFilter::new(vec![Box::new(predicate)]));
         }
@@ -338,7 +338,8 @@ impl Reader {
             let mut stream = StreamReader::try_new(row.bytes.as_slice(), None).map_err(broken)?;
             let batch = stream.next().ok_or_else(|| Error::internal("a kept row is empty"))?.map_err(broken)?;
             if let (Some(probe), Some(key)) = (&self.probe, self.key_root) {
-                let hits = probe_column(batch.column(key), probe.as_ref(), &mut Passed::default()).map_err(broken)?;
+                let hits = probe_keys(batch.column(key), self.key_type(), probe.as_ref(), &mut Passed::default());
+                let hits = hits.map_err(broken)?;
                 if hits.true_count() == 0 {
                     self.counts.read += 1;
                     self.counts.filtered += 1;
@@ -350,6 +351,10 @@ impl Reader {
         }
         let batch = concat_batches(&self.schema, &batches).map_err(broken)?;
         Ok(Replayed { batch: (batch.num_rows() > 0).then_some(batch), counts: self.counts })
+    }
+
+    fn key_type(&self) -> Option<ItemType> {
+        self.columns.get(self.key_at?)?.item_type
     }
 
     /// The wanted values of one row as they stand in the file, each after its column's name, separated by tabs.
@@ -427,17 +432,28 @@ impl Reader {
     }
 }
 
-/// Whether identifiers survive in a column of this type: a number has no leading zeros, which an identifier of so many
-/// digits may have, and a fraction or a day is none.
+/// Whether identifiers survive in a column of this type: the zeros that an integer has lost are known where the identifier
+/// has a fixed length; a fraction or a day is none.
 fn may_be_key(data_type: &DataType, item_type: Option<ItemType>) -> bool {
-    use ItemType::{Brno, Ci, Crno, Dln, Frno, Pno, Pnu, Rrno};
     match data_type {
         DataType::Dictionary(_, value) => may_be_key(value, item_type),
-        number if number.is_integer() || number.is_decimal() => {
-            !matches!(item_type, Some(Brno | Ci | Crno | Dln | Frno | Pno | Pnu | Rrno))
-        }
+        number if number.is_integer() => !matches!(item_type, Some(ItemType::Ci | ItemType::Pno)),
+        number if number.is_decimal() => item_cast::digits(item_type).is_none(),
         other => !(other.is_floating() || other.is_temporal() || *other == DataType::Boolean),
     }
+}
+
+/// [`probe_column`] of keys as they will be read: integers with the zeros that they have lost.
+fn probe_keys(
+    keys: &ArrayRef,
+    item_type: Option<ItemType>,
+    probe: &dyn KeyProbe,
+    passed: &mut Passed,
+) -> Result<BooleanArray, ArrowError> {
+    if keys.data_type().is_integer() && item_cast::digits(item_type).is_some() {
+        return probe_column(&item_cast::cast(keys, &DataType::Utf8, item_type, '|')?.array, probe, passed);
+    }
+    probe_column(keys, probe, passed)
 }
 
 /// Wants nothing; for asking whether a type can be probed.
@@ -528,7 +544,9 @@ fn decimal(value: i64, buffer: &mut [u8; 20]) -> &[u8] {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use arrow::array::{Float64Array, Int32Array, Int64Array, StringArray, StringViewArray, TimestampMicrosecondArray};
+    use arrow::array::{
+        Date32Array, Float64Array, Int32Array, Int64Array, StringArray, StringViewArray, TimestampMicrosecondArray,
+    };
     use arrow::datatypes::Schema;
     use ieum_model::connector::Connector;
     use ieum_model::dataset::{
@@ -574,7 +592,7 @@ mod tests {
             category: String::new(),
             basis: Basis::K,
             basis_note: None,
-            key: Key { item: "key".into(), space: "person".into() },
+            key: Key { item: "key".into(), space: "patient".into() },
             other_keys: Vec::new(),
             maps: Vec::new(),
             record_order: Vec::new(),
@@ -702,6 +720,33 @@ mod tests {
         dataset.export.as_mut().unwrap().columns.clear();
         dataset.items.get_mut("income").unwrap().std = Some("incom".into());
         assert_eq!(read(&*connector(folder.path(), &dataset), &spec).0.num_rows(), 1);
+    }
+
+    #[test]
+    fn a_number_of_a_person_gets_the_zeros_back_that_it_lost_as_an_integer() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = Int64Array::from(vec![Some(12_313_000_002), None, Some(9_912_313_000_002)]);
+        let keys: [ArrayRef; 2] = [Arc::new(keys.clone()), cast(&keys, &DataType::UInt64).unwrap()];
+        for key in keys {
+            write(folder.path(), "a.parquet", vec![("key", key)]);
+            let mut dataset = dataset("*.parquet", &[]);
+            dataset.key.space = "person".into();
+            let connector = connector(folder.path(), &dataset);
+            let (spec, rejects) = spec(&dataset, "key", &["key"], Some(&["0012313000002", "9912313000002"]));
+            let (rows, counts) = read(&*connector, &spec);
+            let found: Vec<Option<&str>> = rows.column(0).as_string::<i32>().iter().collect();
+            assert_eq!(found, [Some("0012313000002"), Some("9912313000002")]);
+            assert_eq!((counts.read, counts.filtered, rejects.0.lock().unwrap().len()), (3, 1, 0));
+        }
+        let refused: [ArrayRef; 2] =
+            [Arc::new(Float64Array::from(vec![9_912_313_000_002.0])), Arc::new(Date32Array::from(vec![1]))];
+        for key in refused {
+            write(folder.path(), "a.parquet", vec![("key", key)]);
+            let dataset = dataset("*.parquet", &[]);
+            let (spec, _) = spec(&dataset, "key", &["key"], Some(&["9912313000002"]));
+            let opened = connector(folder.path(), &dataset).open(0, &spec);
+            assert_eq!(opened.err().map(|error| error.kind), Some(ieum_model::error::ErrorKind::Contract));
+        }
     }
 
     #[test]
