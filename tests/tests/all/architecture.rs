@@ -25,14 +25,26 @@ fn reaches(metadata: &Metadata, package: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn words_privacy_and_connectors_build_without_datafusion_and_tokio() {
+fn words_privacy_and_connectors_build_without_datafusion() {
     let metadata = metadata();
-    for package in ["ieum-model", "ieum-privacy", "ieum-connectors"] {
-        let reached = reaches(&metadata, package);
-        let forbidden: Vec<&String> =
-            reached.iter().filter(|name| name.starts_with("datafusion") || *name == "tokio").collect();
-        assert!(forbidden.is_empty(), "{package} reaches {forbidden:?}");
+    let forbidden = |package: &str, forbidden: &dyn Fn(&str) -> bool| {
+        let reached: Vec<String> = reaches(&metadata, package).into_iter().filter(|name| forbidden(name)).collect();
+        assert!(reached.is_empty(), "{package} reaches {reached:?}");
+    };
+    // Only connectors talk to stores and databases.
+    for package in ["ieum-model", "ieum-privacy"] {
+        forbidden(package, &|name| name.starts_with("datafusion") || ["tokio", "object_store"].contains(&name));
     }
+    forbidden("ieum-connectors", &|name| name.starts_with("datafusion"));
+}
+
+#[test]
+fn one_library_does_all_tls() {
+    let metadata = metadata();
+    let names: BTreeSet<&str> = metadata.packages.iter().map(|package| package.name.as_str()).collect();
+    assert!(names.contains("ring"));
+    let others = ["aws-lc-rs", "aws-lc-sys", "openssl-sys", "native-tls"];
+    assert!(others.iter().all(|other| !names.contains(other)), "a second TLS library is in the tree");
 }
 
 #[test]
