@@ -11,6 +11,7 @@ use ieum_model::connector::Connector;
 use ieum_model::outcome::Reason;
 use ieum_privacy::{MasterKey, SigningKey};
 
+use crate::encrypt::Encryption;
 use crate::manifest::sha256_hex;
 
 /// How bundles are laid out.
@@ -18,6 +19,8 @@ use crate::manifest::sha256_hex;
 pub enum Layout {
     /// A file for each request.
     PerRequest,
+    /// A folder for each request: a bag (RFC 8493) that is a Frictionless data package.
+    Folder,
     /// One file per recipient and service, one row a request, with an index.
     Packed,
 }
@@ -29,6 +32,16 @@ pub enum BundleFormat {
     Json,
     /// Parquet, one row a bundle.
     Parquet,
+}
+
+impl BundleFormat {
+    /// What the name of a packed file ends with.
+    pub(crate) fn packed_ending(self) -> &'static str {
+        match self {
+            Self::Json => "ndjson",
+            Self::Parquet => "parquet",
+        }
+    }
 }
 
 /// Settings of a run; none of them changes a byte of a bundle but `layout` and `format`.
@@ -69,6 +82,8 @@ pub struct Night {
     pub master: MasterKey,
     /// The key that signs what was delivered; nothing is sealed without one.
     pub signing: Option<SigningKey>,
+    /// To whom bundles are encrypted; none is without it.
+    pub encryption: Option<Encryption>,
     /// Settings.
     pub settings: Settings,
     /// Folder that will hold the committed output.
