@@ -184,7 +184,7 @@ pub fn catalog_sources(dir: &Path) -> Result<Vec<CatalogSource>> {
         let text = String::from_utf8_lossy(&bytes(&path)?).into_owned();
         Ok(CatalogSource { path: relative(&path, dir), text })
     };
-    paths.into_iter().map(source).collect()
+    paths.into_par_iter().map(source).collect()
 }
 
 /// Parses a catalog as a whole.

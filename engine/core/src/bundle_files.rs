@@ -127,7 +127,7 @@ impl<'a> BundleFiles<'a> {
     pub fn write(&mut self, bundles: &[Bundle<'_>], output: &mut Output) -> Result<Vec<BundleDigest>> {
         let sealed = self.night.signing.is_some();
         let written = |form, output: &Output| -> Vec<BundleDigest> {
-            let files = if sealed { output.latest(bundles.len()) } else { &[] };
+            let files = if sealed { output.latest(bundles.len()) } else { Vec::new() };
             let digest = |file: &OutputFile| BundleDigest::of_file(form, file);
             files.iter().map(digest).collect()
         };

@@ -6,7 +6,7 @@
 //!  wave 2   sources whose keys wave 1 gave ────────► …
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ieum_model::check::{CheckedLine, CheckedRequest};
@@ -96,6 +96,7 @@ pub fn courses(night: &Night) -> Courses {
         bridges: reach::bridges(&night.catalog),
         sources: FxHashMap::default(),
         walked: BTreeMap::new(),
+        needs: Vec::new(),
         ways: FxHashMap::default(),
         ways_by_lines: FxHashMap::default(),
         courses: Courses::default(),
@@ -103,7 +104,9 @@ pub fn courses(night: &Night) -> Courses {
     for (ordinal, request) in (0u32..).zip(&night.checked.requests) {
         finder.find(ordinal, request);
     }
-    let walk = |((wave, bridge), needs)| Walk { wave, bridge, needs };
+    let mut needs = finder.needs;
+    let walk =
+        |((wave, bridge), number): (_, u32)| Walk { wave, bridge, needs: std::mem::take(&mut needs[number as usize]) };
     Courses { walks: finder.walked.into_iter().map(walk).collect(), ..finder.courses }
 }
 
@@ -114,17 +117,21 @@ enum Entrance {
     Open(u32, Arc<[Bridge]>),
 }
 
-/// The way of requests that name the same key spaces and ask the same: courses of their lines, and the bridges to walk.
+/// The way of requests that name the same key spaces and ask the same: courses of their lines, and the bridges to walk, by
+/// their numbers.
 struct Way {
     courses: Vec<Course>,
-    bridges: Vec<(u32, Bridge)>,
+    walks: Vec<u32>,
 }
 
 struct Finder<'a> {
     night: &'a Night,
     bridges: Vec<Bridge>,
     sources: FxHashMap<(String, String), u32>,
-    walked: BTreeMap<(u32, Bridge), Vec<u32>>,
+    /// Bridges by the wave that walks them, numbered as they were met.
+    walked: BTreeMap<(u32, Bridge), u32>,
+    /// Requests that need a bridge, ascending, by the bridge's number.
+    needs: Vec<Vec<u32>>,
     /// By the key spaces that a request names, and the dataset.
     ways: FxHashMap<Vec<Space>, FxHashMap<String, Entrance>>,
     /// By the key spaces that a request names, where its lines are kept, and whether it gets a bundle.
@@ -148,34 +155,39 @@ impl Finder<'_> {
             }
         };
         self.courses.lines.extend_from_slice(&way.courses);
-        for step in &way.bridges {
-            match self.walked.get_mut(step) {
-                Some(needs) => needs.push(ordinal),
-                None => drop(self.walked.insert(step.clone(), vec![ordinal])),
-            }
+        for walk in &way.walks {
+            self.needs[*walk as usize].push(ordinal);
         }
     }
 
     fn way(&mut self, spaces: &[Space], lines: &[CheckedLine], delivered: bool) -> Way {
-        let mut way = Way { courses: Vec::with_capacity(lines.len()), bridges: Vec::new() };
+        let mut courses = Vec::with_capacity(lines.len());
+        let mut bridges: BTreeSet<(u32, Bridge)> = BTreeSet::new();
         for line in lines {
-            way.courses.push(match line.decided {
+            courses.push(match line.decided {
                 Some((outcome, reason)) => Course::Decided(outcome, reason),
                 None => match self.enter(spaces, &line.document) {
                     Entrance::Closed(course) => course,
-                    Entrance::Open(source, bridges) => {
-                        way.bridges.extend((1u32..).zip(bridges.iter().cloned()));
+                    Entrance::Open(source, way) => {
+                        bridges.extend((1u32..).zip(way.iter().cloned()));
                         Course::Read(source)
                     }
                 },
             });
         }
         if delivered {
-            way.bridges.extend(self.renames(spaces));
+            bridges.extend(self.renames(spaces));
         }
-        way.bridges.sort_unstable();
-        way.bridges.dedup();
-        way
+        Way { courses, walks: bridges.into_iter().map(|bridge| self.walk(bridge)).collect() }
+    }
+
+    /// The number of a bridge that somebody needs.
+    fn walk(&mut self, bridge: (u32, Bridge)) -> u32 {
+        let needs = &mut self.needs;
+        *self.walked.entry(bridge).or_insert_with(|| {
+            needs.push(Vec::new());
+            number(needs.len() - 1)
+        })
     }
 
     /// The registers of changed numbers, in which the own keys of a request that gets a bundle are looked up: even a bundle

@@ -215,13 +215,19 @@ fn make(
     let assembly = pool.install(|| assemble::assemble(night, &courses, &stage, &gathered.plans, progress, output))?;
     tracing::info!(run_id, stage = Step::Assemble.name(), requests = assembly.requests.requests, "assembled");
     begins(Step::Records);
-    let rejected = pool.install(|| records::write(night, &assembly, &rejects, output))?;
-    pool.install(|| ledger::entries::write(night, &assembly, output))?;
-    reached("records.written");
+    output.sync_ahead();
     let mut warnings = std::mem::take(&mut gathered.warnings);
-    warnings.extend(rejected.iter().filter(|rows| !gathered.left_out.contains(&rows.dataset)).map(told));
-    let manifest = account(manifest(night, &assembly, gathered))?;
-    output.put(lineage::LINEAGE, &lineage::events(night, &courses, &manifest)?)?;
+    let left_out = std::mem::take(&mut gathered.left_out);
+    let output: &Output = output;
+    let tell = || {
+        let manifest = account(manifest(night, &assembly, gathered))?;
+        output.put(lineage::LINEAGE, &lineage::events(night, &courses, &manifest)?)?;
+        records::write(night, &assembly, &rejects, output).map(|rejected| (manifest, rejected))
+    };
+    let (entered, told_of) = pool.install(|| rayon::join(|| ledger::entries::write(night, &assembly, output), tell));
+    let (manifest, rejected) = entered.and(told_of)?;
+    reached("records.written");
+    warnings.extend(rejected.iter().filter(|rows| !left_out.contains(&rows.dataset)).map(told));
     Ok((manifest, warnings))
 }
 

@@ -3,15 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, StringArray, UInt64Array};
+use arrow::array::{ArrayRef, DictionaryArray, Int32Array, StringBuilder, UInt64Array};
 use arrow::datatypes::{Field, Schema};
 use ieum_model::check::{CheckedLine, CheckedRequest};
 use ieum_model::error::Result;
 use ieum_model::outcome::{Outcome, Reason};
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowLeafColumn, compute_leaves};
+use parquet::arrow::arrow_writer::{
+    ArrowColumnChunk, ArrowColumnWriter, ArrowLeafColumn, ArrowWriterOptions, compute_leaves,
+};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
 use rayon::prelude::*;
+use rustc_hash::FxHashMap;
 
 use crate::assemble::Assembly;
 use crate::bundle::Answer;
@@ -43,22 +47,27 @@ const LINES_AT_A_TIME: usize = 131_072;
 ///
 /// # Errors
 /// When the output cannot be written.
-pub fn write(night: &Night, assembly: &Assembly, rejects: &Rejects, output: &mut Output) -> Result<Vec<RejectedRows>> {
-    write_table(OUTCOMES, outcomes, in_blocks(lines(night, assembly)), output)?;
-    write_table(CARRIED_OVER, carried_over, in_blocks(open(night, assembly)), output)?;
-    output.put(STATISTICS, &statistics(night, lines(night, assembly)))?;
-    write_malformed(night, output)?;
-    write_rejects(rejects, output)
+pub fn write(night: &Night, assembly: &Assembly, rejects: &Rejects, output: &Output) -> Result<Vec<RejectedRows>> {
+    let answers = || write_table(OUTCOMES, outcomes, in_blocks(lines(night, assembly)), output);
+    let others = || {
+        write_table(CARRIED_OVER, carried_over, in_blocks(open(night, assembly)), output)?;
+        output.put(STATISTICS, &statistics(night, lines(night, assembly)))?;
+        write_malformed(night, output)?;
+        write_rejects(rejects, output)
+    };
+    let (answers, others) = rayon::join(answers, others);
+    answers.and(others)
 }
 
 /// The answer to a line, or to a request that has none: of an unknown service, or without a document.
 type Line<'a> = (&'a CheckedRequest, Option<&'a CheckedLine>, Answer);
 
 fn lines<'a>(night: &'a Night, assembly: &'a Assembly) -> impl Iterator<Item = Line<'a>> {
-    let mut answers = assembly.answers.iter();
+    let mut rest = assembly.answers.as_slice();
     night.checked.requests.iter().flat_map(move |request| {
-        let of_lines: Vec<_> = request.lines.iter().zip(answers.by_ref().take(request.lines.len())).collect();
-        let of_lines = of_lines.into_iter().filter_map(|(line, answer)| Some((Some(line), (*answer)?)));
+        let (answers, after) = rest.split_at(request.lines.len().min(rest.len()));
+        rest = after;
+        let of_lines = request.lines.iter().zip(answers).filter_map(|(line, answer)| Some((Some(line), (*answer)?)));
         let of_whole = request.lines.is_empty().then(|| (None, answer_without_lines(request)));
         of_lines.chain(of_whole).map(move |(line, answer)| (request, line, answer))
     })
@@ -71,11 +80,11 @@ fn answer_without_lines(request: &CheckedRequest) -> Answer {
 
 /// Answers by outcome.
 pub fn by_outcome(night: &Night, assembly: &Assembly) -> BTreeMap<String, u64> {
-    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut counts: BTreeMap<Outcome, u64> = BTreeMap::new();
     for (.., answer) in lines(night, assembly) {
-        *counts.entry(answer.outcome.code()).or_default() += 1;
+        *counts.entry(answer.outcome).or_default() += 1;
     }
-    counts.into_iter().map(|(code, count)| (code.to_owned(), count)).collect()
+    counts.into_iter().map(|(outcome, count)| (outcome.code().to_owned(), count)).collect()
 }
 
 /// A line that the next run asks again: request, dataset, and why, if this run asked it.
@@ -97,7 +106,30 @@ pub(crate) type Column = (&'static str, bool, ArrayRef);
 type TextColumn<'a, R> = (&'static str, bool, fn(&R) -> Option<&'a str>);
 
 fn text<'a, R>(rows: &[R], (name, nullable, value): TextColumn<'a, R>) -> Column {
-    (name, nullable, Arc::new(rows.iter().map(value).collect::<StringArray>()))
+    (name, nullable, text_array(rows.iter().map(value)))
+}
+
+/// An array of text, each text of the night held once: a code, or a request's own word, stands in many rows.
+pub(crate) fn text_array<'a>(values: impl ExactSizeIterator<Item = Option<&'a str>>) -> ArrayRef {
+    let mut by_address: FxHashMap<(*const u8, usize), i32> = FxHashMap::default();
+    let (mut texts, mut last) = (StringBuilder::new(), None);
+    let mut place = |text: &'a str| {
+        let address = (text.as_ptr(), text.len());
+        match last {
+            Some((before, place)) if before == address => place,
+            _ => {
+                let next = i32::try_from(by_address.len()).unwrap_or(i32::MAX);
+                let place = *by_address.entry(address).or_insert_with(|| {
+                    texts.append_value(text);
+                    next
+                });
+                last = Some((address, place));
+                place
+            }
+        }
+    };
+    let places: Int32Array = values.map(|value| value.map(&mut place)).collect();
+    Arc::new(DictionaryArray::new(places, Arc::new(texts.finish())))
 }
 
 fn outcomes<'a>(lines: &[Line<'a>]) -> Vec<Column> {
@@ -135,12 +167,17 @@ pub(crate) fn write_table<R>(
     name: &str,
     columns: fn(&[R]) -> Vec<Column>,
     blocks: impl Iterator<Item = Vec<R>>,
-    output: &mut Output,
+    output: &Output,
 ) -> Result<()> {
     let fields =
         columns(&[]).into_iter().map(|(name, nullable, empty)| Field::new(name, empty.data_type().clone(), nullable));
     let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-    let writer = ArrowWriter::try_new(output.create(name)?, Arc::clone(&schema), None).map_err(from_parquet)?;
+    // The rows come as the requests did: least and greatest values would tell nothing that a block could be passed over by.
+    let properties = WriterProperties::builder().set_statistics_enabled(EnabledStatistics::None).build();
+    // What the file says of its columns is what Parquet says: text, not how it was held here.
+    let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+    let writer = ArrowWriter::try_new_with_options(output.create(name)?, Arc::clone(&schema), options);
+    let writer = writer.map_err(from_parquet)?;
     let (mut file, groups) = writer.into_serialized_writer().map_err(from_parquet)?;
     for (group, block) in blocks.enumerate() {
         let encoders = groups.create_column_writers(group).map_err(from_parquet)?;
@@ -172,14 +209,18 @@ fn append_group(
 
 /// Per holder and kind of information: service, legal basis, lines provided, records (전자정부법 시행령 51조).
 fn statistics<'a>(night: &'a Night, lines: impl Iterator<Item = Line<'a>>) -> Vec<u8> {
-    let mut counts: BTreeMap<[&str; 4], (u64, u64)> = BTreeMap::new();
+    let mut counts: FxHashMap<[&str; 3], (u64, u64)> = FxHashMap::default();
     for (request, line, answer) in lines.filter(|(.., answer)| answer.records > 0) {
         let Some(line) = line else { continue };
-        let holder = night.catalog.datasets.get(&*line.document).map_or("", |dataset| dataset.holder.as_str());
         let service = request.service.as_deref().unwrap_or("");
-        let slot = counts.entry([holder, &line.document, service, &request.legal_basis]).or_default();
+        let slot = counts.entry([&line.document, service, &request.legal_basis]).or_default();
         *slot = (slot.0 + 1, slot.1 + u64::from(answer.records));
     }
+    let holder = |dataset: &str| night.catalog.datasets.get(dataset).map_or("", |dataset| dataset.holder.as_str());
+    let counts = counts
+        .into_iter()
+        .map(|([dataset, service, basis], count)| ([holder(dataset), dataset, service, basis], count));
+    let counts: BTreeMap<[&str; 4], (u64, u64)> = counts.collect();
     let mut out = b"holder,dataset,service,legal_basis,lines,records\n".to_vec();
     for ([holder, dataset, service, basis], (lines, records)) in counts {
         let basis = basis.replace('"', "\"\"");
@@ -188,7 +229,7 @@ fn statistics<'a>(night: &'a Night, lines: impl Iterator<Item = Line<'a>>) -> Ve
     out
 }
 
-fn write_rejects(rejects: &Rejects, output: &mut Output) -> Result<Vec<RejectedRows>> {
+fn write_rejects(rejects: &Rejects, output: &Output) -> Result<Vec<RejectedRows>> {
     let mut writer = None;
     let rejected = rejects.write(|line| {
         let writer = match &mut writer {
@@ -201,7 +242,7 @@ fn write_rejects(rejects: &Rejects, output: &mut Output) -> Result<Vec<RejectedR
     Ok(rejected)
 }
 
-fn write_malformed(night: &Night, output: &mut Output) -> Result<()> {
+fn write_malformed(night: &Night, output: &Output) -> Result<()> {
     if night.checked.malformed.is_empty() {
         return Ok(());
     }

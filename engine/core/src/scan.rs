@@ -61,6 +61,20 @@ fn number(digits: &[u8]) -> Option<u64> {
     })
 }
 
+/// As [`number`], of digits with hyphens between them: `990101-1000001`.
+fn hyphenated(raw: &[u8]) -> Option<u64> {
+    const MOST: usize = 24;
+    let (mut digits, mut count) = ([0; MOST], 0);
+    if raw.len() > MOST {
+        return None;
+    }
+    for byte in raw.iter().copied().filter(|byte| *byte != b'-') {
+        digits[count] = byte;
+        count += 1;
+    }
+    number(&digits[..count])
+}
+
 /// The digits that [`number`] made `number` of.
 fn spelled(number: u64) -> Box<[u8]> {
     let mut digits = number.to_string().into_bytes();
@@ -136,6 +150,11 @@ impl KeyProbe for WantedKeys {
         thread_local! { static CANONICAL: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) } }
         // Digits are canonical in every kind.
         if let Some(number) = number(raw_key) {
+            return self.holds_number(number);
+        }
+        if self.kind.is_without_separators()
+            && let Some(number) = hyphenated(raw_key)
+        {
             return self.holds_number(number);
         }
         if std::str::from_utf8(raw_key).is_err() {
@@ -440,6 +459,14 @@ mod tests {
         #[test]
         fn numbers_differ_where_their_digits_do(a in "[0-9]{1,18}", b in "[0-9]{1,18}") {
             prop_assert_eq!(number(a.as_bytes()) == number(b.as_bytes()), a == b);
+        }
+
+        #[test]
+        fn hyphens_between_digits_do_not_count(raw in "[0-9-]{1,26}") {
+            let mut canonical = Vec::new();
+            normalize::spell(IdentifierKind::Rrno, raw.as_bytes(), &mut canonical);
+            let found = hyphenated(raw.as_bytes());
+            prop_assert!(found == number(&canonical) || (found.is_none() && raw.len() > 24), "{}", raw);
         }
 
         #[test]

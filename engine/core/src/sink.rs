@@ -22,6 +22,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind as IoErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ieum_model::error::{Error, ErrorKind, Result};
 use ieum_privacy::RecipientKey;
@@ -52,7 +53,8 @@ pub struct Output {
     aside: PathBuf,
     stage: PathBuf,
     target: PathBuf,
-    files: Vec<OutputFile>,
+    /// In the order of writing, where one thread writes.
+    files: Mutex<Vec<OutputFile>>,
     /// Whether an earlier attempt may have written files already.
     goes_on: bool,
     _lock: File,
@@ -190,7 +192,7 @@ impl Output {
         create_folder(&stage)?;
         create_folder(&aside)?;
         reached("stage.made");
-        Ok(Beginning::Open(Self { aside, stage, target: target.into(), files: Vec::new(), goes_on, _lock: lock }))
+        Ok(Beginning::Open(Self { aside, stage, target: target.into(), files: Mutex::default(), goes_on, _lock: lock }))
     }
 
     /// Throws away an unfinished run, then begins as [`Output::begin`] does.
@@ -221,7 +223,7 @@ impl Output {
         let stage = aside.join(STAGE);
         // Not the folder above it, which may be withdrawn by now.
         create_below(&aside, &stage)?;
-        Ok(Self { aside, stage, target: target.into(), files: Vec::new(), goes_on: false, _lock: lock })
+        Ok(Self { aside, stage, target: target.into(), files: Mutex::default(), goes_on: false, _lock: lock })
     }
 
     /// Whether an earlier attempt may have written files already.
@@ -315,8 +317,9 @@ impl Output {
     ///
     /// # Errors
     /// When its last bytes cannot be written.
-    pub fn keep(&mut self, writer: OutputWriter) -> Result<()> {
-        self.files.push(writer.close()?);
+    pub fn keep(&self, writer: OutputWriter) -> Result<()> {
+        let file = writer.close()?;
+        self.listed().push(file);
         Ok(())
     }
 
@@ -324,8 +327,9 @@ impl Output {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn put(&mut self, relative: &str, bytes: &[u8]) -> Result<()> {
-        self.files.push(self.whole(relative, bytes)?);
+    pub fn put(&self, relative: &str, bytes: &[u8]) -> Result<()> {
+        let file = self.whole(relative, bytes)?;
+        self.listed().push(file);
         Ok(())
     }
 
@@ -334,7 +338,7 @@ impl Output {
     /// # Errors
     /// When one cannot be made or written.
     pub fn put_all<T: Send>(
-        &mut self,
+        &self,
         items: impl IntoParallelIterator<Item = T>,
         make: impl Fn(T) -> Result<WholeFile> + Sync,
     ) -> Result<()> {
@@ -343,13 +347,19 @@ impl Output {
             Ok(OutputFile { plain, ..self.whole(&path, &bytes)? })
         };
         let files = items.into_par_iter().map(put).collect::<Result<Vec<OutputFile>>>()?;
-        self.files.extend(files);
+        self.listed().extend(files);
         Ok(())
     }
 
     /// The files that were written last, in their order.
-    pub(crate) fn latest(&self, files: usize) -> &[OutputFile] {
-        &self.files[self.files.len().saturating_sub(files)..]
+    pub(crate) fn latest(&self, files: usize) -> Vec<OutputFile> {
+        let listed = self.listed();
+        listed[listed.len().saturating_sub(files)..].to_vec()
+    }
+
+    /// A list that a thread was stopped over is whole: files enter it when they are.
+    fn listed(&self) -> MutexGuard<'_, Vec<OutputFile>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn whole(&self, relative: &str, bytes: &[u8]) -> Result<OutputFile> {
@@ -364,14 +374,22 @@ impl Output {
         Ok(OutputFile { path: relative.into(), bytes: bytes.len() as u64, sha256, plain: None })
     }
 
+    /// Begins to bring to the disk what was written so far, while more is made: less is left to wait for at the commit.
+    /// Nothing depends on it.
+    pub fn sync_ahead(&self) {
+        if let Ok(folder) = File::open(&self.aside) {
+            std::thread::spawn(move || sync_file_system(&folder));
+        }
+    }
+
     /// Commits: manifest last, one rename, then the stage away. Returns the manifest as written.
     ///
     /// # Errors
     /// When anything cannot be made durable; the target does not exist then, unless the rename alone could not be: a run
     /// that is started again finds it committed. [`ErrorKind::Temporary`] where `gate` says that the run was ended.
-    pub fn commit(mut self, mut manifest: Manifest, gate: &CommitGate) -> Result<Manifest> {
-        self.files.sort_by(|a, b| a.path.cmp(&b.path));
-        manifest.files = std::mem::take(&mut self.files);
+    pub fn commit(self, mut manifest: Manifest, gate: &CommitGate) -> Result<Manifest> {
+        manifest.files = std::mem::take(&mut *self.listed());
+        manifest.files.sort_by(|a, b| a.path.cmp(&b.path));
         manifest.run_digest = manifest.digest()?;
         if self.goes_on {
             self.remove_strays(&manifest)?;

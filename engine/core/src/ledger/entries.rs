@@ -18,7 +18,7 @@ use crate::bundle::Answer;
 use crate::input::Night;
 use crate::keys::canonical;
 use crate::reach::space_of;
-use crate::records::{Column, write_table};
+use crate::records::{Column, text_array, write_table};
 use crate::sink::Output;
 
 /// Requests that are encoded at a time: one row group, whatever the threads and shards.
@@ -43,7 +43,7 @@ struct Entry<'a> {
 ///
 /// # Privacy
 /// Sees the identifiers of requests; writes their names in the ledger.
-pub fn write(night: &Night, assembly: &Assembly, output: &mut Output) -> Result<()> {
+pub fn write(night: &Night, assembly: &Assembly, output: &Output) -> Result<()> {
     let domain = domain(&night.master);
     let requests = with_answers(night, assembly);
     // Entries of one block at a time are held: their names are their own.
@@ -89,10 +89,6 @@ fn entry<'a>(request: &'a CheckedRequest, answers: &[Option<Answer>], domain: &D
 /// A column's name, whether it may be null, and its text of a row.
 type TextColumn<R> = (&'static str, bool, for<'r> fn(&'r R) -> Option<&'r str>);
 
-fn text<R>(rows: &[R], value: for<'r> fn(&'r R) -> Option<&'r str>) -> ArrayRef {
-    Arc::new(rows.iter().map(value).collect::<StringArray>())
-}
-
 fn columns(entries: &[Entry<'_>]) -> Vec<Column> {
     let texts: [TextColumn<Entry<'_>>; 7] = [
         ("request_id", false, |entry| Some(&entry.request.request_id)),
@@ -103,8 +99,12 @@ fn columns(entries: &[Entry<'_>]) -> Vec<Column> {
         ("standing", false, |entry| Some(entry.standing.code())),
         ("reason", true, |entry| entry.reason.map(Reason::code)),
     ];
-    let of_requests =
-        || texts.into_par_iter().map(|(name, nullable, value)| (name, nullable, text(entries, value))).collect();
+    let of_requests = || {
+        texts
+            .into_par_iter()
+            .map(|(name, nullable, value)| (name, nullable, text_array(entries.iter().map(value))))
+            .collect()
+    };
     let (mut columns, documents): (Vec<Column>, ArrayRef) = rayon::join(of_requests, || documents(entries));
     columns.insert(1, ("subjects", false, subjects(entries)));
     columns.push(("documents", false, documents));
@@ -143,8 +143,10 @@ fn documents(entries: &[Entry<'_>]) -> ArrayRef {
         ("outcome", false, |(_, answer, ..)| Some(answer.outcome.code())),
         ("reason", true, |(_, answer, ..)| answer.reason.map(Reason::code)),
     ];
-    let mut columns: Vec<Column> =
-        texts.into_par_iter().map(|(name, nullable, value)| (name, nullable, text(&lines, value))).collect();
+    let mut columns: Vec<Column> = texts
+        .into_par_iter()
+        .map(|(name, nullable, value)| (name, nullable, text_array(lines.iter().map(value))))
+        .collect();
     let records: UInt64Array = lines.iter().map(|(_, answer, ..)| u64::from(answer.records)).collect();
     columns.push(("records", false, Arc::new(records)));
     let fields: Fields =

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue, ValueDeserializer};
@@ -123,11 +124,7 @@ impl<'a> Load<'a> {
     }
 
     pub(super) fn dataset(&mut self, file: &'a File<'a>, holder_folder: &str) {
-        let mut root = file.root.clone();
-        repair_items(file, &mut root, &mut self.problems);
-        repair_export(file, &mut root, &mut self.problems);
-        let read = if file.whole { decode::<Dataset>(file, &mut root, &mut self.problems) } else { None };
-        let Some(dataset) = read else {
+        let Some(dataset) = read_dataset(file, &mut self.problems) else {
             self.dataset_files.entry(stated_code(file)).or_insert(file.path);
             return;
         };
@@ -149,6 +146,19 @@ impl<'a> Load<'a> {
         self.claim_code(file, &service.code, "service");
         self.services.push(LoadedService { file, service, lines, lines_lost });
     }
+}
+
+/// The dataset of a whole file. Where something cannot be read, that alone is told, part by part.
+fn read_dataset(file: &File<'_>, problems: &mut Vec<Problem>) -> Option<Dataset> {
+    if file.whole
+        && let Ok(dataset) = Dataset::deserialize(ValueDeserializer::from(file.root.clone()))
+    {
+        return Some(dataset);
+    }
+    let mut root = file.root.clone();
+    repair_items(file, &mut root, problems);
+    repair_export(file, &mut root, problems);
+    if file.whole { decode(file, &mut root, problems) } else { None }
 }
 
 /// Reads `node` as a `T`. Unknown keys and unreadable values are reported and taken out of `node`; `None` if one was

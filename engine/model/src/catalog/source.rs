@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rayon::prelude::*;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -19,7 +20,8 @@ pub(super) struct File<'a> {
 }
 
 impl<'a> File<'a> {
-    fn read(source: &'a CatalogSource, problems: &mut Vec<Problem>) -> Self {
+    fn read(source: &'a CatalogSource) -> (Self, Vec<Problem>) {
+        let mut problems = Vec::new();
         let (table, errors) = DeTable::parse_recoverable(&source.text);
         let root = Spanned::new(table.span(), DeValue::Table(table.into_inner()));
         let file = Self { path: &source.path, text: &source.text, root, whole: errors.is_empty() };
@@ -34,7 +36,7 @@ impl<'a> File<'a> {
                 problems.push(file.problem(line, error.message()));
             }
         }
-        file
+        (file, problems)
     }
 
     /// Name without folder and `.toml`.
@@ -98,14 +100,20 @@ fn offset_of(node: &Node<'_>, wanted: &str) -> Option<usize> {
 }
 
 pub(super) fn read_files<'a>(sources: &'a [CatalogSource], problems: &mut Vec<Problem>) -> BTreeMap<&'a str, File<'a>> {
-    let mut files = BTreeMap::new();
+    let mut paths = BTreeSet::new();
+    let mut once = Vec::with_capacity(sources.len());
     for source in sources.iter().filter(|source| source.path.ends_with(".toml")) {
-        if files.contains_key(source.path.as_str()) {
+        if paths.insert(source.path.as_str()) {
+            once.push(source);
+        } else {
             let message = "the file is given twice".to_owned();
             problems.push(Problem { path: source.path.clone(), line: 1, message, hint: None });
-        } else {
-            files.insert(source.path.as_str(), File::read(source, problems));
         }
     }
-    files
+    let read: Vec<(File<'_>, Vec<Problem>)> = once.into_par_iter().map(File::read).collect();
+    let mut take = |(file, found): (File<'a>, Vec<Problem>)| {
+        problems.extend(found);
+        (file.path, file)
+    };
+    read.into_iter().map(&mut take).collect()
 }

@@ -82,6 +82,14 @@ impl IdentifierKind {
         Self::ALL.into_iter().find(|kind| kind.code() == code)
     }
 
+    /// Whether blanks and hyphens are no part of its canonical form.
+    pub const fn is_without_separators(self) -> bool {
+        match self {
+            Self::Rrno | Self::Frno | Self::Brno | Self::Crno | Self::Dln | Self::Pnu | Self::Pno | Self::Vin => true,
+            Self::Vhrno | Self::Ci | Self::Other => false,
+        }
+    }
+
     /// The code in a catalog, in lower case.
     pub const fn code(self) -> &'static str {
         match self {
