@@ -15,6 +15,7 @@ mod files;
 mod keys;
 mod rows;
 mod unknown;
+mod withdrawals;
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -32,9 +33,9 @@ use ieum_core::night::{CARRIED_OVER, ExportState, MANIFEST, Night};
 use ieum_model::catalog::{Catalog, CatalogSource, Problem};
 use ieum_model::check::{CarriedOver, CheckedNight, Checker, IdGrade};
 use ieum_model::connector::Connector;
-use ieum_model::error::{Error, ErrorKind, Result, nearest};
+use ieum_model::error::{Error, ErrorKind, Result};
 use ieum_model::outcome::Reason;
-use ieum_model::request::{MalformedRequest, Texts, WITHDRAWAL_FIELDS, Withdrawal};
+use ieum_model::request::{MalformedRequest, Texts, Withdrawal};
 use ieum_privacy::normalize::{Grade, IdentifierKind, normalize};
 use rayon::prelude::*;
 use rustc_hash::FxHashSet;
@@ -87,18 +88,33 @@ pub enum ControlTotals {
 /// # Privacy
 /// Reads identifiers of requests and the master key; warnings and errors carry neither.
 pub fn night(definition: &Definition, as_of: NaiveDate, totals: ControlTotals) -> Result<Loaded> {
-    in_pool(definition.settings().threads, || load(definition, as_of, totals))?
+    in_pool(definition.settings().threads, || load(definition, as_of, totals, None))?
 }
 
-fn load(definition: &Definition, as_of: NaiveDate, totals: ControlTotals) -> Result<Loaded> {
+/// As [`night`], for a run that goes on where one stands unfinished: its requests are checked with the withdrawals that it
+/// began with. Those that came since are read before it commits.
+///
+/// # Errors
+/// As [`night`].
+pub fn night_that_goes_on(definition: &Definition, as_of: NaiveDate, totals: ControlTotals) -> Result<Loaded> {
+    let begun_with = withdrawals::begun_with(definition, as_of);
+    in_pool(definition.settings().threads, || load(definition, as_of, totals, begun_with))?
+}
+
+fn load(
+    definition: &Definition,
+    as_of: NaiveDate,
+    totals: ControlTotals,
+    begun_with: Option<Vec<PathBuf>>,
+) -> Result<Loaded> {
     let master = master_key(&definition.keys)?;
     exports_folder(&definition.exports)?;
     let sources = catalog_sources(&definition.catalog)?;
     let catalog = parse_catalog(&sources).map_err(|error| error.at("catalog", definition.catalog.display()))?;
     let mut files = Files::below(&definition.folder);
     // Read before the requests that they decide, and digested after them.
-    let withdrawals = files.read_strictly(&definition.withdrawals, WITHDRAWAL_FIELDS, Withdrawal::from_places)?;
-    withdrawals_name_datasets(&withdrawals, &catalog)?;
+    let withdrawals = withdrawals::read(&files, definition, begun_with.as_deref())?;
+    withdrawals::name_datasets(&withdrawals, &catalog)?;
     let carried = match &definition.carried_over {
         Some(paths) => files.read_strictly(paths, CARRIED_OVER_FIELDS, carried_over)?,
         None => {
@@ -120,8 +136,10 @@ fn load(definition: &Definition, as_of: NaiveDate, totals: ControlTotals) -> Res
     let copies = definition.staged.as_ref().map(|folder| damages.using(folder, totals == ControlTotals::Verify));
     let reading = Reading { definition, as_of, catalog: &catalog, totals, copies };
     let exports = reading.exports(&checked, &mut warnings)?;
+    let catalog = Arc::new(catalog);
     let night = Night {
-        catalog: Arc::new(catalog),
+        withdrawals: withdrawals::to_read_again(definition, withdrawals.files, &catalog),
+        catalog,
         as_of,
         checked,
         exports,
@@ -265,23 +283,6 @@ fn left_open(out: &Path, as_of: NaiveDate) -> Result<Option<PathBuf>> {
         }
     }
     Ok(latest.map(|date| out.join(date.to_string()).join(CARRIED_OVER)))
-}
-
-/// A slip in the name of a dataset would deliver what its subject took back.
-fn withdrawals_name_datasets(withdrawals: &Strict<Withdrawal>, catalog: &Catalog) -> Result<()> {
-    for (place, withdrawal) in withdrawals.rows.iter().enumerate() {
-        let Some(unknown) = withdrawal.dataset.as_deref().filter(|code| !catalog.datasets.contains_key(*code)) else {
-            continue;
-        };
-        let error = Error::config("a withdrawal names a dataset that the catalog lacks")
-            .at("file", withdrawals.file_of(place))
-            .at("line", withdrawal.line);
-        return Err(error.hint(match nearest(unknown, catalog.datasets.keys().map(String::as_str)) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => "correct the row; one that is passed over would deliver what its subject took back".to_owned(),
-        }));
-    }
-    Ok(())
 }
 
 /// What requests ask for and a night does otherwise.

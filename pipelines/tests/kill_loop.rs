@@ -14,6 +14,10 @@ use std::time::Duration;
 use ieum_core::journal::steps::STEPS;
 use tempfile::TempDir;
 
+mod folders;
+
+use folders::copy;
+
 /// Kills at random instants where the environment does not say how many.
 const KILLS: u64 = 40;
 /// The output of the night.
@@ -21,19 +25,6 @@ const COMMITTED: &str = "2026-11-22";
 /// Ways to write bundles; small shards, so that there are several.
 const WAYS: [[&str; 2]; 4] =
     [["packed", "json"], ["per-request", "json"], ["packed", "parquet"], ["per-request", "parquet"]];
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
 
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 

@@ -253,6 +253,7 @@ pub fn night(
         catalog: Arc::new(catalog),
         as_of,
         checked,
+        withdrawals: None,
         exports,
         master,
         signing: making.sealed.then(signing_key).transpose()?,

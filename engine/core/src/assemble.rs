@@ -131,9 +131,13 @@ fn one<'a>(
                 continue;
             }
         }
-        let (answer, rows) = match &courses.lines[number as usize] {
-            Course::Decided(outcome, reason) => (Answer { outcome: *outcome, reason: *reason, records: 0 }, None),
-            Course::Read(source) => {
+        let (answer, rows) = match (&courses.lines[number as usize], line.decided) {
+            // Before any export is read, or taken back after that.
+            (_, Some((outcome, reason))) => (Answer { outcome, reason, records: 0 }, None),
+            (Course::Decided(outcome, reason), None) => {
+                (Answer { outcome: *outcome, reason: *reason, records: 0 }, None)
+            }
+            (Course::Read(source), None) => {
                 let found = rows[*source as usize].as_ref().map(|rows| (rows, rows.range(number)));
                 let records = found.as_ref().map_or(0, |(_, range)| range.len());
                 let answer = answer(records, !line.withheld.is_empty(), courses.is_unreadable(number));

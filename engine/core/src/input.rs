@@ -8,7 +8,9 @@ use chrono::NaiveDate;
 use ieum_model::catalog::Catalog;
 use ieum_model::check::CheckedNight;
 use ieum_model::connector::Connector;
+use ieum_model::error::Result;
 use ieum_model::outcome::Reason;
+use ieum_model::request::Withdrawal;
 use ieum_privacy::{MasterKey, SigningKey};
 
 use crate::manifest::sha256_hex;
@@ -55,6 +57,31 @@ pub enum ExportState {
     Delayed(Reason),
 }
 
+/// Where the withdrawals of a night come from. They are read once more right before the commit: what its subject takes back
+/// while the night runs is not delivered.
+pub trait WithdrawalFiles: Send + Sync {
+    /// The files as the night was checked with: name and bytes. They stand beside the journal, so that a run that goes on is
+    /// checked with the same, whatever came since.
+    fn begun_with(&self) -> &[(String, Vec<u8>)];
+
+    /// Reads the files as they are now; `None` where their digest is still `known`.
+    ///
+    /// # Errors
+    /// When a file or one of its rows cannot be read: then nobody knows what may be delivered.
+    fn read_again(&self, known: &str) -> Result<Option<Reread>>;
+
+    /// The digest of the files that the night was checked with.
+    fn digest(&self) -> String;
+}
+
+/// Withdrawals that were read again.
+pub struct Reread {
+    /// SHA-256 of the files.
+    pub digest: String,
+    /// Every row of them.
+    pub withdrawals: Vec<Withdrawal>,
+}
+
 /// Everything a night is made from.
 pub struct Night {
     /// The catalog.
@@ -63,6 +90,8 @@ pub struct Night {
     pub as_of: NaiveDate,
     /// The checked requests.
     pub checked: CheckedNight,
+    /// What the night reads withdrawals from again before it commits; `None` where it has no such files.
+    pub withdrawals: Option<Box<dyn WithdrawalFiles>>,
     /// Exports by dataset code.
     pub exports: BTreeMap<String, ExportState>,
     /// The master key.

@@ -34,6 +34,7 @@ pub mod gather;
 pub mod input;
 pub mod journal;
 pub mod keys;
+mod late;
 pub mod ledger;
 pub mod lineage;
 pub mod manifest;

@@ -71,8 +71,9 @@ fn night(
     let sampler = Sampler::begin(start, started);
     let (mut definition, as_of) = definition(&args.file, args.date)?;
     overridden(&mut definition, args);
-    let loaded = screen
-        .busy("checking requests and exports", || load::night(&definition, as_of, ControlTotals::WhileReading))?;
+    let load = if args.dry_run || args.restart { load::night } else { load::night_that_goes_on };
+    let mut loaded =
+        screen.busy("checking requests and exports", || load(&definition, as_of, ControlTotals::WhileReading))?;
     tell_warnings(&loaded, screen);
     for other in sink::unfinished_beside(&loaded.night.out) {
         screen.warning(&format!(
@@ -85,7 +86,7 @@ fn night(
     }
     let manner = Manner { dry_run: args.dry_run, restart: args.restart, gate: interrupts.gate() };
     let run = screen.busy("running the night", || {
-        night::run_observed(&loaded.night, &manner, &mut |step| steps.begin(step.name()))
+        night::run_observed(&mut loaded.night, &manner, &mut |step| steps.begin(step.name()))
     });
     interrupts.settle();
     let run = run?;

@@ -57,8 +57,8 @@ fn run_with(exports: &BTreeMap<&'static str, String>, withdrawals: &[Withdrawal]
     let folder = tempfile::tempdir().unwrap();
     small_night::write_exports(&folder.path().join("exports"), exports).unwrap();
     let sources = small_night::catalog_sources();
-    let night = small_night::night(folder.path(), &sources, requests(), withdrawals, making).unwrap();
-    let summary = night::run(&night, false).unwrap();
+    let mut night = small_night::night(folder.path(), &sources, requests(), withdrawals, making).unwrap();
+    let summary = night::run(&mut night, false).unwrap();
     Ran { folder, summary }
 }
 
@@ -179,7 +179,7 @@ fn secrets_do_not_print() {
     let folder = tempfile::tempdir().unwrap();
     small_night::write_exports(&folder.path().join("exports"), &small_night::exports()).unwrap();
     let sources = small_night::catalog_sources();
-    let night = small_night::night(folder.path(), &sources, requests(), &[], Making::default()).unwrap();
+    let mut night = small_night::night(folder.path(), &sources, requests(), &[], Making::default()).unwrap();
     let derived = night.master.derive(&KeyDomain::recipient("semas"));
     let mut told = format!("{:?}\n{derived:?}\n", night.master);
     // Key files with one thing wrong: the message may not repeat what stands there.
@@ -188,7 +188,7 @@ fn secrets_do_not_print() {
         let error = MasterKey::from_hex_file_text(&format!("{wrong} {secret}")).unwrap_err();
         told.push_str(&format!("{error} {error:?}\n"));
     }
-    let summary = night::run(&night, false).unwrap();
+    let summary = night::run(&mut night, false).unwrap();
     told.push_str(&format!("{summary:?}"));
     for printed in [&secret[..16], "5A5A5A5A", "90, 90, 90, 90", "ZZZZZZZZ"] {
         assert!(!told.contains(printed), "{told}");
@@ -224,11 +224,11 @@ fn told_of(files: &BTreeMap<String, String>) -> String {
         format!("[run]\ncatalog = 'catalog'\nexports = 'exports'\nrequests = '{requests}'\nkeys = 'night.key'\n");
     let definition = Definition::parse(&definition, folder.path()).unwrap();
     let on = "2026-11-22".parse().unwrap();
-    let loaded = match load::night(&definition, on, ControlTotals::WhileReading) {
+    let mut loaded = match load::night(&definition, on, ControlTotals::WhileReading) {
         Ok(loaded) => loaded,
         Err(error) => return format!("{}\n{error:?}", error.told()),
     };
-    let run = night::run(&loaded.night, false).map_err(|error| error.told());
+    let run = night::run(&mut loaded.night, false).map_err(|error| error.told());
     format!("{:?}\n{:?}\n{run:?}", loaded.warnings, loaded.night.checked.malformed)
 }
 
@@ -315,8 +315,8 @@ fn an_item_that_nobody_asks_for_changes_no_bundle() {
     let income = sources.iter_mut().find(|source| source.path.ends_with("income.toml")).unwrap();
     let added = "[items.remark]\nname_ko = \"비고\"\ntype = \"text\"\nsensitivity = \"G\"\n[export]";
     income.text = income.text.replace("[export]", added);
-    let night = small_night::night(folder.path(), &sources, requests(), &[], Making::default()).unwrap();
-    night::run(&night, false).unwrap();
+    let mut night = small_night::night(folder.path(), &sources, requests(), &[], Making::default()).unwrap();
+    night::run(&mut night, false).unwrap();
     same(&files(&folder.path().join("out")), &reference);
 }
 
@@ -362,8 +362,8 @@ fn a_person_is_found_by_the_number_before_and_after_its_change() {
         small_night::request(&fields).unwrap()
     };
     let asked = vec![request("before", old), request("after", new)];
-    let night = small_night::night(folder.path(), &sources, asked, &[], Making::default()).unwrap();
-    let summary = night::run(&night, false).unwrap();
+    let mut night = small_night::night(folder.path(), &sources, asked, &[], Making::default()).unwrap();
+    let summary = night::run(&mut night, false).unwrap();
     let ran = Ran { folder, summary };
     let (before, after) = (ran.bundle("before"), ran.bundle("after"));
     assert_eq!(before["subject"], after["subject"], "one subject, one pseudonym");
@@ -392,8 +392,8 @@ fn night_with_register(subjects: &str, register: Option<&str>, declared: bool) -
         sources.push(CatalogSource { path: "datasets/nts/renamed.toml".into(), text: RENAMED.into() });
     }
     let asked = small_night::request(&[("subject_ids", subjects), ("documents", "income(amount);vat")]).unwrap();
-    let night = small_night::night(folder.path(), &sources, vec![asked], &[], Making::default()).unwrap();
-    let summary = night::run(&night, false).unwrap();
+    let mut night = small_night::night(folder.path(), &sources, vec![asked], &[], Making::default()).unwrap();
+    let summary = night::run(&mut night, false).unwrap();
     verify::verify(&night.out).unwrap();
     Ran { folder, summary }
 }
@@ -528,9 +528,9 @@ fn lines_behind_a_bridge_whose_row_cannot_be_read_are_delayed() {
             small_night::request(&fields).unwrap()
         };
         let asked = vec![ask("r1", "registration(opened)"), ask("r2", "vat(sales)")];
-        let night =
+        let mut night =
             small_night::night(folder.path(), &registration_with_a_date(), asked, &[], Making::default()).unwrap();
-        let summary = night::run(&night, false).unwrap();
+        let summary = night::run(&mut night, false).unwrap();
         let vat = Ran { folder, summary }.bundle("r2")["documents"]["vat"].clone();
         (vat["outcome"].clone(), vat["reason"].clone(), vat["records"].as_array().unwrap().len())
     };
@@ -590,8 +590,8 @@ fn an_export_past_its_validity_delays_its_lines() {
             .text
             .replace("vat/*.csv", "vat/vat_{date}.csv")
             .replace("[items.period]", "validity_days = 30\n[items.period]");
-        let night = small_night::night(folder.path(), &sources, requests(), &[], Making::default()).unwrap();
-        let summary = night::run(&night, false).unwrap();
+        let mut night = small_night::night(folder.path(), &sources, requests(), &[], Making::default()).unwrap();
+        let summary = night::run(&mut night, false).unwrap();
         let vat = Ran { folder, summary }.bundle("r2")["documents"]["vat"].clone();
         (vat["outcome"].as_str().unwrap().to_owned(), vat["reason"].as_str().map(str::to_owned))
     };
@@ -713,12 +713,12 @@ fn a_dry_run_and_a_second_run_leave_the_output_alone() {
     let folder = tempfile::tempdir().unwrap();
     small_night::write_exports(&folder.path().join("exports"), &small_night::exports()).unwrap();
     let sources = small_night::catalog_sources();
-    let night = small_night::night(folder.path(), &sources, requests(), &[], Making::default()).unwrap();
-    let dry = night::run(&night, true).unwrap();
+    let mut night = small_night::night(folder.path(), &sources, requests(), &[], Making::default()).unwrap();
+    let dry = night::run(&mut night, true).unwrap();
     assert!(!dry.committed);
     assert!(!night.out.exists());
-    assert!(night::run(&night, false).unwrap().committed);
+    assert!(night::run(&mut night, false).unwrap().committed);
     let before = files(&night.out);
-    assert_eq!(night::run(&night, false).unwrap_err().kind, ErrorKind::Config);
+    assert_eq!(night::run(&mut night, false).unwrap_err().kind, ErrorKind::Config);
     assert_eq!(files(&night.out), before);
 }

@@ -26,6 +26,7 @@ use crate::request::{MalformedRequest, Request, RequestedDocument, SubjectId, Wi
 
 pub use checker::Checker;
 pub use identity::IdGrade;
+pub use withdrawn::TakenBack;
 
 /// What a line or request is answered with before any export is read.
 pub type Decision = (Outcome, Option<Reason>);
