@@ -10,6 +10,7 @@
 //! date = 2026-11-22        # optional; `--date` overrides it
 //! out = "out"
 //! memory = "2 GiB"
+//! protected = "protected.txt" # optional: persons about whom nothing is delivered, `kind:value` a line, mode 0600
 //! carried_over = []        # optional: files of lines that earlier runs left open; without it those of the latest run in `out`
 //! staged = "staged"        # optional: where `ieum stage` puts copies of the exports; fresh ones are read in their place
 //! ```
@@ -30,13 +31,14 @@ const DEFAULT_MEMORY: u64 = 2 << 30;
 const DEFAULT_SHARD_REQUESTS: u32 = 4096;
 
 /// Settings of `[run]`, for the suggestion of the nearest.
-const SETTINGS: [&str; 15] = [
+const SETTINGS: [&str; 16] = [
     "catalog",
     "exports",
     "staged",
     "requests",
     "withdrawals",
     "carried_over",
+    "protected",
     "keys",
     "signing_key",
     "date",
@@ -116,6 +118,8 @@ pub struct Definition {
     pub withdrawals: Vec<PathBuf>,
     /// Files of lines carried over from earlier runs; without it the latest run before in `out` is looked for.
     pub carried_over: Option<Vec<PathBuf>>,
+    /// List of protected persons, if there is one.
+    pub protected: Option<PathBuf>,
     /// Key file.
     pub keys: PathBuf,
     /// File of the key that signs, if the output is to be sealed.
@@ -154,6 +158,8 @@ struct Run {
     withdrawals: OneOrMany,
     #[serde(default)]
     carried_over: Option<OneOrMany>,
+    #[serde(default)]
+    protected: Option<PathBuf>,
     keys: PathBuf,
     #[serde(default)]
     signing_key: Option<PathBuf>,
@@ -251,6 +257,7 @@ fn resolve(run: Run, folder: &Path) -> Result<Definition> {
         requests,
         withdrawals: run.withdrawals.below(folder),
         carried_over: run.carried_over.map(|paths| paths.below(folder)),
+        protected: run.protected.map(|list| folder.join(list)),
         keys: folder.join(run.keys),
         signing_key: run.signing_key.map(|key| folder.join(key)),
         date: run.date.as_ref().map(parse_date).transpose()?,

@@ -13,6 +13,7 @@
 mod copies;
 mod files;
 mod keys;
+mod protected;
 mod rows;
 mod unknown;
 mod withdrawals;
@@ -122,10 +123,19 @@ fn load(
             Files::below(&definition.out).read_strictly(&latest, CARRIED_OVER_FIELDS, carried_over)?
         }
     };
-    let mut checker = Checker::new(&catalog, &withdrawals.rows, &carried.rows, as_of, &grade_identifier);
+    let protected = definition.protected.as_deref().map(protected::read).transpose()?;
+    let is_protected = |kind: &str, raw: &str| protected.as_ref().is_some_and(|list| list.has(kind, raw));
+    let grade = |kind: &str, raw: &str| match is_protected(kind, raw) {
+        true => IdGrade::Protected,
+        false => grade_identifier(kind, raw),
+    };
+    let mut checker = Checker::new(&catalog, &withdrawals.rows, &carried.rows, as_of, &grade);
     let malformed = files.check_requests(&definition.requests, &mut checker)?;
     files.add(&withdrawals.files);
     files.add(&carried.files);
+    if let Some(list) = &protected {
+        files.add(&[("protected".to_owned(), list.digest(&master).into_bytes())]);
+    }
     let mut checked = checker.finish();
     checked.malformed.extend(malformed);
     let mut warnings = unknown::warnings(&catalog, &definition.catalog, &checked);
@@ -139,6 +149,7 @@ fn load(
     let catalog = Arc::new(catalog);
     let night = Night {
         withdrawals: withdrawals::to_read_again(definition, withdrawals.files, &catalog),
+        protected,
         catalog,
         as_of,
         checked,
@@ -344,16 +355,19 @@ fn carried_over(get: &Texts<'_>, line: u64) -> std::result::Result<CarriedOver, 
     Ok(CarriedOver { request_id: field(0)?, dataset: field(1)? })
 }
 
-fn grade_identifier(kind: &str, raw: &str) -> IdGrade {
+fn grade(kind: &str, raw: &str) -> Grade {
     thread_local! {
         static SPELLING: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     }
     let kind = IdentifierKind::from_code(kind).unwrap_or(IdentifierKind::Other);
-    let grade = SPELLING.with_borrow_mut(|spelling| {
+    SPELLING.with_borrow_mut(|spelling| {
         spelling.clear();
         normalize(kind, raw.as_bytes(), spelling)
-    });
-    match grade {
+    })
+}
+
+fn grade_identifier(kind: &str, raw: &str) -> IdGrade {
+    match grade(kind, raw) {
         Grade::Ok => IdGrade::Ok,
         Grade::Warn => IdGrade::Warn,
         Grade::Error => IdGrade::Error,

@@ -254,6 +254,7 @@ pub fn night(
         as_of,
         checked,
         withdrawals: None,
+        protected: None,
         exports,
         master,
         signing: making.sealed.then(signing_key).transpose()?,

@@ -14,6 +14,7 @@ use ieum_model::request::Withdrawal;
 use ieum_privacy::{MasterKey, SigningKey};
 
 use crate::manifest::sha256_hex;
+use crate::protected::Protected;
 
 /// How bundles are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +93,8 @@ pub struct Night {
     pub checked: CheckedNight,
     /// What the night reads withdrawals from again before it commits; `None` where it has no such files.
     pub withdrawals: Option<Box<dyn WithdrawalFiles>>,
+    /// Persons about whom nothing is delivered; the requests that name one were refused when they were checked.
+    pub protected: Option<Protected>,
     /// Exports by dataset code.
     pub exports: BTreeMap<String, ExportState>,
     /// The master key.

@@ -39,6 +39,7 @@ pub mod ledger;
 pub mod lineage;
 pub mod manifest;
 pub mod night;
+pub mod protected;
 pub mod reach;
 mod records;
 pub mod rejects;

@@ -20,7 +20,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ieum_model::error::{Error, ErrorKind, Result};
-use ieum_model::outcome::Outcome;
+use ieum_model::outcome::{Outcome, Reason};
 use serde::Serialize;
 
 use crate::assemble::{self, Assembly};
@@ -174,7 +174,7 @@ pub fn run_observed(night: &mut Night, manner: &Manner, begins: &mut dyn FnMut(S
 }
 
 /// Does everything but commit, and leaves nothing.
-fn rehearse(night: &Night, begins: &mut dyn FnMut(Step)) -> Result<RunSummary> {
+fn rehearse(night: &mut Night, begins: &mut dyn FnMut(Step)) -> Result<RunSummary> {
     let mut output = Output::rehearse(&night.out)?;
     let progress = Progress::untold(output.stage_folder());
     let taken = gather(night, &progress, &output, begins);
@@ -253,7 +253,7 @@ struct Taken {
 }
 
 /// Reads what the requests ask for.
-fn gather(night: &Night, progress: &Progress, output: &Output, begins: &mut dyn FnMut(Step)) -> Result<Taken> {
+fn gather(night: &mut Night, progress: &Progress, output: &Output, begins: &mut dyn FnMut(Step)) -> Result<Taken> {
     begins(Step::Plan);
     // Exports of one file are read on the gathering threads; this one reads those of several.
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -268,6 +268,7 @@ fn gather(night: &Night, progress: &Progress, output: &Output, begins: &mut dyn 
     let gathered = waves::gather(night, &mut courses, &stage, &rejects, progress, &runtime)?;
     reached("gathered");
     tracing::info!(run_id, stage = Step::Gather.name(), sources = gathered.sources.len(), "gathered");
+    night.checked.refuse(courses.protected(), Reason::Suppressed);
     Ok(Taken { courses, stage, rejects, gathered })
 }
 

@@ -226,6 +226,9 @@ pub fn gather(
         if wave == 0 {
             courses.tell_people_apart(night);
         }
+        if let Some(protected) = &night.protected {
+            courses.turn_away(protected);
+        }
     }
     Ok(gathered)
 }

@@ -40,7 +40,7 @@ pub enum Reason {
     ControlTotals,
     /// The export does not keep the contract of its dataset: cut short, a column missing, too many unreadable rows.
     ContractBroken,
-    /// Protected record.
+    /// About a protected person (주민등록법 시행규칙 13조의2, 가족관계등록법 15조의2, witnesses): answered before any export is read.
     Suppressed,
     /// No way to the dataset's key space from what the request names.
     NotReachable,

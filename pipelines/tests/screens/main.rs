@@ -7,6 +7,7 @@ mod folders;
 mod broken;
 mod exports;
 mod keys;
+mod protected;
 mod requests;
 mod stopped;
 mod taken_back;

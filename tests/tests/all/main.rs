@@ -7,5 +7,6 @@ mod invariants;
 mod ledger;
 mod lineage;
 mod plans;
+mod protected;
 mod seal;
 mod withdrawals;

@@ -138,12 +138,13 @@ impl<'a> Checker<'a> {
         }
 
         let mut subject_unclear = request.subject_ids.is_empty();
-        let mut warnings = 0;
+        let (mut warnings, mut protected) = (0, false);
         for id in &request.subject_ids {
             match (self.grade)(&id.kind, &id.value) {
                 IdGrade::Ok => {}
                 IdGrade::Warn => warnings += 1,
                 IdGrade::Error => subject_unclear = true,
+                IdGrade::Protected => protected = true,
             }
         }
         let service = self.rules.service(&request);
@@ -152,6 +153,8 @@ impl<'a> Checker<'a> {
         let purpose = service.filter(|_| request.purpose.is_empty()).map(|asked| &asked.purpose);
         let refusal = if self.withdrawn.requests.contains(request.request_id.as_str()) {
             Some((Outcome::Withdrawn, None))
+        } else if protected {
+            Some(refused(Reason::Suppressed))
         } else {
             self.rules.refusal(&request, &recipient, subject_unclear).map(refused)
         };

@@ -16,6 +16,7 @@ use crate::service::Applicant;
 
 pub use cadence::CYCLES;
 pub use fields::{FIELDS, Texts, WITHDRAWAL_FIELDS};
+pub use values::is_kind;
 
 /// The words for how a bundle is written.
 pub const FORMATS: &[&str] = &["json", "parquet"];

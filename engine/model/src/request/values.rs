@@ -65,11 +65,15 @@ pub(super) fn subject_ids(text: &str) -> Option<Vec<SubjectId>> {
     Some(ids)
 }
 
+/// Whether a word can name a kind of identifiers.
+pub fn is_kind(word: &str) -> bool {
+    !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
 fn subject_id(pair: &str) -> Option<SubjectId> {
     let (kind, value) = pair.split_once(':')?;
     let (kind, value) = (kind.trim(), value.trim());
-    let named = !kind.is_empty() && kind.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-    (named && !value.is_empty()).then(|| SubjectId { kind: shared::word(kind), value: value.into() })
+    (is_kind(kind) && !value.is_empty()).then(|| SubjectId { kind: shared::word(kind), value: value.into() })
 }
 
 pub(super) fn documents(text: &str) -> Option<Arc<[RequestedDocument]>> {
