@@ -11,6 +11,7 @@
 //! out = "out"
 //! memory = "2 GiB"
 //! protected = "protected.txt" # optional: persons about whom nothing is delivered, `kind:value` a line, mode 0600
+//! consents = "consents.jsonld" # optional: consent records of ISO/IEC TS 27560 in JSON-LD, which requests name by `consent_id`
 //! carried_over = []        # optional: files of lines that earlier runs left open; without it those of the latest run in `out`
 //! staged = "staged"        # optional: where `ieum stage` puts copies of the exports; fresh ones are read in their place
 //! ```
@@ -31,12 +32,13 @@ const DEFAULT_MEMORY: u64 = 2 << 30;
 const DEFAULT_SHARD_REQUESTS: u32 = 4096;
 
 /// Settings of `[run]`, for the suggestion of the nearest.
-const SETTINGS: [&str; 16] = [
+const SETTINGS: [&str; 17] = [
     "catalog",
     "exports",
     "staged",
     "requests",
     "withdrawals",
+    "consents",
     "carried_over",
     "protected",
     "keys",
@@ -116,6 +118,8 @@ pub struct Definition {
     pub requests: Vec<PathBuf>,
     /// Withdrawal files.
     pub withdrawals: Vec<PathBuf>,
+    /// Files of consent records.
+    pub consents: Vec<PathBuf>,
     /// Files of lines carried over from earlier runs; without it the latest run before in `out` is looked for.
     pub carried_over: Option<Vec<PathBuf>>,
     /// List of protected persons, if there is one.
@@ -156,6 +160,8 @@ struct Run {
     requests: OneOrMany,
     #[serde(default)]
     withdrawals: OneOrMany,
+    #[serde(default)]
+    consents: OneOrMany,
     #[serde(default)]
     carried_over: Option<OneOrMany>,
     #[serde(default)]
@@ -256,6 +262,7 @@ fn resolve(run: Run, folder: &Path) -> Result<Definition> {
         staged: run.staged.map(|staged| folder.join(staged)),
         requests,
         withdrawals: run.withdrawals.below(folder),
+        consents: run.consents.below(folder),
         carried_over: run.carried_over.map(|paths| paths.below(folder)),
         protected: run.protected.map(|list| folder.join(list)),
         keys: folder.join(run.keys),

@@ -10,6 +10,7 @@
 //! A request that cannot be read is counted and told, never fatal; a JSON line with an unknown field is one. An unknown
 //! column is fatal, because the whole file is then not what we take it for, and so is a withdrawal that cannot be read.
 
+mod consents;
 mod copies;
 mod files;
 mod keys;
@@ -129,10 +130,13 @@ fn load(
         true => IdGrade::Protected,
         false => grade_identifier(kind, raw),
     };
-    let mut checker = Checker::new(&catalog, &withdrawals.rows, &carried.rows, as_of, &grade);
+    let consents = consents::read(definition, &catalog)?;
+    let checker = Checker::new(&catalog, &withdrawals.rows, &carried.rows, as_of, &grade);
+    let mut checker = checker.with_consents(&consents.records);
     let malformed = files.check_requests(&definition.requests, &mut checker)?;
     files.add(&withdrawals.files);
     files.add(&carried.files);
+    files.add(&consents.files);
     if let Some(list) = &protected {
         files.add(&[("protected".to_owned(), list.digest(&master).into_bytes())]);
     }
@@ -140,6 +144,7 @@ fn load(
     checked.malformed.extend(malformed);
     let mut warnings = unknown::warnings(&catalog, &definition.catalog, &checked);
     warnings.extend(not_as_asked(definition, &checked));
+    warnings.extend(consents.warnings(&checked));
     warnings.extend(idle(&withdrawals, &checked));
     warnings.extend(open_lines(&checked));
     let damages = copies::Damages::default();

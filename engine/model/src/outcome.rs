@@ -46,6 +46,10 @@ pub enum Reason {
     NotReachable,
     /// Consent expired or not yet valid on the run's date.
     ConsentExpired,
+    /// The consent record that the request names is not known, or cannot be read.
+    ConsentUnknown,
+    /// The consent record covers another recipient, purpose or item.
+    ConsentScope,
     /// The same request was already received.
     Duplicate,
     /// A periodic request that is not due on the run's date.
@@ -78,6 +82,8 @@ impl Reason {
             Self::Suppressed => "E_SUPPRESSED",
             Self::NotReachable => "E_NOT_REACHABLE",
             Self::ConsentExpired => "E_CONSENT_EXPIRED",
+            Self::ConsentUnknown => "E_CONSENT_UNKNOWN",
+            Self::ConsentScope => "E_CONSENT_SCOPE",
             Self::Duplicate => "E_DUPLICATE",
             Self::NotDue => "E_NOT_DUE",
             Self::Malformed => "E_MALFORMED",

@@ -5,6 +5,7 @@
 mod folders;
 
 mod broken;
+mod consents;
 mod exports;
 mod keys;
 mod protected;

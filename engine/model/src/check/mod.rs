@@ -84,6 +84,8 @@ pub struct Consent {
     pub valid_from: Option<NaiveDate>,
     /// Last date the consent is valid on.
     pub valid_until: Option<NaiveDate>,
+    /// Name of the consent record.
+    pub record: Option<Box<str>>,
 }
 
 /// Documents that requests named themselves, without a service.

@@ -13,6 +13,13 @@ pub(super) const DATE: &str = "a date, YYYY-MM-DD or YYYYMMDD";
 
 pub(super) const DOCUMENTS: &str = "`dataset`, `dataset@view` or `dataset(item,item)`, separated by `;`";
 
+pub(super) const CONSENT_ID: &str = "1 to 200 printable characters of ASCII without blanks";
+
+/// The name of a consent record, which may be an IRI.
+pub(super) fn consent_id(text: &str) -> Option<Box<str>> {
+    ((1..=200).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())).then(|| text.into())
+}
+
 pub(super) fn present(text: Option<Cow<'_, str>>) -> Option<Cow<'_, str>> {
     let text = match text? {
         Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
@@ -130,6 +137,8 @@ mod tests {
             ("retention_days", "-1"),
             ("requested_at", "yesterday"),
             ("requested_at", ""),
+            ("consent_id", "동의 1"),
+            ("consent_id", "a b"),
             ("format", "xml"),
         ];
         for (field, text) in table {
