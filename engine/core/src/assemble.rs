@@ -140,7 +140,8 @@ fn one<'a>(
             (Course::Read(source), None) => {
                 let found = rows[*source as usize].as_ref().map(|rows| (rows, rows.range(number)));
                 let records = found.as_ref().map_or(0, |(_, range)| range.len());
-                let answer = answer(records, line.withheld.first().map(|(_, reason)| *reason), courses.is_unreadable(number));
+                let answer =
+                    answer(records, line.withheld.first().map(|(_, reason)| *reason), courses.is_unreadable(number));
                 (answer, found)
             }
         };

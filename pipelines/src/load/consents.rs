@@ -45,13 +45,15 @@ impl Loaded {
     /// Records that cannot be used, data that they name in vain, and requests without a record.
     pub fn warnings(&self, checked: &CheckedNight) -> Vec<String> {
         let Consents { unusable, unknown_data, .. } = &self.records;
-        let mut warnings: Vec<String> = unusable.iter().take(TOLD).map(|record| format!("consent record not used: {record}")).collect();
+        let mut warnings: Vec<String> =
+            unusable.iter().take(TOLD).map(|record| format!("consent record not used: {record}")).collect();
         if let Some(more) = unusable.len().checked_sub(TOLD + 1) {
             warnings.push(format!("{} more consent records are not used", more + 1));
         }
         if let Some((count, first)) = unknown_data {
             let hint = "name documents, items and levels by their codes: `agency:DATASET`, `agency:DATASET/ITEM`, `level:CODE`";
-            warnings.push(format!("consent records: {count} names of personal data; the first is {first}\n  hint: {hint}"));
+            warnings
+                .push(format!("consent records: {count} names of personal data; the first is {first}\n  hint: {hint}"));
         }
         let without = |request: &&ieum_model::check::CheckedRequest| {
             request.refusal.is_some_and(|(_, reason)| reason == Some(Reason::ConsentUnknown))

@@ -73,7 +73,10 @@ fn a_request_is_answered_as_far_as_its_consent_record_goes() {
         (record("ConsentGiven", "lh", &whole), ("refused", "E_CONSENT_SCOPE")),
         (record("ConsentGiven", "kcis", "agency:income_amount_cert"), ("no_consent", "")),
         (record("ConsentGiven", "kcis", "level:basic"), ("partial", "E_CONSENT_SCOPE")),
-        (record("ConsentGiven", "kcis", &whole).replace("\"c1\"", "\"c2\"").replace("/c1", "/c2"), ("refused", "E_CONSENT_UNKNOWN")),
+        (
+            record("ConsentGiven", "kcis", &whole).replace("\"c1\"", "\"c2\"").replace("/c1", "/c2"),
+            ("refused", "E_CONSENT_UNKNOWN"),
+        ),
     ];
     for (records, (outcome, reason)) in cases {
         let night = night_with(&records, DOCUMENT);
@@ -108,7 +111,8 @@ fn a_record_that_cannot_be_read_is_told_and_refuses_its_request() {
     let sound = record("ConsentGiven", "kcis", &format!("agency:{DOCUMENT}"));
     let night = night_with(&sound.replace("dpv:hasRecipient", "dpv:recipient"), DOCUMENT);
     let screen = night.run();
-    let told = "consent record not used: requests/consents.jsonld, record 1: a `dpv:hasProcess` has no `dpv:hasRecipient`";
+    let told =
+        "consent record not used: requests/consents.jsonld, record 1: a `dpv:hasProcess` has no `dpv:hasRecipient`";
     screen.says(0, &[told, "requests: 1, the first is `R1`"]);
     assert_eq!(night.outcomes(DOCUMENT).into_iter().next().unwrap().1, "E_CONSENT_UNKNOWN");
     let night = night_with(&sound[..sound.len() - 1], DOCUMENT);

@@ -156,9 +156,21 @@ mod tests {
             "\"pasport\", items",
             &["levels.toml:3: unknown dataset `pasport` (did you mean `passport`?)"],
         );
-        level("[\"issued\"]", "[\"isued\"]", &["levels.toml:3: unknown item `isued` of dataset `passport` (did you mean `issued`?)"]);
-        level("\"short\"", "\"shrt\"", &["levels.toml:7: unknown view `shrt` of dataset `passport` (did you mean `short`?)"]);
-        level("[\"basic\"]", "[\"basc\"]", &["levels.toml:6: unknown level `basc` in level `detailed` (did you mean `basic`?)"]);
+        level(
+            "[\"issued\"]",
+            "[\"isued\"]",
+            &["levels.toml:3: unknown item `isued` of dataset `passport` (did you mean `issued`?)"],
+        );
+        level(
+            "\"short\"",
+            "\"shrt\"",
+            &["levels.toml:7: unknown view `shrt` of dataset `passport` (did you mean `short`?)"],
+        );
+        level(
+            "[\"basic\"]",
+            "[\"basc\"]",
+            &["levels.toml:6: unknown level `basc` in level `detailed` (did you mean `basic`?)"],
+        );
         level("[\"basic\"]", "[\"detailed\"]", &["levels.toml:6: level `detailed` includes itself"]);
         let of_level = |level: &str| with(SERVICE, "view = \"short\"", &format!("level = \"{level}\""));
         check(

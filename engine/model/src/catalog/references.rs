@@ -43,7 +43,7 @@ impl<'a> Load<'a> {
     }
 
     /// `name` must be in the section.
-    fn check_name(&mut self, file: &File<'_>, place: &[&str], (section, what): (&str, &str), name: &str) {
+    pub(super) fn check_name(&mut self, file: &File<'_>, place: &[&str], (section, what): (&str, &str), name: &str) {
         let Some(names) = self.names.get(section) else { return };
         if names.lacks(name) {
             let hint = suggestion(name, names.iter());
@@ -156,7 +156,7 @@ impl<'a> Load<'a> {
         }
     }
 
-    fn check_items(&mut self, file: &File<'_>, place: &[&str], dataset: &Dataset, names: &[String]) {
+    pub(super) fn check_items(&mut self, file: &File<'_>, place: &[&str], dataset: &Dataset, names: &[String]) {
         for name in names.iter().filter(|name| dataset.item(name).is_none()) {
             let hint = suggestion(name, item_names(dataset));
             let message = format!("unknown item `{name}` of dataset `{}`", dataset.code);

@@ -66,12 +66,7 @@ impl AskedLine {
         }
     }
 
-    pub(super) fn checked(
-        &self,
-        request: &Request,
-        (taken_back, covered): Limits<'_>,
-        reasoned: bool,
-    ) -> CheckedLine {
+    pub(super) fn checked(&self, request: &Request, (taken_back, covered): Limits<'_>, reasoned: bool) -> CheckedLine {
         let mut checked = CheckedLine {
             document: Arc::clone(&self.document),
             items: Arc::default(),

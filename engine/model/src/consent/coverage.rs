@@ -27,7 +27,9 @@ impl Coverage {
             let item = catalog.datasets.get(before).and_then(|dataset| dataset.item(last)).map(|(code, _)| code);
             match (catalog.levels.get(last).filter(|_| before == "level"), item) {
                 (Some(level), _) => {
-                    covered.extend(level.covers.iter().flat_map(|(of, items)| items.iter().map(move |item| part(of, item))));
+                    covered.extend(
+                        level.covers.iter().flat_map(|(of, items)| items.iter().map(move |item| part(of, item))),
+                    );
                 }
                 (None, Some(item)) => covered.push(part(before, item)),
                 (None, None) if catalog.datasets.contains_key(last) => covered.push(last.to_owned()),

@@ -82,10 +82,11 @@ impl<'de> Visitor<'de> for NodeVisitor {
 
 impl Node {
     /// The values of a property, lists taken apart.
-    fn all<'a>(&'a self, term: &'a str) -> Box<dyn Iterator<Item = &'a Node> + 'a> {
+    fn all<'a>(&'a self, term: &str) -> Box<dyn Iterator<Item = &'a Node> + 'a> {
         let Self::Object(entries) = self else { return Box::new(std::iter::empty()) };
-        let of_term = entries.iter().filter(move |(name, _)| last_segment(name) == term);
-        Box::new(of_term.flat_map(|(_, value)| value.each()))
+        let of_term: Vec<&Node> =
+            entries.iter().filter(|(name, _)| last_segment(name) == term).map(|(_, value)| value).collect();
+        Box::new(of_term.into_iter().flat_map(Node::each))
     }
 
     /// The node, or those of a list.
@@ -107,7 +108,7 @@ impl Node {
         }
     }
 
-    fn text(&self, term: &str) -> Option<&str> {
+    fn text<'a>(&'a self, term: &str) -> Option<&'a str> {
         self.all(term).find_map(|node| match node {
             Self::Text(text) => Some(text.trim()).filter(|text| !text.is_empty()),
             Self::Object(_) => node.text("@value").or_else(|| node.text("@id")),
@@ -220,7 +221,9 @@ fn end(node: &Node, from: NaiveDateTime) -> Result<Option<NaiveDateTime>, String
     };
     let until = value.and_then(|text| instant(text).or_else(|| after(text, from)));
     match until {
-        _ if node.is_a("EndlessDuration") || node.name().is_some_and(|name| last_segment(name) == "EndlessDuration") => {
+        _ if node.is_a("EndlessDuration")
+            || node.name().is_some_and(|name| last_segment(name) == "EndlessDuration") =>
+        {
             Ok(None)
         }
         // Somebody has to say when an event has come, or how often it was used: we cannot.

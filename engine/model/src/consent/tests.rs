@@ -8,7 +8,8 @@ const ON: &str = "2026-05-01";
 
 fn catalog() -> Catalog {
     let mut catalog = Catalog::default();
-    let item = |code: &str, std: &str| format!("[items.'{code}']\nname_ko = 'x'\ntype = 'str'\nsensitivity = 'G'\n{std}\n");
+    let item =
+        |code: &str, std: &str| format!("[items.'{code}']\nname_ko = 'x'\ntype = 'str'\nsensitivity = 'G'\n{std}\n");
     for code in ["tax", "land"] {
         let text = format!(
             "code = '{code}'\nname_ko = 'x'\nholder = 'h'\ncategory = '2'\nbasis = 'K'\nkey = {{ item = 'rrno', space = 'person' }}\n{}{}",
@@ -66,7 +67,10 @@ fn the_latest_state_on_the_date_decides() {
         says(&record(&format!("[{}]", events.join(",")), LOAN))
     };
     assert_eq!(covers(&states(&[("ConsentGiven", "2026-04-01")])), ["tax"]);
-    assert_eq!(states(&[("ConsentGiven", "2026-04-01"), ("ConsentWithdrawn", "2026-05-01T09:00:00")]), Consented::Withdrawn);
+    assert_eq!(
+        states(&[("ConsentGiven", "2026-04-01"), ("ConsentWithdrawn", "2026-05-01T09:00:00")]),
+        Consented::Withdrawn
+    );
     assert_eq!(states(&[("ConsentWithdrawn", "2026-04-02"), ("ConsentGiven", "2026-04-01")]), Consented::Withdrawn);
     assert_eq!(states(&[("ConsentWithdrawn", "2026-04-01"), ("ConsentGiven", "2026-04-01")]), Consented::Withdrawn);
     // By the clock of Korea it is withdrawn on the first of May already.
@@ -92,7 +96,9 @@ fn a_consent_ends_with_its_duration() {
     };
     let temporal = |value: &str| lasting(&format!(r#"{{"@type": "dpv:TemporalDuration", "rdf:value": "{value}"}}"#));
     let until = |value: &str| lasting(&format!(r#"{{"@type": "dpv:UntilTimeDuration", "rdf:value": "{value}"}}"#));
-    for valid in [temporal("P1M"), temporal("P30D"), temporal("P1Y"), until("2026-05-01"), lasting("\"dpv:EndlessDuration\"")] {
+    for valid in
+        [temporal("P1M"), temporal("P30D"), temporal("P1Y"), until("2026-05-01"), lasting("\"dpv:EndlessDuration\"")]
+    {
         assert_eq!(covers(&valid), ["tax"]);
     }
     for over in [temporal("P4W"), temporal("P29D"), until("2026-04-30T23:59:59")] {
@@ -142,7 +148,10 @@ fn what_cannot_be_read_is_told_and_never_taken_for_a_consent() {
     assert_eq!(unusable(&sound.replace("2026-04-01", "in April")), told(time));
     let event = r#"{"@type": "dpv:ConsentGiven", "dpv:isIndicatedAtTime": "2026-04-01",
         "dpv:hasDuration": {"@type": "dpv:UntilEventDuration", "rdf:value": "Account Closure"}}"#;
-    assert_eq!(unusable(&record(event, LOAN)), told("a `dpv:hasDuration` ends with an event that nobody can check here"));
+    assert_eq!(
+        unusable(&record(event, LOAN)),
+        told("a `dpv:hasDuration` ends with an event that nobody can check here")
+    );
     assert_eq!(unusable(""), Vec::<String>::new());
     // Two records of one name: nobody knows which counts. It is told for both of its names.
     assert_eq!(unusable(&format!("[{sound}, {sound}]")).len(), 2);

@@ -7,7 +7,9 @@ use chrono::NaiveDate;
 
 use crate::service::Applicant;
 
-use super::values::{CONSENT_ID, DATE, DOCUMENTS, applicant, codes, consent_id, date, documents, flag, present, subject_ids};
+use super::values::{
+    CONSENT_ID, DATE, DOCUMENTS, applicant, codes, consent_id, date, documents, flag, present, subject_ids,
+};
 use super::{CYCLES, FORMATS, MalformedRequest, Request, Withdrawal, is_request_id, shared};
 
 /// Names of the fields a request may have, as [`Request::from_fields`] asks for them.
