@@ -298,9 +298,19 @@ pub struct RunArgs {
     /// Also write what became of the run for Prometheus, as node_exporter's textfile collector reads it (NAME.prom)
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
     pub metrics_file: Option<PathBuf>,
+    /// Tell on stderr how far the run is, a line of JSON at each step and every 10 s (IEUM_STATUS_SECONDS)
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub status: Option<StatusFormat>,
     /// Format of the result.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// How a run tells how far it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StatusFormat {
+    /// Lines of JSON with `message_type` `status`
+    Json,
 }
 
 /// Arguments of `ieum status`.

@@ -60,6 +60,11 @@ impl Screen {
         let _ = writeln!(stdout().lock(), "{line}");
     }
 
+    /// How far a run is, for a reader that is a program: one line of JSON.
+    pub fn status(&self, value: &impl Serialize) {
+        let _ = writeln!(stderr().lock(), "{}", json!(value));
+    }
+
     /// How far a long command is.
     pub fn note(&self, text: &str) {
         if !self.quiet {
