@@ -72,7 +72,7 @@ pub struct Verbosity {
     /// Errors only on stderr
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// More on stderr; twice for still more
+    /// More on stderr; twice and three times for still more
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
 }

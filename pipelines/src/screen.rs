@@ -39,7 +39,8 @@ impl Screen {
             (true, _) => LevelFilter::ERROR,
             (false, 0) => LevelFilter::WARN,
             (false, 1) => LevelFilter::INFO,
-            (false, _) => LevelFilter::DEBUG,
+            (false, 2) => LevelFilter::DEBUG,
+            (false, _) => LevelFilter::TRACE,
         };
         let colours = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let log = tracing_subscriber::fmt().with_writer(stderr).with_max_level(level).with_ansi(colours);

@@ -42,7 +42,8 @@ impl StatusLines {
     /// Tells on `screen` of the run that writes to `target`; `now` reads the clock.
     pub fn on(screen: Screen, target: &Path, began: Instant, now: fn() -> Instant) -> Self {
         let every = std::env::var(SETTING).ok().and_then(|text| text.parse::<f64>().ok());
-        let every = every.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).filter(|every| !every.is_zero());
+        let every =
+            every.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).filter(|every| !every.is_zero());
         let every = every.unwrap_or(EVERY);
         let (steps, begins) = mpsc::channel();
         let target = target.to_path_buf();
@@ -82,7 +83,8 @@ impl Drop for StatusLines {
 /// What the journal of the run says; nothing where it writes none.
 fn counts(target: &Path) -> Option<Unfinished> {
     let name = target.file_name()?.to_str()?;
-    let folder: PathBuf = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).into();
+    let folder: PathBuf =
+        target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).into();
     let runs = sink::status(&folder).ok()?;
     runs.into_iter().find(|run| run.name == name).and_then(|run| match run.state {
         RunState::Unfinished(run) => Some(run),

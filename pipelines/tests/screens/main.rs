@@ -5,6 +5,7 @@
 mod folders;
 
 mod broken;
+mod canary;
 mod consents;
 mod exports;
 mod keys;

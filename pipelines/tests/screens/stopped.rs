@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::{Child, Command, Stdio};
 
@@ -93,10 +93,77 @@ fn an_interrupted_run_goes_on() {
         assert!(manifest(&night) == manifest(&whole));
         assert_eq!(
             fs::read_dir(night.path("out")).unwrap().count(),
-            3,
-            "beside telemetry and ledger not even a lock is left"
+            4,
+            "beside telemetry, ledger and what became of the first attempt not even a lock is left"
         );
     }
+}
+
+#[test]
+fn a_run_that_is_ended_leaves_metrics_and_its_lineage() {
+    let night = Broken::new();
+    let run = held_at(&night, "shard.written", &["--metrics-file", "ieum.prom"]);
+    wait_for(|| journal_of(&night).contains("assembling"));
+    assert!(Command::new("kill").args(["-s", "TERM", &run.id().to_string()]).status().unwrap().success());
+    Screen::of(run.wait_with_output().unwrap()).says(143, &[]);
+    let metrics = fs::read_to_string(night.path("ieum.prom")).unwrap();
+    assert!(metrics.contains("\nieum_run_exit_code 143\n"), "{metrics}");
+    assert!(metrics.contains("ieum_run_step_duration_seconds{step=\"gather\"}"), "{metrics}");
+    // Then one that fails, and one that commits: the same run, whose lineage stands in its output.
+    let limited = "ulimit -f 1; exec \"$0\" run nightly.toml --metrics-file none";
+    let mut command = Command::new("bash");
+    command.args(["-c", limited, env!("CARGO_BIN_EXE_ieum")]).current_dir(night.folder.path());
+    Screen::of(command.output().unwrap()).says(5, &["File too large"]);
+    night.run().says(3, &[]);
+    let events = |name: &str| -> Vec<serde_json::Value> {
+        let text = fs::read_to_string(night.path(name)).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let (attempts, committed) = (events("out/2026-11-22.lineage.ndjson"), events("out/2026-11-22/lineage.ndjson"));
+    let kinds: Vec<&str> = attempts.iter().map(|event| event["eventType"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["START", "ABORT", "START", "FAIL"]);
+    assert_eq!(attempts[1]["run"]["facets"]["errorMessage"]["message"], "interrupted by SIGTERM");
+    let failed = attempts[3]["run"]["facets"]["errorMessage"]["message"].as_str().unwrap();
+    assert!(failed.contains("File too large"), "{failed}");
+    assert!(attempts.iter().chain(&committed).all(|event| event["run"]["runId"] == attempts[0]["run"]["runId"]));
+    // A committed output is not told again.
+    night.run().says(6, &["holds a committed run"]);
+    assert_eq!(events("out/2026-11-22.lineage.ndjson").len(), 4);
+}
+
+#[test]
+fn a_run_tells_how_far_it_is_in_lines_of_json() {
+    let night = Broken::new();
+    let silent = night.ieum(&["run", "nightly.toml", "--out", "silent"]);
+    assert!(!silent.stderr.contains("message_type"));
+    let told = night.ieum(&["run", "nightly.toml", "--status", "json", "--output", "json"]);
+    told.says(3, &[]);
+    night.assert_no_row_value_in(&told);
+    let lines = told.stderr.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let lines: Vec<_> = lines.filter(|line| line["message_type"] == "status").collect();
+    let mut steps: Vec<&str> = lines.iter().map(|line| line["step"].as_str().unwrap()).collect();
+    steps.dedup();
+    assert_eq!(steps, ["plan", "gather", "assemble", "records", "commit"]);
+    let seconds: Vec<f64> = lines.iter().map(|line| line["seconds"].as_f64().unwrap()).collect();
+    assert!(seconds.is_sorted() && seconds[0] > 0.0);
+    let assembled = lines.iter().find(|line| line["step"] == "records").unwrap();
+    assert!(assembled["readings_done"].as_u64().unwrap() > 20 && assembled["run_id"].is_string(), "{assembled}");
+    assert_eq!(assembled["readings_done"], assembled["readings"]);
+    // The last line of stdout is the result alone.
+    assert_eq!(told.stdout.lines().count(), 1);
+    // A run that is held is told again and again.
+    let mut run = Command::new(env!("CARGO_BIN_EXE_ieum"));
+    run.args(["run", "nightly.toml", "--status", "json"])
+        .env("IEUM_HOLD_AT", "gathered")
+        .env("IEUM_STATUS_SECONDS", "0.01");
+    let run =
+        run.current_dir(night.folder.path()).args(["--out", "held"]).stderr(Stdio::piped()).stdout(Stdio::piped());
+    let mut run = run.spawn().unwrap();
+    let told = BufReader::new(run.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let gathers = told.filter(|line| line.contains("\"step\":\"gather\"") && line.contains("\"readings_done\""));
+    assert_eq!(gathers.take(5).count(), 5);
+    run.kill().unwrap();
+    run.wait().unwrap();
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Named instants at which a test can kill the process, in builds with debug assertions only.
 //!
 //! `IEUM_KILL_AT=reading.kept:3` ends the process by SIGKILL when it comes to `reading.kept` for the third time;
-//! `IEUM_HOLD_AT` lets the thread that comes there wait for ever.
+//! `IEUM_HOLD_AT` lets the thread that comes there wait for ever; `IEUM_PANIC_AT` lets it panic with the text of
+//! `IEUM_PANIC_WITH`.
 
 /// The instants, in the order in which a run comes to them.
 pub const STEPS: [&str; 20] = [
@@ -61,6 +62,7 @@ mod wanted {
 
     static KILLED: OnceLock<Wanted> = OnceLock::new();
     static HELD: OnceLock<Wanted> = OnceLock::new();
+    static PANICKED: OnceLock<Wanted> = OnceLock::new();
 
     fn read(variable: &str) -> Wanted {
         let wanted = std::env::var(variable).ok()?;
@@ -92,6 +94,9 @@ mod wanted {
             unsafe {
                 libc::raise(libc::SIGKILL);
             }
+        }
+        if of(PANICKED.get_or_init(|| read("IEUM_PANIC_AT")), step).is_some_and(comes) {
+            std::panic::panic_any(std::env::var("IEUM_PANIC_WITH").unwrap_or_default());
         }
         if of(HELD.get_or_init(|| read("IEUM_HOLD_AT")), step).is_some_and(comes) {
             loop {

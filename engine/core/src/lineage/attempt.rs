@@ -6,9 +6,7 @@
 
 use ieum_model::error::{Error, Result};
 
-use super::event::{
-    ErrorMessage, NominalTime, PRODUCER, ProcessingEngine, Run, RunEvent, RunFacets, RunFacts, Says,
-};
+use super::event::{ErrorMessage, NominalTime, PRODUCER, ProcessingEngine, Run, RunEvent, RunFacets, RunFacts, Says};
 use super::{job, uuid_of};
 use crate::input::Night;
 
@@ -82,8 +80,7 @@ impl Attempt {
         for (event_type, event_time, facets) in [("START", self.began.as_str(), began), (kind, at, over)] {
             let run = Run { run_id: &run_id, facets };
             let (producer, schema_url, job) = (PRODUCER, RunEvent::SCHEMA, job());
-            let event =
-                RunEvent { event_type, event_time, producer, schema_url, run, job, inputs: &[], outputs: &[] };
+            let event = RunEvent { event_type, event_time, producer, schema_url, run, job, inputs: &[], outputs: &[] };
             serde_json::to_writer(&mut out, &event).map_err(|error| Error::internal(error.to_string()))?;
             out.push(b'\n');
         }

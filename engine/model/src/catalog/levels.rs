@@ -179,7 +179,7 @@ mod tests {
         );
         check(
             &[("levels.toml", LEVELS), (S, &with(SERVICE, "view = \"short\"", "view = \"short\"\nlevel = \"basic\""))],
-            &["services/loan.toml:17: a document line has `items`, `view` or `level`, and one of them"],
+            &["services/loan.toml:16: a document line has `items`, `view` or `level`, and one of them"],
         );
         let (head, _) = SERVICE.split_once("[[documents]]").unwrap();
         check(&[(S, head)], &["services/loan.toml:1: the service asks for no document"]);

@@ -339,7 +339,7 @@ mod tests {
         service(
             "view = \"short\"",
             "view = \"short\"\nitems = [\"name\"]",
-            &["services/loan.toml:16: a document line has `items` or `view`, not both"],
+            &["services/loan.toml:16: a document line has `items`, `view` or `level`, and one of them"],
         );
         service(
             "items = [\"name\"]",
