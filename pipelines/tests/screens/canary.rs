@@ -181,14 +181,14 @@ impl Night {
 /// Its name, the exit codes that it may end with (none of a run that is killed), and what is done.
 type Failure = (&'static str, &'static [Option<i32>], fn(&Night) -> Option<i32>);
 
-/// Changes the bytes of every export with this ending.
-fn damaged(night: &Night, ending: &str, change: fn(&mut Vec<u8>)) -> Option<i32> {
+/// Changes the bytes of every export with this ending, and cuts them where `change` says.
+fn damaged(night: &Night, ending: &str, change: fn(&mut [u8]) -> usize) -> Option<i32> {
     let mut changed = 0;
     for path in files_below(&night.night.path("exports")) {
         if path.to_string_lossy().ends_with(ending) {
             let mut bytes = fs::read(&path).unwrap();
-            change(&mut bytes);
-            fs::write(&path, bytes).unwrap();
+            let length = change(&mut bytes);
+            fs::write(&path, &bytes[..length]).unwrap();
             changed += 1;
         }
     }
@@ -196,24 +196,26 @@ fn damaged(night: &Night, ending: &str, change: fn(&mut Vec<u8>)) -> Option<i32>
     night.run()
 }
 
-fn cut(bytes: &mut Vec<u8>) {
-    bytes.truncate(bytes.len() * 2 / 3);
+fn cut(bytes: &mut [u8]) -> usize {
+    bytes.len() * 2 / 3
 }
 
-fn scratched(bytes: &mut Vec<u8>) {
+fn scratched(bytes: &mut [u8]) -> usize {
     let length = bytes.len();
     for at in (length / 3..length).step_by((length / 40).max(7)) {
         bytes[at] ^= 0x55;
     }
+    length
 }
 
 /// Every digit that may be one of a key is no text any more.
-fn undecodable(bytes: &mut Vec<u8>) {
+fn undecodable(bytes: &mut [u8]) -> usize {
     let starts: Vec<usize> =
         bytes.windows(13).enumerate().filter(|(_, w)| w.iter().all(u8::is_ascii_digit)).map(|(at, _)| at).collect();
     for at in starts.into_iter().step_by(3) {
         bytes[at + 6] = 0xff;
     }
+    bytes.len()
 }
 
 fn edited(night: &Night, name: &str, change: impl FnOnce(String) -> String) -> Option<i32> {
