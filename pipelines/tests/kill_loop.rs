@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use ieum_core::journal::steps::STEPS;
+use ieum_core::steps::STEPS;
 use tempfile::TempDir;
 
 mod folders;

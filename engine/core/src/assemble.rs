@@ -12,13 +12,13 @@ use crate::bundle::{self, Answer, Bundle, Document, DocumentRows, RunHead};
 use crate::bundle_files::BundleFiles;
 use crate::course::{Course, Courses, Source};
 use crate::input::Night;
-use crate::journal::steps::reached;
 use crate::journal::{Entry, Progress};
 use crate::keys::Space;
 use crate::manifest::RequestCounts;
 use crate::seal::{SealRecord, Sealing};
 use crate::sink::Output;
 use crate::stage::Stage;
+use crate::steps::reached;
 
 /// The answers of a night.
 pub struct Assembly {

@@ -4,10 +4,10 @@ use ieum_model::check::TakenBack;
 use ieum_model::error::Result;
 
 use crate::input::Night;
-use crate::journal::steps::reached;
 use crate::journal::{Entry, Progress};
 use crate::manifest::TakenBackLate;
 use crate::night::Step;
+use crate::steps::reached;
 
 /// What the withdrawals say that were read last, beyond what the night was checked with.
 #[derive(Default)]

@@ -50,6 +50,7 @@ mod session;
 pub mod sink;
 pub mod spill;
 pub mod stage;
+pub mod steps;
 mod strays;
 pub mod tally;
 pub mod verify;

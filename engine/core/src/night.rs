@@ -26,7 +26,6 @@ use serde::Serialize;
 use crate::assemble::{self, Assembly};
 use crate::course::{self, Courses};
 pub use crate::input::{BundleFormat, ExportState, Layout, Night, Reread, Settings, WithdrawalFiles};
-use crate::journal::steps::reached;
 use crate::journal::{self, Begun, Entry, Journal, Progress};
 use crate::late::Late;
 pub use crate::manifest::MANIFEST;
@@ -37,6 +36,7 @@ pub use crate::sink::CommitGate;
 use crate::sink::{Beginning, Output};
 use crate::spill::Spill;
 use crate::stage::Stage;
+use crate::steps::reached;
 use crate::waves::{self, Gathered};
 use crate::{ledger, lineage, records};
 

@@ -28,9 +28,9 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use crate::from_io;
-use crate::journal::steps::reached;
 use crate::journal::{Begun, Entry, JOURNAL};
 use crate::manifest::{MANIFEST, Manifest, OutputFile, hex};
+use crate::steps::reached;
 pub use gate::CommitGate;
 pub use left::{Collected, RunState, RunStatus, Unfinished, collect, status};
 pub use writer::OutputWriter;

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{broken, replace};
 use crate::from_io;
-use crate::journal::steps::reached;
 use crate::manifest::{hex, sha256_hex};
+use crate::steps::reached;
 
 const CHAIN: &str = "chain.ndjson";
 const HEAD: &str = "head.json";

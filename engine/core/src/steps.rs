@@ -42,7 +42,7 @@ pub fn reached(step: &'static str) {
 
 /// Whether the process will be killed when it comes to this step the next time.
 #[inline]
-pub(super) fn is_next(step: &'static str) -> bool {
+pub(crate) fn is_next(step: &'static str) -> bool {
     #[cfg(debug_assertions)]
     return wanted::is_next(step);
     #[cfg(not(debug_assertions))]
