@@ -4,10 +4,13 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::broken::{Broken, ELIGIBILITY, INCOME, KEY, REQUESTS};
 
@@ -66,6 +69,21 @@ fn is_protected(path: &Path) -> bool {
         || path
             .file_name()
             .is_some_and(|name| ["outcomes.parquet", "rows", "rejects", "keys"].iter().any(|of| name == *of))
+}
+
+/// What a file says: its bytes as text, and the cells of a Parquet file, whose pages are compressed.
+fn says(path: &Path) -> String {
+    let bytes = fs::read(path).unwrap();
+    let mut text = String::from_utf8_lossy(&bytes).into_owned();
+    let file = bytes.starts_with(b"PAR1").then(|| File::open(path).unwrap());
+    let reader = file.and_then(|file| ParquetRecordBatchReaderBuilder::try_new(file).ok()?.build().ok());
+    for batch in reader.into_iter().flatten().map_while(Result::ok) {
+        for column in batch.columns() {
+            let cells = ArrayFormatter::try_new(column, &FormatOptions::default()).unwrap();
+            (0..batch.num_rows()).for_each(|row| text += &format!("{}\n", cells.value(row)));
+        }
+    }
+    text
 }
 
 /// Whether a spelling stands in bytes.
@@ -169,8 +187,7 @@ impl Night {
             let ours = files.into_iter().filter(|file| !inputs.iter().any(|input| file.starts_with(input)));
             let mut guarded = ours.filter(|file| !is_protected(file));
             guarded.find(|file| {
-                let bytes = fs::read(file).unwrap();
-                let text = String::from_utf8_lossy(&bytes);
+                let text = says(file);
                 spelled.iter().any(|value| text.contains(value.as_str()))
             })
         };
@@ -382,6 +399,9 @@ fn a_planted_value_is_found_where_it_stands() {
         files.any(|path| spellings(value).iter().any(|spelling| stands(&fs::read(&path).unwrap(), spelling)))
     };
     assert!(found("bundles", PLANTED), "people have their own values in their bundles");
+    let answers =
+        files_below(&night.night.path(OUT)).into_iter().find(|path| path.ends_with("outcomes.parquet")).unwrap();
+    assert!(says(&answers).contains("E_CONTROL_TOTALS"), "compressed pages are read");
     assert!(found("rejects", PLANTED), "a row that cannot be read is kept as it is");
     assert!(!found("receipts", PLANTED) && !found("ledger", PLANTED));
     // Neither a screen nor a guarded file with a value passes.
