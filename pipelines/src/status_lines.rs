@@ -24,7 +24,26 @@ struct Line<'a> {
     step: &'a str,
     seconds: f64,
     #[serde(flatten)]
-    counts: Option<Unfinished>,
+    counts: Option<Counts>,
+}
+
+/// What the journal says of the run, where it writes one.
+#[derive(Debug, Serialize)]
+struct Counts {
+    run_id: String,
+    wave: u32,
+    last_wave: u32,
+    readings_done: u64,
+    readings: u64,
+    shards_done: u64,
+    shards: u64,
+}
+
+impl From<Unfinished> for Counts {
+    fn from(run: Unfinished) -> Self {
+        let Unfinished { run_id, wave, last_wave, readings_done, readings, shards_done, shards, .. } = run;
+        Self { run_id, wave, last_wave, readings_done, readings, shards_done, shards }
+    }
 }
 
 /// Tells how far a run is until it is dropped.
@@ -81,13 +100,13 @@ impl Drop for StatusLines {
 }
 
 /// What the journal of the run says; nothing where it writes none.
-fn counts(target: &Path) -> Option<Unfinished> {
+fn counts(target: &Path) -> Option<Counts> {
     let name = target.file_name()?.to_str()?;
     let folder: PathBuf =
         target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).into();
     let runs = sink::status(&folder).ok()?;
     runs.into_iter().find(|run| run.name == name).and_then(|run| match run.state {
-        RunState::Unfinished(run) => Some(run),
+        RunState::Unfinished(run) => Some(run.into()),
         _ => None,
     })
 }

@@ -46,7 +46,7 @@ fn files_below(root: &Path) -> Vec<PathBuf> {
 
 /// The places of a file at which it is edited: its ends, and some in between.
 fn places(length: usize) -> Vec<usize> {
-    const BETWEEN: usize = 12;
+    const BETWEEN: usize = 6;
     let mut places: Vec<usize> = (0..BETWEEN).map(|part| part * length / BETWEEN + part % 3).collect();
     places.extend([1, length.saturating_sub(2), length.saturating_sub(1)]);
     places.retain(|place| *place < length);
