@@ -68,10 +68,10 @@ pub fn benches(criterion: &mut Criterion) {
         bencher.iter(|| files.iter().map(|path| fs::read(path).map_or(0, |bytes| bytes.len())).sum::<usize>());
     });
     for (name, shapes) in [("one_shape", &ONE_SHAPE[..]), ("seven_shapes", &SEVEN_SHAPES[..])] {
-        let night = night(folder.path(), requests(shapes));
-        let summary = night::run(&night, true).expect("a night");
+        let mut night = night(folder.path(), requests(shapes));
+        let summary = night::run(&mut night, true).expect("a night");
         assert_eq!((summary.delivered, summary.rows_kept), (REQUESTS as u64, (REQUESTS * FOUND) as u64), "{name}");
-        group.bench_function(name, |bencher| bencher.iter(|| night::run(&night, true).expect("a night")));
+        group.bench_function(name, |bencher| bencher.iter(|| night::run(&mut night, true).expect("a night")));
     }
     group.finish();
 }

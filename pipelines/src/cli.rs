@@ -76,7 +76,7 @@ pub struct Verbosity {
     /// Errors only on stderr
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// More on stderr; twice for still more
+    /// More on stderr; twice and three times for still more
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
 }
@@ -306,9 +306,19 @@ pub struct RunArgs {
     /// Also write what became of the run for Prometheus, as node_exporter's textfile collector reads it (NAME.prom)
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
     pub metrics_file: Option<PathBuf>,
+    /// Tell on stderr how far the run is, a line of JSON at each step and every 10 s (IEUM_STATUS_SECONDS)
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub status: Option<StatusFormat>,
     /// Format of the result.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// How a run tells how far it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StatusFormat {
+    /// Lines of JSON with `message_type` `status`
+    Json,
 }
 
 /// Arguments of `ieum status`.

@@ -12,6 +12,8 @@
 //! date = 2026-11-22        # optional; `--date` overrides it
 //! out = "out"
 //! memory = "2 GiB"
+//! protected = "protected.txt" # optional: persons about whom nothing is delivered, `kind:value` a line, mode 0600
+//! consents = "consents.jsonld" # optional: consent records of ISO/IEC TS 27560 in JSON-LD, which requests name by `consent_id`
 //! carried_over = []        # optional: files of lines that earlier runs left open; without it those of the latest run in `out`
 //! staged = "staged"        # optional: where `ieum stage` puts copies of the exports; fresh ones are read in their place
 //! ```
@@ -33,13 +35,15 @@ const DEFAULT_MEMORY: u64 = 2 << 30;
 const DEFAULT_SHARD_REQUESTS: u32 = 4096;
 
 /// Settings of `[run]`, for the suggestion of the nearest.
-const SETTINGS: [&str; 17] = [
+const SETTINGS: [&str; 19] = [
     "catalog",
     "exports",
     "staged",
     "requests",
     "withdrawals",
+    "consents",
     "carried_over",
+    "protected",
     "keys",
     "signing_key",
     "encrypt",
@@ -142,8 +146,12 @@ pub struct Definition {
     pub requests: Vec<PathBuf>,
     /// Withdrawal files.
     pub withdrawals: Vec<PathBuf>,
+    /// Files of consent records.
+    pub consents: Vec<PathBuf>,
     /// Files of lines carried over from earlier runs; without it the latest run before in `out` is looked for.
     pub carried_over: Option<Vec<PathBuf>>,
+    /// List of protected persons, if there is one.
+    pub protected: Option<PathBuf>,
     /// Key file.
     pub keys: PathBuf,
     /// File of the key that signs, if the output is to be sealed.
@@ -185,7 +193,11 @@ struct Run {
     #[serde(default)]
     withdrawals: OneOrMany,
     #[serde(default)]
+    consents: OneOrMany,
+    #[serde(default)]
     carried_over: Option<OneOrMany>,
+    #[serde(default)]
+    protected: Option<PathBuf>,
     keys: PathBuf,
     #[serde(default)]
     signing_key: Option<PathBuf>,
@@ -286,7 +298,9 @@ fn resolve(run: Run, folder: &Path) -> Result<Definition> {
         staged: run.staged.map(|staged| folder.join(staged)),
         requests,
         withdrawals: run.withdrawals.below(folder),
+        consents: run.consents.below(folder),
         carried_over: run.carried_over.map(|paths| paths.below(folder)),
+        protected: run.protected.map(|list| folder.join(list)),
         keys: folder.join(run.keys),
         signing_key: run.signing_key.map(|key| folder.join(key)),
         encrypt: run.encrypt,

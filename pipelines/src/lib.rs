@@ -21,6 +21,7 @@
 //! | [`report`] | a committed run as one page |
 //! | [`screen`] | the only place that prints |
 //! | [`signals`] | what the system tells the process: stop, and that a file may not grow |
+//! | [`status_lines`] | how far a run is, while it goes on |
 //! | [`telemetry`] | what a run took: time by step, memory and bytes over time |
 
 pub mod bench;
@@ -38,4 +39,5 @@ pub mod place;
 pub mod report;
 pub mod screen;
 pub mod signals;
+pub mod status_lines;
 pub mod telemetry;

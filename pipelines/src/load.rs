@@ -10,11 +10,14 @@
 //! A request that cannot be read is counted and told, never fatal; a JSON line with an unknown field is one. An unknown
 //! column is fatal, because the whole file is then not what we take it for, and so is a withdrawal that cannot be read.
 
+mod consents;
 mod copies;
 mod files;
 mod keys;
+mod protected;
 mod rows;
 mod unknown;
+mod withdrawals;
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -34,9 +37,9 @@ use ieum_core::night::{CARRIED_OVER, ExportState, MANIFEST, Night};
 use ieum_model::catalog::{Catalog, CatalogSource, Problem};
 use ieum_model::check::{CarriedOver, CheckedNight, Checker, IdGrade};
 use ieum_model::connector::Connector;
-use ieum_model::error::{Error, ErrorKind, Result, nearest};
+use ieum_model::error::{Error, ErrorKind, Result};
 use ieum_model::outcome::Reason;
-use ieum_model::request::{MalformedRequest, Texts, WITHDRAWAL_FIELDS, Withdrawal};
+use ieum_model::request::{MalformedRequest, Texts, Withdrawal};
 use ieum_privacy::normalize::{Grade, IdentifierKind, normalize};
 use ieum_privacy::{Profile, SigningKey};
 use rayon::prelude::*;
@@ -90,18 +93,33 @@ pub enum ControlTotals {
 /// # Privacy
 /// Reads identifiers of requests and the master key; warnings and errors carry neither.
 pub fn night(definition: &Definition, as_of: NaiveDate, totals: ControlTotals) -> Result<Loaded> {
-    in_pool(definition.settings().threads, || load(definition, as_of, totals))?
+    in_pool(definition.settings().threads, || load(definition, as_of, totals, None))?
 }
 
-fn load(definition: &Definition, as_of: NaiveDate, totals: ControlTotals) -> Result<Loaded> {
+/// As [`night`], for a run that goes on where one stands unfinished: its requests are checked with the withdrawals that it
+/// began with. Those that came since are read before it commits.
+///
+/// # Errors
+/// As [`night`].
+pub fn night_that_goes_on(definition: &Definition, as_of: NaiveDate, totals: ControlTotals) -> Result<Loaded> {
+    let begun_with = withdrawals::begun_with(definition, as_of);
+    in_pool(definition.settings().threads, || load(definition, as_of, totals, begun_with))?
+}
+
+fn load(
+    definition: &Definition,
+    as_of: NaiveDate,
+    totals: ControlTotals,
+    begun_with: Option<Vec<PathBuf>>,
+) -> Result<Loaded> {
     let master = master_key(&definition.keys)?;
     exports_folder(&definition.exports)?;
     let sources = catalog_sources(&definition.catalog)?;
     let catalog = parse_catalog(&sources).map_err(|error| error.at("catalog", definition.catalog.display()))?;
     let mut files = Files::below(&definition.folder);
     // Read before the requests that they decide, and digested after them.
-    let withdrawals = files.read_strictly(&definition.withdrawals, WITHDRAWAL_FIELDS, Withdrawal::from_places)?;
-    withdrawals_name_datasets(&withdrawals, &catalog)?;
+    let withdrawals = withdrawals::read(&files, definition, begun_with.as_deref())?;
+    withdrawals::name_datasets(&withdrawals, &catalog)?;
     let carried = match &definition.carried_over {
         Some(paths) => files.read_strictly(paths, CARRIED_OVER_FIELDS, carried_over)?,
         None => {
@@ -109,14 +127,27 @@ fn load(definition: &Definition, as_of: NaiveDate, totals: ControlTotals) -> Res
             Files::below(&definition.out).read_strictly(&latest, CARRIED_OVER_FIELDS, carried_over)?
         }
     };
-    let mut checker = Checker::new(&catalog, &withdrawals.rows, &carried.rows, as_of, &grade_identifier);
+    let protected = definition.protected.as_deref().map(protected::read).transpose()?;
+    let is_protected = |kind: &str, raw: &str| protected.as_ref().is_some_and(|list| list.has(kind, raw));
+    let grade = |kind: &str, raw: &str| match is_protected(kind, raw) {
+        true => IdGrade::Protected,
+        false => grade_identifier(kind, raw),
+    };
+    let consents = consents::read(definition, &catalog)?;
+    let checker = Checker::new(&catalog, &withdrawals.rows, &carried.rows, as_of, &grade);
+    let mut checker = checker.with_consents(&consents.records);
     let malformed = files.check_requests(&definition.requests, &mut checker)?;
     files.add(&withdrawals.files);
     files.add(&carried.files);
+    files.add(&consents.files);
+    if let Some(list) = &protected {
+        files.add(&[("protected".to_owned(), list.digest(&master).into_bytes())]);
+    }
     let mut checked = checker.finish();
     checked.malformed.extend(malformed);
     let mut warnings = unknown::warnings(&catalog, &definition.catalog, &checked);
     warnings.extend(not_as_asked(definition, &checked));
+    warnings.extend(consents.warnings(&checked));
     warnings.extend(idle(&withdrawals, &checked));
     warnings.extend(open_lines(&checked));
     let damages = copies::Damages::default();
@@ -129,8 +160,11 @@ fn load(definition: &Definition, as_of: NaiveDate, totals: ControlTotals) -> Res
     }
     let encrypting = definition.encrypt.then(|| Encryption::of(&catalog, &checked, &master, definition.profile));
     let encryption = encrypting.transpose().map_err(|error| error.at("catalog", definition.catalog.display()))?;
+    let catalog = Arc::new(catalog);
     let night = Night {
-        catalog: Arc::new(catalog),
+        withdrawals: withdrawals::to_read_again(definition, withdrawals.files, &catalog),
+        protected,
+        catalog,
         as_of,
         checked,
         exports,
@@ -288,23 +322,6 @@ fn left_open(out: &Path, as_of: NaiveDate) -> Result<Option<PathBuf>> {
     Ok(latest.map(|date| out.join(date.to_string()).join(CARRIED_OVER)))
 }
 
-/// A slip in the name of a dataset would deliver what its subject took back.
-fn withdrawals_name_datasets(withdrawals: &Strict<Withdrawal>, catalog: &Catalog) -> Result<()> {
-    for (place, withdrawal) in withdrawals.rows.iter().enumerate() {
-        let Some(unknown) = withdrawal.dataset.as_deref().filter(|code| !catalog.datasets.contains_key(*code)) else {
-            continue;
-        };
-        let error = Error::config("a withdrawal names a dataset that the catalog lacks")
-            .at("file", withdrawals.file_of(place))
-            .at("line", withdrawal.line);
-        return Err(error.hint(match nearest(unknown, catalog.datasets.keys().map(String::as_str)) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => "correct the row; one that is passed over would deliver what its subject took back".to_owned(),
-        }));
-    }
-    Ok(())
-}
-
 /// What requests ask for and a night does otherwise.
 fn not_as_asked(definition: &Definition, checked: &CheckedNight) -> Vec<String> {
     let format = definition.format.name();
@@ -364,16 +381,19 @@ fn carried_over(get: &Texts<'_>, line: u64) -> std::result::Result<CarriedOver, 
     Ok(CarriedOver { request_id: field(0)?, dataset: field(1)? })
 }
 
-fn grade_identifier(kind: &str, raw: &str) -> IdGrade {
+fn grade(kind: &str, raw: &str) -> Grade {
     thread_local! {
         static SPELLING: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     }
     let kind = IdentifierKind::from_code(kind).unwrap_or(IdentifierKind::Other);
-    let grade = SPELLING.with_borrow_mut(|spelling| {
+    SPELLING.with_borrow_mut(|spelling| {
         spelling.clear();
         normalize(kind, raw.as_bytes(), spelling)
-    });
-    match grade {
+    })
+}
+
+fn grade_identifier(kind: &str, raw: &str) -> IdGrade {
+    match grade(kind, raw) {
         Grade::Ok => IdGrade::Ok,
         Grade::Warn => IdGrade::Warn,
         Grade::Error => IdGrade::Error,

@@ -39,7 +39,8 @@ impl Screen {
             (true, _) => LevelFilter::ERROR,
             (false, 0) => LevelFilter::WARN,
             (false, 1) => LevelFilter::INFO,
-            (false, _) => LevelFilter::DEBUG,
+            (false, 2) => LevelFilter::DEBUG,
+            (false, _) => LevelFilter::TRACE,
         };
         let colours = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let log = tracing_subscriber::fmt().with_writer(stderr).with_max_level(level).with_ansi(colours);
@@ -58,6 +59,11 @@ impl Screen {
         };
         // A reader that has gone away, such as `head`, is no failure of ours.
         let _ = writeln!(stdout().lock(), "{line}");
+    }
+
+    /// How far a run is, for a reader that is a program: one line of JSON.
+    pub fn status(&self, value: &impl Serialize) {
+        let _ = writeln!(stderr().lock(), "{}", json!(value));
     }
 
     /// How far a long command is.

@@ -30,11 +30,15 @@ pub fn file_size_limit_is_an_error() {
 /// ends at once, as if it were killed, and every instant of a run is one that it can go on from.
 pub struct Interrupts(Arc<State>);
 
+type Tells = Box<dyn FnOnce(&'static str, u8) + Send>;
+
 #[derive(Default)]
 struct State {
     gate: Arc<CommitGate>,
     /// Where a dry run writes to: nothing of it is left.
     rehearsed: Mutex<Option<PathBuf>>,
+    /// What is still to be told when the run is ended: by what, and its exit code.
+    tells: Mutex<Option<Tells>>,
     /// One ending at a time.
     ends: Mutex<()>,
     ending: AtomicBool,
@@ -67,6 +71,11 @@ impl Interrupts {
         Arc::clone(&self.0.gate)
     }
 
+    /// From here on `tells` is called when the run is ended, before the process ends: it has to be quick.
+    pub fn tell(&self, tells: impl FnOnce(&'static str, u8) + Send + 'static) {
+        *self.0.tells.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(tells));
+    }
+
     /// From here on a dry run writes for `target`.
     pub fn rehearses(&self, target: &Path) {
         *self.0.rehearsed.lock().unwrap_or_else(PoisonError::into_inner) = Some(target.to_path_buf());
@@ -83,7 +92,7 @@ impl Interrupts {
 
 impl State {
     /// Ends the process, unless the output is committed already.
-    fn end(&self, what: &str, code: u8, screen: Screen) {
+    fn end(&self, what: &'static str, code: u8, screen: Screen) {
         let _one = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         self.ending.store(true, Ordering::Release);
         if !self.gate.end() {
@@ -93,6 +102,10 @@ impl State {
         let rehearsed = self.rehearsed.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(target) = &rehearsed {
             sink::withdraw(target);
+        }
+        let tells = self.tells.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(tells) = tells {
+            tells(what, code);
         }
         screen.ended(what, code, rehearsed.is_none());
         std::process::exit(code.into());

@@ -11,8 +11,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use ieum_core::journal::steps::STEPS;
+use ieum_core::steps::STEPS;
 use tempfile::TempDir;
+
+mod folders;
+
+use folders::copy;
 
 /// Kills at random instants where the environment does not say how many.
 const KILLS: u64 = 40;
@@ -31,19 +35,6 @@ const WAYS: [[&str; 3]; 7] = [
 const PLAIN: &str = "nightly.toml";
 /// Sealed and encrypted.
 const ENCRYPTED: &str = "encrypted.toml";
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
 
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 

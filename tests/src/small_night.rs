@@ -281,6 +281,8 @@ pub fn night(
         catalog: Arc::new(catalog),
         as_of,
         checked,
+        withdrawals: None,
+        protected: None,
         exports,
         master,
         signing: making.sealed.then(|| signing_key(making.profile)).transpose()?,

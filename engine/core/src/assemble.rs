@@ -12,13 +12,13 @@ use crate::bundle::{self, Answer, Bundle, Document, DocumentRows, RunHead};
 use crate::bundle_files::BundleFiles;
 use crate::course::{Course, Courses, Source};
 use crate::input::Night;
-use crate::journal::steps::reached;
 use crate::journal::{Entry, Progress};
 use crate::keys::Space;
 use crate::manifest::RequestCounts;
 use crate::seal::{SealRecord, Sealing};
 use crate::sink::Output;
 use crate::stage::Stage;
+use crate::steps::reached;
 
 /// The answers of a night.
 pub struct Assembly {
@@ -131,12 +131,17 @@ fn one<'a>(
                 continue;
             }
         }
-        let (answer, rows) = match &courses.lines[number as usize] {
-            Course::Decided(outcome, reason) => (Answer { outcome: *outcome, reason: *reason, records: 0 }, None),
-            Course::Read(source) => {
+        let (answer, rows) = match (&courses.lines[number as usize], line.decided) {
+            // Before any export is read, or taken back after that.
+            (_, Some((outcome, reason))) => (Answer { outcome, reason, records: 0 }, None),
+            (Course::Decided(outcome, reason), None) => {
+                (Answer { outcome: *outcome, reason: *reason, records: 0 }, None)
+            }
+            (Course::Read(source), None) => {
                 let found = rows[*source as usize].as_ref().map(|rows| (rows, rows.range(number)));
                 let records = found.as_ref().map_or(0, |(_, range)| range.len());
-                let answer = answer(records, !line.withheld.is_empty(), courses.is_unreadable(number));
+                let answer =
+                    answer(records, line.withheld.first().map(|(_, reason)| *reason), courses.is_unreadable(number));
                 (answer, found)
             }
         };
@@ -184,13 +189,13 @@ fn fallback(request: &CheckedRequest, answers: &[Option<Answer>], dataset: &str)
 }
 
 /// What a row that could not be read might have said is not known: without it a line is not answered in full.
-fn answer(records: usize, withheld: bool, unreadable: bool) -> Answer {
+fn answer(records: usize, withheld: Option<Reason>, unreadable: bool) -> Answer {
     let (outcome, reason) = match (records, unreadable, withheld) {
         (0, true, _) => (Outcome::Delayed, Some(Reason::ContractBroken)),
         (_, true, _) => (Outcome::Partial, Some(Reason::ContractBroken)),
         (0, false, _) => (Outcome::NotFound, Some(Reason::NotFound)),
-        (_, false, true) => (Outcome::Partial, Some(Reason::R03)),
-        (_, false, false) => (Outcome::Provided, None),
+        (_, false, Some(reason)) => (Outcome::Partial, Some(reason)),
+        (_, false, None) => (Outcome::Provided, None),
     };
     Answer { outcome, reason, records: u32::try_from(records).unwrap_or(u32::MAX) }
 }

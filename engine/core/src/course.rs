@@ -15,6 +15,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::input::{ExportState, Night};
 use crate::keys::{Keys, Space};
+use crate::protected::Protected;
 use crate::reach::{self, Bridge, BridgeKind};
 
 /// Key spaces in which a person has one identifier at a time.
@@ -79,6 +80,8 @@ pub struct Courses {
     joined: FxHashSet<(u32, String)>,
     /// Requests that name two people.
     unclear: FxHashSet<u32>,
+    /// Requests that a bridge led to a protected person.
+    protected: BTreeSet<u32>,
     /// Datasets that were left out of the night while it read.
     left_out: FxHashMap<String, Reason>,
     /// Lines whose key stands in a row that could not be read, or behind one: they cannot be told "not found".
@@ -345,6 +348,23 @@ impl Courses {
             walk.needs.retain(|request| !self.unclear.contains(request));
         }
         self.walks.retain(|walk| !walk.needs.is_empty());
+    }
+
+    /// Reads nothing more for requests that a bridge led to a protected person. To be called after each wave.
+    pub fn turn_away(&mut self, protected: &Protected) {
+        let led = self.keys.found().filter(|(_, space, key)| protected.has_key(space, key));
+        let led: BTreeSet<u32> = led.map(|(request, ..)| request).collect();
+        for request in led.difference(&self.protected).copied().collect::<Vec<_>>() {
+            self.decide(request, &Course::Decided(Outcome::Refused, Some(Reason::Suppressed)));
+            self.walks.iter_mut().for_each(|walk| walk.needs.retain(|needs| *needs != request));
+            self.protected.insert(request);
+        }
+        self.walks.retain(|walk| !walk.needs.is_empty());
+    }
+
+    /// Requests that a bridge led to a protected person, ascending.
+    pub fn protected(&self) -> impl Iterator<Item = u32> {
+        self.protected.iter().copied()
     }
 
     /// Answers every line of a request that would be read.

@@ -8,11 +8,14 @@ use chrono::NaiveDate;
 use ieum_model::catalog::Catalog;
 use ieum_model::check::CheckedNight;
 use ieum_model::connector::Connector;
+use ieum_model::error::Result;
 use ieum_model::outcome::Reason;
+use ieum_model::request::Withdrawal;
 use ieum_privacy::{MasterKey, SigningKey};
 
 use crate::encrypt::Encryption;
 use crate::manifest::sha256_hex;
+use crate::protected::Protected;
 
 /// How bundles are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +71,31 @@ pub enum ExportState {
     Delayed(Reason),
 }
 
+/// Where the withdrawals of a night come from. They are read once more right before the commit: what its subject takes back
+/// while the night runs is not delivered.
+pub trait WithdrawalFiles: Send + Sync {
+    /// The files as the night was checked with: name and bytes. They stand beside the journal, so that a run that goes on is
+    /// checked with the same, whatever came since.
+    fn begun_with(&self) -> &[(String, Vec<u8>)];
+
+    /// Reads the files as they are now; `None` where their digest is still `known`.
+    ///
+    /// # Errors
+    /// When a file or one of its rows cannot be read: then nobody knows what may be delivered.
+    fn read_again(&self, known: &str) -> Result<Option<Reread>>;
+
+    /// The digest of the files that the night was checked with.
+    fn digest(&self) -> String;
+}
+
+/// Withdrawals that were read again.
+pub struct Reread {
+    /// SHA-256 of the files.
+    pub digest: String,
+    /// Every row of them.
+    pub withdrawals: Vec<Withdrawal>,
+}
+
 /// Everything a night is made from.
 pub struct Night {
     /// The catalog.
@@ -76,6 +104,10 @@ pub struct Night {
     pub as_of: NaiveDate,
     /// The checked requests.
     pub checked: CheckedNight,
+    /// What the night reads withdrawals from again before it commits; `None` where it has no such files.
+    pub withdrawals: Option<Box<dyn WithdrawalFiles>>,
+    /// Persons about whom nothing is delivered; the requests that name one were refused when they were checked.
+    pub protected: Option<Protected>,
     /// Exports by dataset code.
     pub exports: BTreeMap<String, ExportState>,
     /// The master key.

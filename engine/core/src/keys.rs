@@ -109,6 +109,11 @@ impl Keys {
         self.found.sort_by_key(|(request, _)| *request);
     }
 
+    /// Every key that a bridge gave: request, key space, key.
+    pub fn found(&self) -> impl Iterator<Item = (u32, &str, &str)> {
+        self.found.iter().map(|(request, key)| (*request, self.space(key.space), self.text_of(key)))
+    }
+
     fn own_of(&self, request: u32) -> Range<usize> {
         let request = request as usize;
         let start = request.checked_sub(1).map_or(0, |before| self.ends[before]);

@@ -101,6 +101,18 @@ impl RequestCounts {
     }
 }
 
+/// Withdrawals that came after the requests were checked, and stopped what had been gathered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TakenBackLate {
+    /// SHA-256 of the withdrawal files as they were read last.
+    pub withdrawals_digest: String,
+    /// Requests that were taken back as a whole.
+    pub requests: u64,
+    /// Document lines, those of these requests too.
+    pub documents: u64,
+}
+
 /// What a run wrote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -126,6 +138,9 @@ pub struct Manifest {
     /// Lines of earlier runs that stay open because their request was not received.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub carried_on: u64,
+    /// What was taken back while the run was made; absent where nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_back: Option<TakenBackLate>,
     /// Counts by source dataset.
     pub sources: BTreeMap<String, SourceCounts>,
     /// SHA-256 of each dataset's plan text.

@@ -1,16 +1,33 @@
 //! One night on one page: reach, gather, assemble, account, commit.
+//!
+//! ```text
+//!  reach ─► gather ─► read withdrawals again ─┬─► assemble ─► records ─► made durable ─► read withdrawals again ─┬─► commit
+//!                                             └──────────────── something was taken back ◄──────────────────────┘
+//! ```
+//!
+//! # A withdrawal that comes while the night runs
+//! The files of withdrawals are read once more when everything is gathered, and for the last time when the output is durable
+//! and only its rename is missing. What they take back is answered `withdrawn`, and the output is made again from the stage:
+//! no export is read again, what was written for these requests is removed, and counts, receipts, ledger and manifest are
+//! those of the new answers. The output is made from two things, the withdrawals that the requests were checked with and
+//! those that were read last, and from the same two it has the same bytes, whenever the run was stopped in between: a run
+//! that goes on is checked with the first ones again, which stand beside its journal, and reads the last ones as any run
+//! does. So withdrawals may change while a run is stopped, and nothing else may. Only what would not be delivered anyway
+//! differs from a night that knew them from its start: the rows that were read for them stay counted, and a repetition of a
+//! request that was taken back stays refused until the next night.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use ieum_model::error::{Error, ErrorKind, Result};
-use ieum_model::outcome::Outcome;
+use ieum_model::outcome::{Outcome, Reason};
 use serde::Serialize;
 
 use crate::assemble::{self, Assembly};
-pub use crate::input::{BundleFormat, ExportState, Layout, Night, Settings};
-use crate::journal::steps::reached;
+use crate::course::{self, Courses};
+pub use crate::input::{BundleFormat, ExportState, Layout, Night, Reread, Settings, WithdrawalFiles};
 use crate::journal::{self, Begun, Entry, Journal, Progress};
+use crate::late::Late;
 pub use crate::manifest::MANIFEST;
 use crate::manifest::{Manifest, SourceCounts};
 pub use crate::records::{CARRIED_OVER, OUTCOMES};
@@ -19,8 +36,9 @@ pub use crate::sink::CommitGate;
 use crate::sink::{Beginning, Output};
 use crate::spill::Spill;
 use crate::stage::Stage;
+use crate::steps::reached;
 use crate::waves::{self, Gathered};
-use crate::{course, ledger, lineage, records};
+use crate::{ledger, lineage, records};
 
 /// What a run did, for the screen and for schedulers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -115,7 +133,7 @@ pub struct Manner {
 /// When the output cannot be written, memory does not suffice, or an accounting identity fails. Nothing is committed
 /// then. An export that breaks its contract is no error of the run: its lines are delayed. After a failure that a retry may
 /// help, the next run of the same night goes on; else what was written is removed.
-pub fn run(night: &Night, dry_run: bool) -> Result<RunSummary> {
+pub fn run(night: &mut Night, dry_run: bool) -> Result<RunSummary> {
     run_observed(night, &Manner { dry_run, ..Manner::default() }, &mut |_| ())
 }
 
@@ -123,20 +141,16 @@ pub fn run(night: &Night, dry_run: bool) -> Result<RunSummary> {
 ///
 /// # Errors
 /// As [`run`].
-pub fn run_observed(night: &Night, manner: &Manner, begins: &mut dyn FnMut(Step)) -> Result<RunSummary> {
+pub fn run_observed(night: &mut Night, manner: &Manner, begins: &mut dyn FnMut(Step)) -> Result<RunSummary> {
     let run_id = night.run_id();
     tracing::info!(run_id, stage = Step::Plan.name(), requests = night.checked.requests.len(), "night begins");
     if manner.dry_run {
-        let mut output = Output::rehearse(&night.out)?;
-        let progress = Progress::untold(output.stage_folder());
-        let made = make(night, &progress, &mut output, begins);
-        output.abandon();
-        return made.map(|(manifest, warnings)| summary(night, &manifest, warnings, &progress, None));
+        return rehearse(night, begins);
     }
     ledger::begin(out_of(night), &night.master)?;
     let begun = Begun::of(night);
     let begin = if manner.restart { Output::restart } else { Output::begin };
-    let mut output = match begin(&night.out, &begun)? {
+    let output = match begin(&night.out, &begun)? {
         Beginning::Open(output) => output,
         Beginning::Committed(manifest) => {
             tracing::info!(run_id, stage = Step::Commit.name(), "an earlier attempt had committed");
@@ -145,23 +159,67 @@ pub fn run_observed(night: &Night, manner: &Manner, begins: &mut dyn FnMut(Step)
             return Ok(summary(night, &manifest, Vec::new(), &progress, Some(head)));
         }
     };
-    let opened = output.journal().and_then(Journal::open);
-    let progress =
-        opened.and_then(|(journal, entries)| Progress::written(journal, entries, begun, output.stage_folder()));
-    let progress = match progress {
+    let progress = match begin_journal(night, &output, begun) {
         Ok(progress) => progress,
         Err(error) => return Err(stopped(output, false, error)),
     };
-    let (manifest, warnings) = match make(night, &progress, &mut output, begins) {
-        Ok(made) => made,
+    let taken = match gather(night, &progress, &output, begins) {
+        Ok(taken) => taken,
         Err(error) => return Err(stopped(output, true, error)),
     };
-    begins(Step::Commit);
-    let committed = progress.note(&Entry::Committing).and_then(|()| output.commit(manifest, &manner.gate));
-    let manifest = committed.map_err(goes_on)?;
+    let (manifest, warnings) = answer(night, &taken, &progress, output, &manner.gate, begins)?;
     let head = ledger::enter(&night.out, &manifest, &night.master)?;
     reached("ledger.entered");
     Ok(summary(night, &manifest, warnings, &progress, Some(head)))
+}
+
+/// Does everything but commit, and leaves nothing.
+fn rehearse(night: &mut Night, begins: &mut dyn FnMut(Step)) -> Result<RunSummary> {
+    let mut output = Output::rehearse(&night.out)?;
+    let progress = Progress::untold(output.stage_folder());
+    let taken = gather(night, &progress, &output, begins);
+    let made = taken.and_then(|taken| make(night, &taken, &Late::default(), &progress, &mut output, begins));
+    output.abandon();
+    made.map(|(manifest, warnings)| summary(night, &manifest, warnings, &progress, None))
+}
+
+/// Makes the output and commits it; made again as often as something is taken back meanwhile.
+fn answer(
+    night: &mut Night,
+    taken: &Taken,
+    progress: &Progress,
+    mut output: Output,
+    gate: &CommitGate,
+    begins: &mut dyn FnMut(Step),
+) -> Result<(Manifest, Vec<Warning>)> {
+    let mut late = Late::default();
+    // Before an output is made that would have to be made again.
+    late.read_again(night, progress).map_err(goes_on)?;
+    loop {
+        let (manifest, warnings) = match make(night, taken, &late, progress, &mut output, begins) {
+            Ok(made) => made,
+            Err(error) => return Err(stopped(output, true, error)),
+        };
+        begins(Step::Commit);
+        let durable = progress.note(&Entry::Committing).and_then(|()| output.finish(manifest));
+        let manifest = durable.map_err(goes_on)?;
+        let changed = late.read_again(night, progress).map_err(goes_on)?;
+        reached("commit.withdrawals_read");
+        if !changed {
+            return Ok((output.publish(manifest, gate).map_err(goes_on)?, warnings));
+        }
+        taken.stage.again()?;
+        output.again();
+    }
+}
+
+/// The journal of a run, with what a run that goes on needs beside it.
+fn begin_journal(night: &Night, output: &Output, begun: Begun) -> Result<Progress> {
+    if let Some(files) = night.withdrawals.as_ref().filter(|_| !output.goes_on()) {
+        output.put_withdrawals_aside(files.begun_with())?;
+    }
+    let (journal, entries) = output.journal().and_then(Journal::open)?;
+    Progress::written(journal, entries, begun, output.stage_folder())
 }
 
 /// Tells of a failure after which the next run goes on.
@@ -186,13 +244,16 @@ fn out_of(night: &Night) -> &Path {
     night.out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// The manifest to commit, and what was left out of the night.
-fn make(
-    night: &Night,
-    progress: &Progress,
-    output: &mut Output,
-    begins: &mut dyn FnMut(Step),
-) -> Result<(Manifest, Vec<Warning>)> {
+/// Everything that the exports gave.
+struct Taken {
+    courses: Courses,
+    stage: Stage,
+    rejects: Arc<Rejects>,
+    gathered: Gathered,
+}
+
+/// Reads what the requests ask for.
+fn gather(night: &mut Night, progress: &Progress, output: &Output, begins: &mut dyn FnMut(Step)) -> Result<Taken> {
     begins(Step::Plan);
     // Exports of one file are read on the gathering threads; this one reads those of several.
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -204,30 +265,44 @@ fn make(
     tracing::info!(run_id, stage = Step::Plan.name(), lines = courses.lines.len(), waves = courses.waves(), "planned");
     begins(Step::Gather);
     let (stage, rejects) = stages(night, progress, output);
-    let mut gathered = waves::gather(night, &mut courses, &stage, &rejects, progress, &runtime)?;
+    let gathered = waves::gather(night, &mut courses, &stage, &rejects, progress, &runtime)?;
     reached("gathered");
     tracing::info!(run_id, stage = Step::Gather.name(), sources = gathered.sources.len(), "gathered");
+    night.checked.refuse(courses.protected(), Reason::Suppressed);
+    Ok(Taken { courses, stage, rejects, gathered })
+}
+
+/// Makes the output; the manifest to commit, and what was left out of the night.
+fn make(
+    night: &Night,
+    taken: &Taken,
+    late: &Late,
+    progress: &Progress,
+    output: &mut Output,
+    begins: &mut dyn FnMut(Step),
+) -> Result<(Manifest, Vec<Warning>)> {
+    let Taken { courses, stage, rejects, gathered } = taken;
     begins(Step::Assemble);
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(night.settings.threads)
         .build()
         .map_err(|error| Error::new(ErrorKind::Temporary, format!("threads cannot be started: {error}")))?;
-    let assembly = pool.install(|| assemble::assemble(night, &courses, &stage, &gathered.plans, progress, output))?;
+    let assembly = pool.install(|| assemble::assemble(night, courses, stage, &gathered.plans, progress, output))?;
+    let run_id = night.run_id();
     tracing::info!(run_id, stage = Step::Assemble.name(), requests = assembly.requests.requests, "assembled");
     begins(Step::Records);
     output.sync_ahead();
-    let mut warnings = std::mem::take(&mut gathered.warnings);
-    let left_out = std::mem::take(&mut gathered.left_out);
     let output: &Output = output;
     let tell = || {
-        let manifest = account(manifest(night, &assembly, gathered))?;
-        output.put(lineage::LINEAGE, &lineage::events(night, &courses, &manifest)?)?;
-        records::write(night, &assembly, &rejects, output).map(|rejected| (manifest, rejected))
+        let manifest = account(manifest(night, &assembly, gathered, late))?;
+        output.put(lineage::LINEAGE, &lineage::events(night, courses, &manifest)?)?;
+        records::write(night, &assembly, rejects, output).map(|rejected| (manifest, rejected))
     };
     let (entered, told_of) = pool.install(|| rayon::join(|| ledger::entries::write(night, &assembly, output), tell));
     let (manifest, rejected) = entered.and(told_of)?;
     reached("records.written");
-    warnings.extend(rejected.iter().filter(|rows| !left_out.contains(&rows.dataset)).map(told));
+    let mut warnings = gathered.warnings.clone();
+    warnings.extend(rejected.iter().filter(|rows| !gathered.left_out.contains(&rows.dataset)).map(told));
     Ok((manifest, warnings))
 }
 
@@ -254,7 +329,7 @@ fn told(rejected: &RejectedRows) -> Warning {
     Warning { stage: Step::Gather, dataset: dataset.clone(), message }
 }
 
-fn manifest(night: &Night, assembly: &Assembly, gathered: Gathered) -> Manifest {
+fn manifest(night: &Night, assembly: &Assembly, gathered: &Gathered, late: &Late) -> Manifest {
     Manifest {
         manifest: "ieum-manifest/1".into(),
         run_id: night.run_id(),
@@ -266,8 +341,9 @@ fn manifest(night: &Night, assembly: &Assembly, gathered: Gathered) -> Manifest 
         requests: assembly.requests,
         outcomes: records::by_outcome(night, assembly),
         carried_on: night.checked.carried_on.len() as u64,
-        sources: gathered.sources,
-        plans: gathered.plans,
+        taken_back: late.record(),
+        sources: gathered.sources.clone(),
+        plans: gathered.plans.clone(),
         seal: assembly.seal.clone(),
         files: Vec::new(),
         run_digest: String::new(),

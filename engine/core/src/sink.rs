@@ -32,9 +32,9 @@ use sha2::{Digest, Sha256};
 
 use crate::encrypt::failed;
 use crate::from_io;
-use crate::journal::steps::reached;
 use crate::journal::{Begun, Entry, JOURNAL};
 use crate::manifest::{MANIFEST, Manifest, OutputFile, PlainText, hex};
+use crate::steps::reached;
 pub use gate::CommitGate;
 pub use left::{Collected, RunState, RunStatus, Unfinished, collect, status};
 pub use writer::OutputWriter;
@@ -47,6 +47,9 @@ const STAGE: &str = ".stage";
 const REMOVED: &str = ".removed";
 const REHEARSAL: &str = ".rehearsal";
 const LOCK: &str = ".lock";
+
+/// How the files of withdrawals are named in the stage, before their number.
+const WITHDRAWALS: &str = "withdrawals.";
 
 /// An output that is being written; nothing of it can be mistaken for a finished one.
 pub struct Output {
@@ -82,6 +85,24 @@ pub enum Beginning {
     Open(Output),
     /// An earlier attempt of the same run had committed it, and was killed before it could say so.
     Committed(Box<Manifest>),
+}
+
+/// The file beside the journal that keeps a file of withdrawals: what it is written in shows in its ending.
+fn withdrawals_aside(number: usize, name: &str) -> String {
+    let ending = Path::new(name).extension().unwrap_or_default().to_string_lossy();
+    format!("{WITHDRAWALS}{number}.{ending}")
+}
+
+/// The files of withdrawals that an unfinished run at `target` was checked with, in the order of `names`. `None` where no
+/// run can go on there, or it was checked with other files.
+pub fn withdrawals_of_unfinished(target: &Path, names: &[String]) -> Option<Vec<PathBuf>> {
+    let stage = beside(target, STAGE);
+    left::entries(&stage).ok().flatten()?;
+    let files = fs::read_dir(&stage).ok()?.flatten();
+    let aside = files.filter(|file| file.file_name().to_string_lossy().starts_with(WITHDRAWALS)).count();
+    let paths: Vec<PathBuf> =
+        names.iter().enumerate().map(|(number, name)| stage.join(withdrawals_aside(number, name))).collect();
+    (aside == paths.len() && paths.iter().all(|path| path.is_file())).then_some(paths)
 }
 
 fn beside(target: &Path, suffix: &str) -> PathBuf {
@@ -236,6 +257,20 @@ impl Output {
         &self.stage
     }
 
+    /// Puts the files of withdrawals aside that the run was checked with, for a run that goes on.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn put_withdrawals_aside(&self, files: &[(String, Vec<u8>)]) -> Result<()> {
+        for (number, (name, bytes)) in files.iter().enumerate() {
+            let path = self.stage.join(withdrawals_aside(number, name));
+            let mut options = fs::OpenOptions::new();
+            let file = options.create(true).truncate(true).write(true).mode(0o600).open(&path);
+            file.and_then(|mut file| file.write_all(bytes)).map_err(|error| from_io(&error, &path))?;
+        }
+        Ok(())
+    }
+
     /// The file of the journal, open for reading and writing.
     ///
     /// # Errors
@@ -382,12 +417,18 @@ impl Output {
         }
     }
 
-    /// Commits: manifest last, one rename, then the stage away. Returns the manifest as written.
+    /// Forgets what was written: all of it is to be made again. What stands already is compared and left, as for a run that
+    /// goes on.
+    pub fn again(&mut self) {
+        self.listed().clear();
+        self.goes_on = true;
+    }
+
+    /// Makes everything durable, the manifest last. Returns the manifest as written; nothing is visible yet.
     ///
     /// # Errors
-    /// When anything cannot be made durable; the target does not exist then, unless the rename alone could not be: a run
-    /// that is started again finds it committed. [`ErrorKind::Temporary`] where `gate` says that the run was ended.
-    pub fn commit(self, mut manifest: Manifest, gate: &CommitGate) -> Result<Manifest> {
+    /// When anything cannot be made durable.
+    pub fn finish(&mut self, mut manifest: Manifest) -> Result<Manifest> {
         manifest.files = std::mem::take(&mut *self.listed());
         manifest.files.sort_by(|a, b| a.path.cmp(&b.path));
         manifest.run_digest = manifest.digest()?;
@@ -401,6 +442,15 @@ impl Output {
         reached("commit.manifest_written");
         sync_file_system(&file).map_err(|error| from_io(&error, &path))?;
         reached("commit.synced");
+        Ok(manifest)
+    }
+
+    /// Commits what [`Output::finish`] made durable: one rename, then the stage away.
+    ///
+    /// # Errors
+    /// When the rename cannot be made durable; the target does not exist then, unless that alone could not be: a run that is
+    /// started again finds it committed. [`ErrorKind::Temporary`] where `gate` says that the run was ended.
+    pub fn publish(self, manifest: Manifest, gate: &CommitGate) -> Result<Manifest> {
         if !gate.commit() {
             return Err(Error::new(ErrorKind::Temporary, "the run was ended before it was committed"));
         }
@@ -474,11 +524,15 @@ fn committed_before(target: &Path, begun: &Begun, now: &Begun) -> Result<Beginni
     Ok(Beginning::Committed(Box::new(manifest)))
 }
 
-/// Removes what stands beside a committed output, the journal last: as long as it stands, the run is known to have ended
+/// Removes what stands beside a committed output, the journal and what it was begun with last: as long as it stands, the run is known to have ended
 /// well. What cannot be removed now, the next run or `ieum gc` removes.
 fn clear(target: &Path) {
     let stage = beside(target, STAGE);
-    for entry in fs::read_dir(&stage).into_iter().flatten().flatten().filter(|entry| entry.file_name() != *JOURNAL) {
+    let tells_of_the_run = |name: &str| name == JOURNAL || name.starts_with(WITHDRAWALS);
+    for entry in fs::read_dir(&stage).into_iter().flatten().flatten() {
+        if tells_of_the_run(&entry.file_name().to_string_lossy()) {
+            continue;
+        }
         let _ = fs::remove_file(entry.path());
     }
     reached("commit.stage_emptied");

@@ -49,12 +49,14 @@ pub struct Stage {
     /// Whether rows that are held are written to the spill file too.
     keeps: bool,
     parts: Mutex<BTreeMap<String, Parts>>,
+    /// Where the rows of each source stand in the spill file, of a stage that keeps them there.
+    aside: Mutex<BTreeMap<String, KeptRows>>,
 }
 
 impl Stage {
     /// A stage that holds up to `limit` bytes in memory and writes the rest to `spill`.
     pub fn new(spill: Spill, limit: usize) -> Self {
-        Self { limit, held: AtomicUsize::new(0), spill, keeps: false, parts: Mutex::default() }
+        Self { limit, held: AtomicUsize::new(0), spill, keeps: false, parts: Mutex::default(), aside: Mutex::default() }
     }
 
     /// As [`Stage::new`], but what is held is written to `spill` too, for a run that can go on.
@@ -71,14 +73,27 @@ impl Stage {
         if !kept.iter().all(|(_, segment)| self.spill.read_again(*segment).is_some()) {
             return Ok(false);
         }
-        let mut parts = Parts::new();
-        for (shard, segment) in kept {
-            parts.entry(*shard).or_default().push(Part::Spilled(*segment));
-        }
+        let parts = spilled(kept);
         if !parts.is_empty() {
+            self.note_aside(source, kept.clone())?;
             self.locked()?.insert(source.to_owned(), parts);
         }
         Ok(true)
+    }
+
+    /// Gives every row again that was taken, of a stage that keeps them: they are read from the spill file.
+    ///
+    /// # Errors
+    /// Only for a bug.
+    pub fn again(&self) -> Result<()> {
+        let aside = self.aside.lock().map_err(|_| stopped_halfway())?;
+        *self.locked()? = aside.iter().map(|(source, kept)| (source.clone(), spilled(kept))).collect();
+        Ok(())
+    }
+
+    fn note_aside(&self, source: &str, kept: KeptRows) -> Result<()> {
+        self.aside.lock().map_err(|_| stopped_halfway())?.insert(source.to_owned(), kept);
+        Ok(())
     }
 
     /// Bytes of the spill file so far.
@@ -115,12 +130,13 @@ impl Stage {
     /// # Errors
     /// Only for a bug.
     pub fn forget(&self, source: &str) -> Result<()> {
+        self.aside.lock().map_err(|_| stopped_halfway())?.remove(source);
         self.locked()?.remove(source);
         Ok(())
     }
 
     fn locked(&self) -> Result<std::sync::MutexGuard<'_, BTreeMap<String, Parts>>> {
-        self.parts.lock().map_err(|_| Error::internal("a writer of the stage stopped halfway"))
+        self.parts.lock().map_err(|_| stopped_halfway())
     }
 
     /// Reserves memory for rows; `false` where the limit is reached.
@@ -148,6 +164,19 @@ impl Stage {
         }
         Ok(())
     }
+}
+
+fn stopped_halfway() -> Error {
+    Error::internal("a writer of the stage stopped halfway")
+}
+
+/// Rows that stand in the spill file, as parts by shard.
+fn spilled(kept: &KeptRows) -> Parts {
+    let mut parts = Parts::new();
+    for (shard, segment) in kept {
+        parts.entry(*shard).or_default().push(Part::Spilled(*segment));
+    }
+    parts
 }
 
 /// Writes the rows of one source, each into the shard of its line. Dropped before [`StageWriter::finish`], it leaves
@@ -223,6 +252,9 @@ impl StageWriter<'_> {
         (self.held, self.beyond) = (0, 0);
         let parts = std::mem::take(&mut self.parts);
         if !parts.is_empty() {
+            if self.stage.keeps {
+                self.stage.note_aside(&self.source, kept.clone())?;
+            }
             self.stage.locked()?.insert(std::mem::take(&mut self.source), parts);
         }
         Ok((self.rows, kept))
@@ -340,6 +372,11 @@ mod tests {
             let whole = taken(&stage);
             assert_eq!(whole.iter().flatten().map(RecordBatch::num_rows).sum::<usize>(), LINES as usize);
             assert_eq!(taken(&again), whole);
+            for stage in [&stage, &again] {
+                assert!(taken(stage).iter().all(Option::is_none));
+                stage.again().unwrap();
+                assert_eq!(taken(stage), whole);
+            }
 
             let bytes = std::fs::read(&path).unwrap();
             std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();

@@ -20,7 +20,6 @@ use tokio::runtime::Runtime;
 use crate::course::{Courses, FoundKey, Reading, Source};
 use crate::gather::{self, GatherSpec, Wanted, WantedBuilder};
 use crate::input::{ExportState, Night};
-use crate::journal::steps::reached;
 use crate::journal::{Entry, KeptReading, Progress};
 use crate::keys::canonical;
 use crate::manifest::{SourceCounts, sha256_hex};
@@ -28,6 +27,7 @@ use crate::night::{Step, Warning};
 use crate::records::ROWS;
 use crate::rejects::{First, KeptRejects, RejectWriter, Rejects};
 use crate::stage::{KeptRows, Stage, StageWriter};
+use crate::steps::reached;
 use crate::{from_arrow, from_datafusion, session};
 
 /// What gathering leaves behind, apart from the stage.
@@ -225,6 +225,9 @@ pub fn gather(
         }
         if wave == 0 {
             courses.tell_people_apart(night);
+        }
+        if let Some(protected) = &night.protected {
+            courses.turn_away(protected);
         }
     }
     Ok(gathered)

@@ -20,6 +20,7 @@
 pub mod catalog;
 pub mod check;
 pub mod connector;
+pub mod consent;
 pub mod dataset;
 pub mod digits;
 pub mod error;

@@ -40,12 +40,16 @@ pub enum Reason {
     ControlTotals,
     /// The export does not keep the contract of its dataset: cut short, a column missing, too many unreadable rows.
     ContractBroken,
-    /// Protected record.
+    /// About a protected person (주민등록법 시행규칙 13조의2, 가족관계등록법 15조의2, witnesses): answered before any export is read.
     Suppressed,
     /// No way to the dataset's key space from what the request names.
     NotReachable,
     /// Consent expired or not yet valid on the run's date.
     ConsentExpired,
+    /// The consent record that the request names is not known, or cannot be read.
+    ConsentUnknown,
+    /// The consent record covers another recipient, purpose or item.
+    ConsentScope,
     /// The same request was already received.
     Duplicate,
     /// A periodic request that is not due on the run's date.
@@ -78,6 +82,8 @@ impl Reason {
             Self::Suppressed => "E_SUPPRESSED",
             Self::NotReachable => "E_NOT_REACHABLE",
             Self::ConsentExpired => "E_CONSENT_EXPIRED",
+            Self::ConsentUnknown => "E_CONSENT_UNKNOWN",
+            Self::ConsentScope => "E_CONSENT_SCOPE",
             Self::Duplicate => "E_DUPLICATE",
             Self::NotDue => "E_NOT_DUE",
             Self::Malformed => "E_MALFORMED",

@@ -35,6 +35,9 @@ pub struct DocumentLine {
     /// Named item list of the dataset.
     #[serde(default)]
     pub view: Option<String>,
+    /// Level of the catalog whose items of the dataset are asked for.
+    #[serde(default)]
+    pub level: Option<String>,
     /// Items taken out of whatever the line would ask for.
     #[serde(default)]
     pub exclude: Vec<String>,
@@ -74,6 +77,10 @@ pub struct Service {
     pub legal_basis: String,
     /// Days the recipient may keep the data.
     pub retention_days: u32,
+    /// Levels of the catalog whose documents the service asks for, after its own lines.
+    #[serde(default)]
+    pub levels: Vec<String>,
     /// The document lines, in the order of the bundle.
+    #[serde(default)]
     pub documents: Vec<DocumentLine>,
 }

@@ -28,9 +28,23 @@ impl<'a> Files<'a> {
     /// # Errors
     /// If a file or one of its rows cannot be read.
     pub fn read_strictly<T: Send>(&self, paths: &[PathBuf], known: &[&str], parse: Parse<T>) -> Result<Strict<T>> {
+        self.read_copies(paths, paths, known, parse)
+    }
+
+    /// As [`Files::read_strictly`], each of `files` read where its copy stands.
+    ///
+    /// # Errors
+    /// As [`Files::read_strictly`].
+    pub fn read_copies<T: Send>(
+        &self,
+        files: &[PathBuf],
+        copies: &[PathBuf],
+        known: &[&str],
+        parse: Parse<T>,
+    ) -> Result<Strict<T>> {
         let mut all = Strict { rows: Vec::new(), ends: Vec::new(), files: Vec::new() };
-        for path in paths {
-            let (file, mut bytes, mut first) = (relative(path, self.folder), Vec::new(), None);
+        for (file, path) in files.iter().zip(copies) {
+            let (file, mut bytes, mut first) = (relative(file, self.folder), Vec::new(), None);
             let mut take = |rows: Vec<Parsed<T>>| {
                 for row in rows {
                     match row {

@@ -118,15 +118,15 @@ fn malformed(path: &Path, error: KeyError) -> Error {
 }
 
 /// A key file that was read. Its text is wiped when dropped.
-struct Secret<'a> {
+pub(super) struct Secret<'a> {
     path: &'a Path,
-    text: Zeroizing<String>,
+    pub(super) text: Zeroizing<String>,
     mode: u32,
 }
 
 impl<'a> Secret<'a> {
     /// `missing` says what to do where there is no such file; `{}` in it stands for the path.
-    fn open(path: &'a Path, missing: &str) -> Result<Self> {
+    pub(super) fn open(path: &'a Path, missing: &str) -> Result<Self> {
         let cannot_read = |error: io::Error| {
             let hint = match error.kind() {
                 io::ErrorKind::NotFound => missing.replace("{}", &path.display().to_string()),
@@ -149,11 +149,16 @@ impl<'a> Secret<'a> {
 
     /// Whether only its owner can read it.
     fn is_closed(&self, key_id: &str) -> Result<()> {
-        if self.mode & OTHERS == 0 || key_id == NO_SECRET {
+        if key_id == NO_SECRET { Ok(()) } else { self.is_private() }
+    }
+
+    /// Whether only its owner can read it, whatever it holds.
+    pub(super) fn is_private(&self) -> Result<()> {
+        if self.mode & OTHERS == 0 {
             return Ok(());
         }
         let path = self.path;
-        Err(refused(path, "the key file is open to group or others".to_owned())
+        Err(refused(path, "the file is open to group or others".to_owned())
             .hint(format!("chmod 600 {}", path.display())))
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use ieum_model::catalog::Catalog;
+use ieum_model::catalog::{Catalog, LEVEL};
 use ieum_model::check::{CheckedNight, CheckedRequest};
 use ieum_model::error::nearest;
 use ieum_model::outcome::{Outcome, Reason};
@@ -57,6 +57,9 @@ impl Known<'_> {
     }
 
     fn without_document(&self, document: &RequestedDocument) -> Vec<Unknown> {
+        if let Some(level) = document.dataset.strip_prefix(LEVEL) {
+            return self.without_level(level, document);
+        }
         let Some(dataset) = self.catalog.datasets.get(&document.dataset) else {
             let hint = self.hint(&document.dataset, self.catalog.datasets.keys(), "DATASET", "one that it has");
             return vec![("a dataset that the catalog lacks: such a line".to_owned(), hint)];
@@ -69,6 +72,21 @@ impl Known<'_> {
         let view =
             view.map(|name| (lacks("a view"), self.hint(name, dataset.views.keys(), &dataset.code, "what it has")));
         items.chain(view).collect()
+    }
+
+    fn without_level(&self, level: &str, document: &RequestedDocument) -> Vec<Unknown> {
+        if document.items.is_some() || document.view.is_some() {
+            let hint = "a level says itself what it holds: take the items or the view away".to_owned();
+            return vec![("items or a view of a level: such a line".to_owned(), hint)];
+        }
+        if self.catalog.levels.contains_key(level) {
+            return Vec::new();
+        }
+        let hint = match nearest(level, self.catalog.levels.keys().map(String::as_str)) {
+            Some(near) => format!("did you mean `{LEVEL}{near}`?"),
+            None => format!("levels are declared in {}", self.folder.join("levels.toml").display()),
+        };
+        vec![("a level that the catalog lacks: such a line".to_owned(), hint)]
     }
 
     fn without_words_of(&self, request: &CheckedRequest) -> Vec<Unknown> {

@@ -110,6 +110,8 @@ impl Language {
             "E_SUPPRESSED" => self.say("보호 대상 기록", "protected record"),
             "E_NOT_REACHABLE" => self.say("요구된 식별자로 연결 불가", "no way from the identifiers of the request"),
             "E_CONSENT_EXPIRED" => self.say("동의 기간 아님", "consent expired or not yet valid"),
+            "E_CONSENT_UNKNOWN" => self.say("동의 기록을 확인할 수 없음", "consent record not known or not readable"),
+            "E_CONSENT_SCOPE" => self.say("동의 범위 밖", "consent covers another recipient, purpose or item"),
             "E_DUPLICATE" => self.say("중복 요구", "the same request was received already"),
             "E_NOT_DUE" => self.say("정기 제공일 아님", "periodic request not due"),
             "E_MALFORMED" => self.say("요구 형식 오류", "request not well formed"),

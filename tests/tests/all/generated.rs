@@ -179,8 +179,8 @@ proptest! {
         let folder = tempfile::tempdir().unwrap();
         small_night::write_exports(&folder.path().join("exports"), &files(&exports)).unwrap();
         let requests = asked.iter().enumerate().map(|(number, fields)| request(number, fields)).collect();
-        let night = small_night::night(folder.path(), &sources(), requests, &[], making).unwrap();
-        night::run(&night, false).unwrap();
+        let mut night = small_night::night(folder.path(), &sources(), requests, &[], making).unwrap();
+        night::run(&mut night, false).unwrap();
         let bridges = reach::bridges(&night.catalog);
         let reference =
             Reference { catalog: &night.catalog, checked: &night.checked, exports: &exports, bridges: &bridges };
@@ -210,8 +210,8 @@ fn a_key_of_ones_own_and_a_key_over_a_bridge_read_the_same_dataset() {
         small_night::request(&[("request_id", id), ("subject_ids", subject), ("documents", "vat(sales)")]).unwrap()
     };
     let requests = vec![ask("r1", "brno:9999900005"), ask("r2", &format!("rrno:{SECOND}"))];
-    let night = small_night::night(folder.path(), &sources(), requests, &[], Making::default()).unwrap();
-    night::run(&night, false).unwrap();
+    let mut night = small_night::night(folder.path(), &sources(), requests, &[], Making::default()).unwrap();
+    night::run(&mut night, false).unwrap();
     for (id, records) in [("r1", 2), ("r2", 3)] {
         let path = night.out.join(format!("bundles/per_request/semas/{id}.json"));
         let bundle: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();

@@ -55,7 +55,7 @@ impl Runs {
         let mut night = made.unwrap();
         night.as_of = date.parse().unwrap();
         night.out = self.out().join(date);
-        self.heads.push(night::run(&night, false).unwrap().ledger_head.unwrap());
+        self.heads.push(night::run(&mut night, false).unwrap().ledger_head.unwrap());
     }
 
     fn out(&self) -> PathBuf {
@@ -250,7 +250,7 @@ fn no_run_goes_on_over_a_ledger_that_was_cut_off() {
     );
     let mut night = made.unwrap();
     night.out = runs.out().join("2026-11-22");
-    assert_eq!(night::run(&night, false).unwrap_err().kind, ErrorKind::Integrity);
+    assert_eq!(night::run(&mut night, false).unwrap_err().kind, ErrorKind::Integrity);
     assert!(!night.out.exists() && !runs.out().join("2026-11-22.partial").exists());
 }
 

@@ -42,8 +42,8 @@ fn run(folder: &Path) -> PathBuf {
         request(&[("request_id", "r4"), ("subject_ids", &first), ("service", "fund"), ("recipient", SECOND)]),
     ];
     let sources: Vec<CatalogSource> = small_night::catalog_sources();
-    let night = small_night::night(folder, &sources, requests, &[], Making::default()).unwrap();
-    night::run(&night, false).unwrap();
+    let mut night = small_night::night(folder, &sources, requests, &[], Making::default()).unwrap();
+    night::run(&mut night, false).unwrap();
     folder.join("out")
 }
 

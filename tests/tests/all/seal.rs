@@ -46,8 +46,8 @@ fn sealed(layout: Layout, format: BundleFormat, purpose: &str) -> TempDir {
     ];
     let making = Making { layout, format, ..Making::default() };
     let sources = small_night::catalog_sources();
-    let night = small_night::night(folder.path(), &sources, requests, &[], making).unwrap();
-    night::run(&night, false).unwrap();
+    let mut night = small_night::night(folder.path(), &sources, requests, &[], making).unwrap();
+    night::run(&mut night, false).unwrap();
     folder
 }
 

@@ -28,7 +28,7 @@ pub struct Begun {
     pub engine: String,
     /// SHA-256 of the catalog.
     pub catalog_digest: String,
-    /// SHA-256 of the request files, withdrawals and lines carried over.
+    /// SHA-256 of the request files, withdrawals, lines carried over, and of the list of protected persons by the key.
     pub requests_digest: String,
     /// Key that makes the pseudonyms.
     pub key_id: String,
@@ -148,7 +148,7 @@ impl Begun {
         differs("the format of the journal", &self.journal, &earlier.journal);
         differs("the date", &self.as_of, &earlier.as_of);
         differs("the catalog", &self.catalog_digest, &earlier.catalog_digest);
-        let requests = "requests, withdrawals or lines carried over";
+        let requests = "requests, consents, protected persons or lines carried over";
         differs(requests, &self.requests_digest, &earlier.requests_digest);
         let names = self.settings.keys().chain(earlier.settings.keys()).collect::<std::collections::BTreeSet<_>>();
         for name in names {
@@ -217,7 +217,11 @@ mod tests {
         begun().goes_on_from(&begun()).unwrap();
         check(|now| now.key_check = "01".into(), ErrorKind::Key, "the key");
         check(|now| now.catalog_digest = "x".into(), ErrorKind::Config, "the catalog");
-        check(|now| now.requests_digest = "x".into(), ErrorKind::Config, "requests, withdrawals or lines carried over");
+        check(
+            |now| now.requests_digest = "x".into(),
+            ErrorKind::Config,
+            "requests, consents, protected persons or lines carried over",
+        );
         check(
             |now| drop(now.settings.insert("layout".into(), "per-request".into())),
             ErrorKind::Config,

@@ -12,8 +12,8 @@ use ieum_model::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
 use super::entry::Entry;
-use super::steps::reached;
 use crate::manifest::sha256_hex;
+use crate::steps::reached;
 use crate::unwritten;
 
 /// What the first entry has for the digest of the one before.
@@ -107,7 +107,7 @@ impl Journal {
         bytes.pop();
         let digest = sha256_hex(&bytes);
         bytes.extend_from_slice(format!("{DIGEST}{digest}{END}\n").as_bytes());
-        let torn = super::steps::is_next("journal.torn");
+        let torn = crate::steps::is_next("journal.torn");
         if torn {
             bytes.truncate(bytes.len() / 2);
         }

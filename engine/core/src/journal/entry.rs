@@ -38,6 +38,13 @@ pub enum Entry {
         /// How many requests it has.
         requests: u64,
     },
+    /// Withdrawals came while the run was made; what they name is not delivered.
+    TakenBack {
+        /// Requests as a whole.
+        requests: u64,
+        /// Document lines, those of these requests too.
+        documents: u64,
+    },
     /// The output is whole but for its manifest.
     Committing,
 }

@@ -13,7 +13,6 @@
 pub mod begun;
 pub mod chain;
 pub mod entry;
-pub mod steps;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,6 +26,7 @@ pub use entry::{Entry, KeptReading};
 
 use crate::course::FoundKey;
 use crate::spill::{Segment, Spill};
+use crate::steps::reached;
 
 /// Files of the stage folder: the journal, staged rows, rejected rows, and keys that bridges gave.
 pub const JOURNAL: &str = "journal.ndjson";
@@ -66,7 +66,7 @@ impl Progress {
             Some(_) => return Err(not_begun()),
         };
         journal.append(&if goes_on { Entry::Resumed } else { Entry::Begun(Box::new(now)) })?;
-        steps::reached("begun");
+        reached("begun");
         let gathered = |entry| match entry {
             Entry::Gathered(reading) => Some((reading.reading.clone(), *reading)),
             _ => None,
@@ -134,16 +134,16 @@ impl Progress {
         if !self.is_written() {
             return Ok(());
         }
-        steps::reached("reading.rows_aside");
+        reached("reading.rows_aside");
         let aside = |bytes: &[u8]| if bytes.is_empty() { Ok(None) } else { self.keys.append(bytes).map(Some) };
         let kept = KeptReading {
             keys: aside(&written_keys(keys))?,
             unreadable: aside(&written_ordinals(unreadable))?,
             ..kept
         };
-        steps::reached("reading.aside");
+        reached("reading.aside");
         self.note(&Entry::Gathered(Box::new(kept)))?;
-        steps::reached("reading.kept");
+        reached("reading.kept");
         Ok(())
     }
 }

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{broken, replace};
 use crate::from_io;
-use crate::journal::steps::reached;
 use crate::manifest::{hex, sha256_hex};
+use crate::steps::reached;
 
 const CHAIN: &str = "chain.ndjson";
 const HEAD: &str = "head.json";
@@ -100,7 +100,11 @@ impl Chain {
         let mut chain = Self { links: Vec::new(), macs: Vec::new(), last: String::new(), whole: whole as u64 };
         for (number, line) in (1..).zip(bytes[..whole].split_inclusive(|byte| *byte == b'\n')) {
             let wrong = |what: &str| broken(format!("link {number} of the ledger {what}"), &path);
-            let Line { link, mac } = serde_json::from_slice(line).map_err(|_| wrong("cannot be read"))?;
+            let read: Line = serde_json::from_slice(line).map_err(|_| wrong("cannot be read"))?;
+            if !is_as_written(&read, &line[..line.len() - 1]) {
+                return Err(wrong("is not spelled as it was written"));
+            }
+            let Line { link, mac } = read;
             if link.number != number || link.previous != chain.last {
                 return Err(wrong("does not follow the one before"));
             }
@@ -121,9 +125,10 @@ impl Chain {
         let head = match fs::read(&path) {
             Err(error) if error.kind() == IoErrorKind::NotFound => Head::default(),
             Err(error) => return Err(from_io(&error, &path)),
-            Ok(bytes) => {
-                serde_json::from_slice(&bytes).map_err(|_| broken("head of the ledger cannot be read", &path))?
-            }
+            Ok(bytes) => match serde_json::from_slice(&bytes) {
+                Ok(head) if is_as_written(&head, &bytes) => head,
+                _ => return Err(broken("head of the ledger cannot be read", &path)),
+            },
         };
         let links = self.links.len() as u64;
         let before_last = self.links.last().map_or("", |link| link.previous.as_str());
@@ -133,7 +138,10 @@ impl Chain {
         let same_key = of_head.is_none_or(|link| (&link.key_id, link.key_epoch) == (&head.key_id, head.key_epoch));
         match (ends || unfinished) && same_key {
             true => Ok(Head { links, last: self.last.clone(), ..head }),
-            false => Err(broken(format!("the ledger has {links} links, its head says {}", head.links), &path)),
+            false => {
+                let message = format!("the ledger has {links} links, its head says {}, and where it ends", head.links);
+                Err(broken(message, &path).at("chain", path_of(folder).display()))
+            }
         }
     }
 
@@ -182,6 +190,11 @@ impl Chain {
         }
         Ok(checked)
     }
+}
+
+/// A line and a head have one spelling: another one is an edit, even if it says the same.
+fn is_as_written<T: Serialize>(read: &T, bytes: &[u8]) -> bool {
+    serde_json::to_vec(read).is_ok_and(|written| written == bytes)
 }
 
 fn path_of(folder: &Path) -> PathBuf {

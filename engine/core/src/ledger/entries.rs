@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, ListArray, StringArray, StructArray, UInt64Array};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Fields};
+use ieum_model::catalog::Catalog;
 use ieum_model::check::{CheckedLine, CheckedRequest};
 use ieum_model::error::Result;
 use ieum_model::outcome::Reason;
@@ -27,11 +28,14 @@ const REQUESTS_AT_A_TIME: usize = 32_768;
 /// The entry of one request.
 struct Entry<'a> {
     request: &'a CheckedRequest,
+    /// Recipient and service; empty and absent where the catalog lacks what the request names: it may be anything.
+    recipient: &'a str,
+    service: Option<&'a str>,
     /// Names of the persons, businesses… that the request is about.
     subjects: Vec<String>,
     standing: Standing,
     reason: Option<Reason>,
-    documents: Vec<(&'a CheckedLine, Answer)>,
+    documents: Vec<(&'a CheckedLine, &'a str, Answer)>,
 }
 
 /// Writes the entries of a run: `request_id`, `subjects` (names in the ledger), `recipient`, `service`, `purpose`,
@@ -42,17 +46,18 @@ struct Entry<'a> {
 /// When the output cannot be written.
 ///
 /// # Privacy
-/// Sees the identifiers of requests; writes their names in the ledger.
+/// Sees the identifiers of requests; writes their names in the ledger. A word in place of a code that the catalog lacks is
+/// left out: somebody's number may stand there.
 pub fn write(night: &Night, assembly: &Assembly, output: &Output) -> Result<()> {
     let domain = domain(&night.master);
     let requests = with_answers(night, assembly);
     // Entries of one block at a time are held: their names are their own.
-    let blocks = requests.chunks(REQUESTS_AT_A_TIME).map(|block| entries(block, &domain));
+    let blocks = requests.chunks(REQUESTS_AT_A_TIME).map(|block| entries(block, &domain, &night.catalog));
     write_table(ENTRIES, columns, blocks, output)
 }
 
-fn entries<'a>(requests: &[OfRequest<'a>], domain: &DomainKey) -> Vec<Entry<'a>> {
-    requests.par_iter().map(|(request, answers)| entry(request, answers, domain)).collect()
+fn entries<'a>(requests: &[OfRequest<'a>], domain: &DomainKey, catalog: &Catalog) -> Vec<Entry<'a>> {
+    requests.par_iter().map(|(request, answers)| entry(request, answers, domain, catalog)).collect()
 }
 
 /// A request and the answers to its lines.
@@ -68,17 +73,34 @@ fn with_answers<'a>(night: &'a Night, assembly: &'a Assembly) -> Vec<OfRequest<'
     night.checked.requests.iter().map(&mut next).collect()
 }
 
-fn entry<'a>(request: &'a CheckedRequest, answers: &[Option<Answer>], domain: &DomainKey) -> Entry<'a> {
+fn entry<'a>(
+    request: &'a CheckedRequest,
+    answers: &[Option<Answer>],
+    domain: &DomainKey,
+    catalog: &Catalog,
+) -> Entry<'a> {
     let name = |id: &ieum_model::request::SubjectId| {
         let space = space_of(&id.kind);
         canonical(space, &id.value).map(|key| name_of(domain, space, &key))
     };
-    let documents: Vec<(&CheckedLine, Answer)> =
-        request.lines.iter().zip(answers).filter_map(|(line, answer)| Some((line, (*answer)?))).collect();
-    let outcomes: Vec<_> = documents.iter().map(|(_, answer)| answer.outcome).collect();
+    // What is not in the catalog is refused with R05; nothing else has to be looked up.
+    let unclear = |reason: Option<Reason>| reason == Some(Reason::R05);
+    let dataset = |line: &'a CheckedLine, answer: Answer| {
+        let unknown = unclear(answer.reason) && !catalog.datasets.contains_key(&*line.document);
+        if unknown { "" } else { &*line.document }
+    };
+    let answered = request.lines.iter().zip(answers).filter_map(|(line, answer)| Some((line, (*answer)?)));
+    let documents: Vec<(&CheckedLine, &str, Answer)> =
+        answered.map(|(line, answer)| (line, dataset(line, answer), answer)).collect();
+    let outcomes: Vec<_> = documents.iter().map(|(.., answer)| answer.outcome).collect();
+    let refused_unclear = request.refusal.is_some_and(|(_, reason)| unclear(reason));
+    let recipient = Some(&*request.recipient).filter(|code| !refused_unclear || catalog.recipients.contains_key(*code));
+    let service = request.service.as_deref().filter(|code| !refused_unclear || catalog.services.contains_key(*code));
     let without_lines = request.lines.is_empty().then_some(Reason::R05);
     Entry {
         request,
+        recipient: recipient.unwrap_or_default(),
+        service,
         subjects: request.subject_ids.iter().filter_map(name).collect(),
         standing: standing(request.refusal.is_some(), &outcomes),
         reason: request.refusal.map_or(without_lines, |(_, reason)| reason),
@@ -92,8 +114,8 @@ type TextColumn<R> = (&'static str, bool, for<'r> fn(&'r R) -> Option<&'r str>);
 fn columns(entries: &[Entry<'_>]) -> Vec<Column> {
     let texts: [TextColumn<Entry<'_>>; 7] = [
         ("request_id", false, |entry| Some(&entry.request.request_id)),
-        ("recipient", false, |entry| Some(&entry.request.recipient)),
-        ("service", true, |entry| entry.request.service.as_deref()),
+        ("recipient", false, |entry| Some(entry.recipient)),
+        ("service", true, |entry| entry.service),
         ("purpose", false, |entry| Some(&entry.request.purpose)),
         ("legal_basis", false, |entry| Some(&entry.request.legal_basis)),
         ("standing", false, |entry| Some(entry.standing.code())),
@@ -121,23 +143,23 @@ fn subjects(entries: &[Entry<'_>]) -> ArrayRef {
     list(Field::new("item", DataType::Utf8, false), lengths, Arc::new(names))
 }
 
-/// A document line: the line, its answer, its items and those withheld, as text.
-type Line<'a> = (&'a CheckedLine, Answer, &'a str, Option<&'a str>);
+/// A document line: its dataset, its answer, its items and those withheld, as text.
+type Line<'a> = (&'a str, Answer, &'a str, Option<&'a str>);
 
 fn documents(entries: &[Entry<'_>]) -> ArrayRef {
     let answered = || entries.iter().flat_map(|entry| &entry.documents);
     // Requests that ask the same share their lists.
     let mut said: FxHashMap<*const CheckedLine, (String, Option<String>)> = FxHashMap::default();
-    for (line, _) in answered() {
+    for (line, ..) in answered() {
         said.entry(std::ptr::from_ref(*line)).or_insert_with(|| (line.items.join(","), withheld(line)));
     }
     let mut lines: Vec<Line<'_>> = Vec::new();
-    for (line, answer) in answered() {
+    for (line, dataset, answer) in answered() {
         let (items, withheld) = &said[&std::ptr::from_ref(*line)];
-        lines.push((line, *answer, items, withheld.as_deref()));
+        lines.push((dataset, *answer, items, withheld.as_deref()));
     }
     let texts: [TextColumn<Line<'_>>; 5] = [
-        ("dataset", false, |(line, ..)| Some(&line.document)),
+        ("dataset", false, |(dataset, ..)| Some(dataset)),
         ("items", false, |(.., items, _)| Some(items)),
         ("withheld", true, |(.., withheld)| *withheld),
         ("outcome", false, |(_, answer, ..)| Some(answer.outcome.code())),

@@ -40,6 +40,8 @@ pub struct RunFacets<'a> {
     #[serde(rename = "nominalTime")]
     pub nominal_time: Facet<NominalTime<'a>>,
     pub processing_engine: Facet<ProcessingEngine>,
+    #[serde(rename = "errorMessage", skip_serializing_if = "Option::is_none")]
+    pub error_message: Option<Facet<ErrorMessage<'a>>>,
     pub ieum_run: Facet<RunFacts<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ieum_requests: Option<Facet<RequestCounts>>,
@@ -143,6 +145,7 @@ macro_rules! says {
 
 says! {
     NominalTime<'a>: "https://openlineage.io/spec/facets/1-0-1/NominalTimeRunFacet.json#/$defs/NominalTimeRunFacet"
+    ErrorMessage<'a>: "https://openlineage.io/spec/facets/1-0-1/ErrorMessageRunFacet.json#/$defs/ErrorMessageRunFacet"
     ProcessingEngine: "https://openlineage.io/spec/facets/1-1-1/ProcessingEngineRunFacet.json#/$defs/ProcessingEngineRunFacet"
     JobType: "https://openlineage.io/spec/facets/2-0-4/JobTypeJobFacet.json#/$defs/JobTypeJobFacet"
     Schema<'a>: "https://openlineage.io/spec/facets/1-2-0/SchemaDatasetFacet.json#/$defs/SchemaDatasetFacet"
@@ -163,6 +166,14 @@ says! {
 #[serde(rename_all = "camelCase")]
 pub struct NominalTime<'a> {
     pub nominal_start_time: &'a str,
+}
+
+/// Why a run did not come to its end.
+#[derive(Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ErrorMessage<'a> {
+    pub message: &'a str,
+    pub programming_language: &'static str,
 }
 
 #[derive(Clone, Serialize)]

@@ -13,6 +13,7 @@
 //! Codes, names and counts of the catalog and of columns; no value of a row, no request, no identifier. A word of a request
 //! that the catalog lacks is left out.
 
+mod attempt;
 mod event;
 mod uuid;
 
@@ -34,6 +35,8 @@ use event::{
     NominalTime, OutputDataset, OutputDescription, OutputFacets, OutputStatistics, OwnName, ProcessingEngine, Run,
     RunEvent, RunFacets, RunFacts, Says, Schema, Transformation,
 };
+
+pub use attempt::{Attempt, Ended};
 
 /// File of the events, below the output folder.
 pub const LINEAGE: &str = "lineage.ndjson";
@@ -71,13 +74,14 @@ const JOINED: Transformation = Transformation {
 /// Only for a bug.
 pub fn events(night: &Night, courses: &Courses, manifest: &Manifest) -> Result<Vec<u8>> {
     let time = format!("{}T00:00:00Z", manifest.as_of);
-    let run_id = uuid::of_name(uuid::URL, &format!("urn:ieum:run:{}", manifest.run_id));
+    let run_id = uuid_of(&manifest.run_id);
     let read = Read::of(night, courses, manifest);
     let flows = flows(night, &read);
     let (inputs, outputs) = (inputs(night, &read, &flows, manifest), outputs(night, &read, &flows));
     let began = RunFacets {
         nominal_time: NominalTime { nominal_start_time: &time }.facet(),
         processing_engine: ProcessingEngine { version: env!("CARGO_PKG_VERSION"), name: "ieum" }.facet(),
+        error_message: None,
         ieum_run: facts(manifest).facet(),
         ieum_requests: None,
         ieum_delays: None,
@@ -91,8 +95,7 @@ pub fn events(night: &Night, courses: &Courses, manifest: &Manifest) -> Result<V
     };
     let mut out = Vec::new();
     let mut tell = |event_type, facets, inputs, outputs| {
-        let job_type = JobType { processing_type: "BATCH", integration: "IEUM", job_type: "RUN" };
-        let job = Job { namespace: "ieum", name: "night", facets: JobFacets { job_type: job_type.facet() } };
+        let job = job();
         let run = Run { run_id: &run_id, facets };
         let (producer, schema_url) = (event::PRODUCER, RunEvent::SCHEMA);
         let event = RunEvent { event_type, event_time: &time, producer, schema_url, run, job, inputs, outputs };
@@ -103,6 +106,16 @@ pub fn events(night: &Night, courses: &Courses, manifest: &Manifest) -> Result<V
     tell("START", began, &[], &[])?;
     tell("COMPLETE", complete, &inputs, &outputs)?;
     Ok(out)
+}
+
+/// The UUID of a run: an attempt that was stopped and the one that goes on are the same run.
+fn uuid_of(run_id: &str) -> String {
+    uuid::of_name(uuid::URL, &format!("urn:ieum:run:{run_id}"))
+}
+
+fn job() -> Job {
+    let job_type = JobType { processing_type: "BATCH", integration: "IEUM", job_type: "RUN" };
+    Job { namespace: "ieum", name: "night", facets: JobFacets { job_type: job_type.facet() } }
 }
 
 fn facts(manifest: &Manifest) -> RunFacts<'_> {

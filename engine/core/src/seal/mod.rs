@@ -235,6 +235,7 @@ impl<'a> Sealing<'a> {
                 requested_at: date(consent.requested_at),
                 valid_from: consent.valid_from.map(date),
                 valid_until: consent.valid_until.map(date),
+                record: consent.record.as_deref().map(Cow::Borrowed),
             },
             subject: bundle.subject.map(Cow::Borrowed),
             answers: answers[first..][..request.lines.len()].iter().map(given).collect(),

@@ -106,6 +106,9 @@ pub struct ConsentReference<'a> {
     /// Last date the consent is valid on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_until: Option<Cow<'a, str>>,
+    /// Name of the consent record that the request rests on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<Cow<'a, str>>,
 }
 
 /// The answer to a document.

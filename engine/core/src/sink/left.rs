@@ -176,6 +176,7 @@ fn unfinished(entries: &[Entry]) -> RunState {
             Entry::Assembling { shards } => {
                 (run.step, run.shards_done, run.shards) = ("assemble", 0, u64::from(*shards));
             }
+            Entry::TakenBack { .. } => {}
             Entry::Shard { number, .. } => run.shards_done = u64::from(*number) + 1,
             Entry::Committing => run.step = "commit",
         }

@@ -10,6 +10,7 @@
 mod export;
 #[cfg(test)]
 mod fixture;
+mod levels;
 mod parse;
 mod references;
 mod source;
@@ -84,6 +85,41 @@ pub struct CodeList {
     pub values: BTreeMap<String, String>,
 }
 
+/// How a request names a level among its documents: `level:basic`.
+pub const LEVEL: &str = "level:";
+
+/// A level of consent: a package of documents and items under one name that a person can be asked about, such as `basic` and
+/// `detailed`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Level {
+    /// Korean name.
+    pub name_ko: String,
+    /// Levels that it holds beside its own documents.
+    #[serde(default)]
+    pub includes: Vec<String>,
+    /// Its documents.
+    #[serde(default)]
+    pub documents: Vec<LevelDocument>,
+    /// The items of every dataset that it comes to, those of the levels that it includes too: codes, in order.
+    #[serde(skip)]
+    pub covers: BTreeMap<String, Vec<String>>,
+}
+
+/// A document of a level.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LevelDocument {
+    /// Dataset code.
+    pub dataset: String,
+    /// Items; absent means the view, or the dataset's default minimum.
+    #[serde(default)]
+    pub items: Option<Vec<String>>,
+    /// Named item list of the dataset.
+    #[serde(default)]
+    pub view: Option<String>,
+}
+
 /// The whole catalog. Every reference inside it resolves, and items are named by code wherever a standard abbreviation
 /// was written.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -98,6 +134,8 @@ pub struct Catalog {
     pub categories: BTreeMap<String, String>,
     /// Code lists by name.
     pub code_lists: BTreeMap<String, CodeList>,
+    /// Levels of consent by code.
+    pub levels: BTreeMap<String, Level>,
     /// Datasets by code.
     pub datasets: BTreeMap<String, Dataset>,
     /// Services by code.
@@ -140,7 +178,7 @@ impl Catalog {
                 path => load.known_section_file(file, path),
             }
         }
-        load.cross_check();
+        load.cross_check(&files);
         load.finish()
     }
 }

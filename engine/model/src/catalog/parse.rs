@@ -16,12 +16,13 @@ use super::source::{File, Node, child, entry_mut};
 use super::{Load, LoadedDataset, LoadedService, Problem};
 
 /// Section name and file of the tables that are not split over files.
-const SECTIONS: [(&str, &str); 5] = [
+const SECTIONS: [(&str, &str); 6] = [
     ("holders", "holders.toml"),
     ("recipients", "recipients.toml"),
     ("recipient_types", "recipient_types.toml"),
     ("categories", "categories.toml"),
     ("code_lists", "codelists.toml"),
+    ("levels", "levels.toml"),
 ];
 
 impl<'a> Load<'a> {
@@ -31,6 +32,7 @@ impl<'a> Load<'a> {
         self.catalog.recipient_types = self.section(files, "recipient_types");
         self.catalog.categories = self.section(files, "categories");
         self.catalog.code_lists = self.section(files, "code_lists");
+        self.catalog.levels = self.section(files, "levels");
         self.check_holders(files);
         self.check_recipients(files);
     }
@@ -291,7 +293,8 @@ fn repair_export(file: &File<'_>, root: &mut Node<'_>, problems: &mut Vec<Proble
 /// The readable document lines with their numbers, and whether others were lost; `root` keeps an empty list.
 fn take_lines(file: &File<'_>, root: &mut Node<'_>, problems: &mut Vec<Problem>) -> (Vec<(usize, DocumentLine)>, bool) {
     let Some(DeValue::Array(array)) = entry_mut(root, "documents").map(Spanned::get_mut) else {
-        return (Vec::new(), true);
+        // A service that names levels need not have lines of its own.
+        return (Vec::new(), entry_mut(root, "documents").is_some());
     };
     let nodes = std::mem::replace(array, DeArray::new());
     let count = nodes.len();

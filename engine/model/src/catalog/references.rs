@@ -7,7 +7,7 @@ use crate::service::DocumentLine;
 
 use super::parse::suggestion;
 use super::source::File;
-use super::{Catalog, Load, LoadedDataset, LoadedService};
+use super::{Catalog, Load, LoadedDataset, LoadedService, levels};
 
 /// The names that a reference may use. Where some could not be read, `partial` is the file's text: what stands nowhere
 /// in it is unknown all the same.
@@ -43,7 +43,7 @@ impl<'a> Load<'a> {
     }
 
     /// `name` must be in the section.
-    fn check_name(&mut self, file: &File<'_>, place: &[&str], (section, what): (&str, &str), name: &str) {
+    pub(super) fn check_name(&mut self, file: &File<'_>, place: &[&str], (section, what): (&str, &str), name: &str) {
         let Some(names) = self.names.get(section) else { return };
         if names.lacks(name) {
             let hint = suggestion(name, names.iter());
@@ -51,7 +51,7 @@ impl<'a> Load<'a> {
         }
     }
 
-    pub(super) fn cross_check(&mut self) {
+    pub(super) fn cross_check(&mut self, files: &BTreeMap<&'a str, File<'a>>) {
         let datasets = std::mem::take(&mut self.datasets);
         for LoadedDataset { file, dataset } in &datasets {
             self.check_name(file, &["holder"], ("holders", "holder"), &dataset.holder);
@@ -65,11 +65,16 @@ impl<'a> Load<'a> {
                 self.catalog.holders.get(&dataset.holder).map(|holder| holder.institution_code.clone());
             self.catalog.datasets.entry(dataset.code.clone()).or_insert(dataset);
         }
+        if let Some(file) = files.get("levels.toml") {
+            self.resolve_levels(file);
+        }
         for loaded in std::mem::take(&mut self.services) {
             self.check_name(loaded.file, &["recipient"], ("recipients", "recipient"), &loaded.service.recipient);
             self.check_lines(&loaded);
             let LoadedService { mut service, lines, .. } = loaded;
             service.documents = lines.into_iter().map(|(_, line)| canonical_line(line, &self.catalog)).collect();
+            let of_levels = service.levels.iter().filter_map(|level| self.catalog.levels.get(level));
+            service.documents.extend(of_levels.flat_map(levels::lines));
             self.catalog.services.entry(service.code.clone()).or_insert(service);
         }
     }
@@ -151,7 +156,7 @@ impl<'a> Load<'a> {
         }
     }
 
-    fn check_items(&mut self, file: &File<'_>, place: &[&str], dataset: &Dataset, names: &[String]) {
+    pub(super) fn check_items(&mut self, file: &File<'_>, place: &[&str], dataset: &Dataset, names: &[String]) {
         for name in names.iter().filter(|name| dataset.item(name).is_none()) {
             let hint = suggestion(name, item_names(dataset));
             let message = format!("unknown item `{name}` of dataset `{}`", dataset.code);
@@ -161,6 +166,12 @@ impl<'a> Load<'a> {
 
     fn check_lines(&mut self, loaded: &LoadedService<'_>) {
         let file = loaded.file;
+        for level in &loaded.service.levels {
+            self.check_name(file, &["levels"], ("levels", "level"), level);
+        }
+        if loaded.lines.is_empty() && !loaded.lines_lost && loaded.service.levels.is_empty() {
+            self.report(file, file.line(&[], "documents"), "the service asks for no document", None);
+        }
         for (place, (number, line)) in loaded.lines.iter().enumerate() {
             let number = number.to_string();
             self.check_line(file, &number, line);
@@ -176,10 +187,12 @@ impl<'a> Load<'a> {
 
     fn check_line(&mut self, file: &File<'_>, number: &str, line: &DocumentLine) {
         let place = ["documents", number];
-        if line.items.is_some() && line.view.is_some() {
-            let at = file.line(&place, "view");
-            self.report(file, at, "a document line has `items` or `view`, not both", None);
+        let ways = [line.items.is_some(), line.view.is_some(), line.level.is_some()];
+        if ways.into_iter().filter(|way| *way).count() > 1 {
+            let at = file.line(&place, if line.view.is_some() { "view" } else { "level" });
+            self.report(file, at, "a document line has `items`, `view` or `level`, and one of them", None);
         }
+        self.check_level_of_line(file, number, line);
         if !self.dataset_files.contains_key(&line.dataset) {
             let hint = suggestion(&line.dataset, self.dataset_files.keys().map(String::as_str));
             let at = file.line(&["documents", number, "dataset"], &line.dataset);
@@ -227,6 +240,9 @@ fn canonical_dataset(dataset: &mut Dataset) {
 }
 
 fn canonical_line(mut line: DocumentLine, catalog: &Catalog) -> DocumentLine {
+    if let Some(level) = line.level.as_ref().and_then(|level| catalog.levels.get(level)) {
+        line.items = level.covers.get(&line.dataset).cloned();
+    }
     if let Some(dataset) = catalog.datasets.get(&line.dataset) {
         canonical(line.items.as_deref_mut().unwrap_or_default(), dataset);
         canonical(&mut line.exclude, dataset);
@@ -323,7 +339,7 @@ mod tests {
         service(
             "view = \"short\"",
             "view = \"short\"\nitems = [\"name\"]",
-            &["services/loan.toml:16: a document line has `items` or `view`, not both"],
+            &["services/loan.toml:16: a document line has `items`, `view` or `level`, and one of them"],
         );
         service(
             "items = [\"name\"]",

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::catalog::Catalog;
+use crate::consent::Coverage;
 use crate::request::{Request, RequestedDocument};
 use crate::service::Applicant;
 
@@ -38,21 +39,21 @@ impl AskedOnce {
     pub(super) fn number(
         &mut self,
         request: &Request,
-        taken_back: Option<&BTreeSet<&str>>,
+        limits: Limits<'_>,
         rules: &mut Rules<'_>,
         lines: &mut Lines,
     ) -> u32 {
-        self.key.write(&Question::as_put(request, taken_back));
+        self.key.write(&Question::as_put(request, limits));
         if let Some(number) = self.numbers.get(self.key.0.as_slice()) {
             return *number;
         }
         let number = self.asked.len() as u32;
         self.numbers.insert(self.key.0.as_slice().into(), number);
-        self.key.write(&Question::in_order(request, taken_back, rules.catalog()));
+        self.key.write(&Question::in_order(request, limits, rules.catalog()));
         let next = self.questions.len() as u32;
         let question = *self.questions.entry(self.key.0.as_slice().into()).or_insert(next);
         let documents = Arc::clone(&request.documents);
-        let checked = rules.lines(request, taken_back);
+        let checked = rules.lines(request, limits);
         let holder_of = |line: &CheckedLine| rules.catalog().datasets.get(&*line.document).map(|of| of.holder.as_str());
         let another = |holder: &str| checked.iter().filter_map(holder_of).any(|of| of != holder);
         let of_another_holder = request.holder.as_deref().is_some_and(another);
@@ -80,13 +81,18 @@ struct Question<'a> {
     applicant: Applicant,
     consented: Option<Vec<&'a str>>,
     third_person_reason: Option<&'a str>,
+    /// What the consent record of the request covers.
+    covered: Option<Vec<&'a str>>,
 }
+
+/// What limits the lines of a request: documents that were taken back, and what its consent record covers.
+pub(super) type Limits<'a> = (Option<&'a BTreeSet<&'a str>>, Option<&'a Coverage>);
 
 /// Dataset, items, view.
 type AskedDocument<'a> = (&'a str, Option<Vec<&'a str>>, Option<&'a str>);
 
 impl<'a> Question<'a> {
-    fn as_put(request: &'a Request, taken_back: Option<&'a BTreeSet<&str>>) -> Self {
+    fn as_put(request: &'a Request, (taken_back, covered): Limits<'a>) -> Self {
         let document = |document: &'a RequestedDocument| {
             let items = document.items.as_ref().map(|items| items.iter().map(String::as_str).collect());
             (document.dataset.as_str(), items, document.view.as_deref())
@@ -99,12 +105,13 @@ impl<'a> Question<'a> {
             applicant: request.applicant,
             consented: request.consented_documents.as_ref().map(|codes| codes.iter().map(|code| &**code).collect()),
             third_person_reason: request.third_person_reason.as_deref(),
+            covered: covered.map(|covered| covered.names().collect()),
         }
     }
 
     /// What can be named in any order and twice is sorted, each once; items go by their code.
-    fn in_order(request: &'a Request, taken_back: Option<&'a BTreeSet<&str>>, catalog: &'a Catalog) -> Self {
-        let mut question = Self::as_put(request, taken_back);
+    fn in_order(request: &'a Request, limits: Limits<'a>, catalog: &'a Catalog) -> Self {
+        let mut question = Self::as_put(request, limits);
         for (dataset, items, _) in &mut question.documents {
             let dataset = catalog.datasets.get(*dataset);
             for name in items.iter_mut().flatten() {
@@ -135,6 +142,7 @@ impl Key {
         self.maybe(question.holder, Self::text);
         self.maybe(question.third_person_reason, Self::text);
         self.maybe(question.consented.as_deref(), Self::texts);
+        self.maybe(question.covered.as_deref(), Self::texts);
         self.texts(&question.taken_back);
         self.count(question.documents.len());
         for (dataset, items, view) in &question.documents {

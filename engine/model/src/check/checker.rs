@@ -7,6 +7,7 @@ use chrono::NaiveDate;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::catalog::Catalog;
+use crate::consent::{Consented, Consents};
 use crate::outcome::{Outcome, Reason};
 use crate::request::{CYCLES, MalformedRequest, Request, Withdrawal, is_request_id};
 
@@ -23,6 +24,7 @@ pub struct Checker<'a> {
     rules: Rules<'a>,
     withdrawals: &'a [Withdrawal],
     withdrawn: Withdrawn<'a>,
+    consents: Option<&'a Consents>,
     carried: FxHashMap<&'a str, FxHashSet<&'a str>>,
     grade: Grade<'a>,
     on: NaiveDate,
@@ -100,6 +102,7 @@ impl<'a> Checker<'a> {
             rules: Rules::new(catalog, on),
             withdrawals,
             withdrawn: Withdrawn::on(withdrawals, on),
+            consents: None,
             carried,
             grade,
             on,
@@ -107,6 +110,22 @@ impl<'a> Checker<'a> {
             formats: BTreeMap::new(),
             requests: Vec::new(),
         }
+    }
+
+    /// With the consent records that requests may rest on. A request that names one is refused without them.
+    pub fn with_consents(self, consents: &'a Consents) -> Self {
+        Self { consents: Some(consents), ..self }
+    }
+
+    /// What the consent record says that the request names, if it names one.
+    fn consented(&self, request: &Request) -> Option<Consented> {
+        let id = request.consent_id.as_deref()?;
+        let Some(consents) = self.consents else { return Some(Consented::Unknown) };
+        let service = self.rules.service(request);
+        let recipient = service.filter(|_| request.recipient.is_empty()).map_or(&request.recipient, |of| &of.recipient);
+        let purpose = service.filter(|_| request.purpose.is_empty()).map_or(&request.purpose, |of| &of.purpose);
+        let uses = [&**purpose, request.service.as_deref().unwrap_or_default()];
+        Some(consents.of(id, recipient, uses, self.on))
     }
 
     /// Judges requests, in any order.
@@ -118,9 +137,14 @@ impl<'a> Checker<'a> {
 
     fn judge(&mut self, request: Request) {
         self.count_format(&request);
+        let consented = self.consented(&request);
+        let covered = match &consented {
+            Some(Consented::To(covered)) => Some(covered),
+            _ => None,
+        };
         let Judged { asked, lines: kept, by_arrival } = &mut self.judged;
         let taken_back = self.withdrawn.lines_of(&request);
-        let number = asked.number(&request, taken_back, &mut self.rules, kept);
+        let number = asked.number(&request, (taken_back, covered), &mut self.rules, kept);
         let mut lines = Arc::clone(&asked.get(number).lines);
 
         let known_cycle = request.cycle.as_deref().is_some_and(|cycle| CYCLES.contains(&cycle));
@@ -138,12 +162,13 @@ impl<'a> Checker<'a> {
         }
 
         let mut subject_unclear = request.subject_ids.is_empty();
-        let mut warnings = 0;
+        let (mut warnings, mut protected) = (0, false);
         for id in &request.subject_ids {
             match (self.grade)(&id.kind, &id.value) {
                 IdGrade::Ok => {}
                 IdGrade::Warn => warnings += 1,
                 IdGrade::Error => subject_unclear = true,
+                IdGrade::Protected => protected = true,
             }
         }
         let service = self.rules.service(&request);
@@ -152,8 +177,11 @@ impl<'a> Checker<'a> {
         let purpose = service.filter(|_| request.purpose.is_empty()).map(|asked| &asked.purpose);
         let refusal = if self.withdrawn.requests.contains(request.request_id.as_str()) {
             Some((Outcome::Withdrawn, None))
+        } else if protected {
+            Some(refused(Reason::Suppressed))
         } else {
-            self.rules.refusal(&request, &recipient, subject_unclear).map(refused)
+            let by_rule = self.rules.refusal(&request, &recipient, subject_unclear).map(refused);
+            by_rule.or_else(|| consented.and_then(without_consent))
         };
         let mut about = About {
             requested_at: request.requested_at,
@@ -175,6 +203,7 @@ impl<'a> Checker<'a> {
                 requested_at: request.requested_at,
                 valid_from: request.valid_from,
                 valid_until: request.valid_until,
+                record: request.consent_id,
             }),
             service: request.service,
             request_id: request.request_id.into(),
@@ -264,6 +293,18 @@ impl<'a> Checker<'a> {
         }
         night.requests = requests;
         night
+    }
+}
+
+/// The answer to a request that its consent record does not allow.
+fn without_consent(consented: Consented) -> Option<Decision> {
+    match consented {
+        Consented::To(_) => None,
+        Consented::OtherUse => Some(refused(Reason::ConsentScope)),
+        Consented::NotGiven => Some((Outcome::NoConsent, None)),
+        Consented::Expired => Some(refused(Reason::ConsentExpired)),
+        Consented::Withdrawn => Some((Outcome::Withdrawn, None)),
+        Consented::Unknown => Some(refused(Reason::ConsentUnknown)),
     }
 }
 

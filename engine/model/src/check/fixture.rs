@@ -94,6 +94,7 @@ fn grade(_: &str, value: &str) -> IdGrade {
     match value {
         "bad" => IdGrade::Error,
         "odd" => IdGrade::Warn,
+        "hidden" => IdGrade::Protected,
         _ => IdGrade::Ok,
     }
 }

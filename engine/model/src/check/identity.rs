@@ -18,6 +18,8 @@ pub enum IdGrade {
     Warn,
     /// Cannot be such an identifier.
     Error,
+    /// Of a protected person: nothing about it is delivered, whoever asks.
+    Protected,
 }
 
 /// Whether the identifier's birth date says that the subject is a child on that date. A birth date still to come says

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, LEVEL};
+use crate::consent::Coverage;
 use crate::dataset::{Dataset, Sensitivity};
 use crate::outcome::{Outcome, Reason};
 use crate::request::{Request, RequestedDocument};
 use crate::service::{Applicant, ConsentScope, DocumentLine};
 
+use super::asked::Limits;
 use super::{CheckedLine, Decision, refused};
 
 /// What a document line comes to, as far as no request has a say in it.
@@ -64,12 +66,7 @@ impl AskedLine {
         }
     }
 
-    pub(super) fn checked(
-        &self,
-        request: &Request,
-        taken_back: Option<&BTreeSet<&str>>,
-        reasoned: bool,
-    ) -> CheckedLine {
+    pub(super) fn checked(&self, request: &Request, (taken_back, covered): Limits<'_>, reasoned: bool) -> CheckedLine {
         let mut checked = CheckedLine {
             document: Arc::clone(&self.document),
             items: Arc::default(),
@@ -83,7 +80,10 @@ impl AskedLine {
             checked.withheld = Arc::clone(&delivered.withheld);
             checked.decided = delivered.items.is_empty().then_some(refused(Reason::R03));
         }
-        checked
+        match covered {
+            Some(covered) if checked.decided.is_none() => within(checked, covered),
+            _ => checked,
+        }
     }
 
     /// The answer, where no item comes into question.
@@ -104,6 +104,24 @@ impl AskedLine {
         };
         (!consented).then_some((Outcome::NoConsent, None))
     }
+}
+
+/// The line without the items that the consent record of its request does not cover. Where none is left, the document was
+/// not consented to.
+fn within(line: CheckedLine, covered: &Coverage) -> CheckedLine {
+    let (items, beyond): (Vec<&String>, Vec<_>) =
+        line.items.iter().partition(|item| covered.covers(&line.document, item));
+    if beyond.is_empty() {
+        return line;
+    }
+    if items.is_empty() {
+        let decided = Some((Outcome::NoConsent, None));
+        return CheckedLine { items: Arc::default(), withheld: Arc::default(), decided, ..line };
+    }
+    let mut withheld: Vec<_> = beyond.into_iter().map(|item| (item.clone(), Reason::ConsentScope)).collect();
+    withheld.extend(line.withheld.iter().cloned());
+    withheld.sort_unstable();
+    CheckedLine { items: items.into_iter().cloned().collect(), withheld: withheld.into(), ..line }
 }
 
 /// The items of a line less the excluded ones; nothing if a name is unknown, also among the excluded.
@@ -130,11 +148,22 @@ fn asked_items<'a>(dataset: &'a Dataset, line: &DocumentLine) -> Option<BTreeMap
     Some(asked)
 }
 
-pub(super) fn requested_line(document: &RequestedDocument) -> DocumentLine {
+/// The lines of what a request names: a document, or all documents of a level (`level:basic`).
+pub(super) fn requested_lines(catalog: &Catalog, document: &RequestedDocument) -> Vec<DocumentLine> {
+    let bare = document.items.is_none() && document.view.is_none();
+    let level = document.dataset.strip_prefix(LEVEL).filter(|_| bare).and_then(|code| catalog.levels.get(code));
+    match level {
+        Some(level) => level.covers.iter().map(|(of, items)| line(of, Some(items.clone()), None)).collect(),
+        None => vec![line(&document.dataset, document.items.clone(), document.view.clone())],
+    }
+}
+
+fn line(dataset: &str, items: Option<Vec<String>>, view: Option<String>) -> DocumentLine {
     DocumentLine {
-        dataset: document.dataset.clone(),
-        items: document.items.clone(),
-        view: document.view.clone(),
+        dataset: dataset.to_owned(),
+        items,
+        view,
+        level: None,
         exclude: Vec::new(),
         when: None,
         fallback_of: None,

@@ -1,9 +1,9 @@
 //! Request × catalog × date: what may be delivered, or the refusal and its reason.
 //!
-//! A request stands or falls by the first rule that speaks: received twice, withdrawn, not specific (R05), identity not
-//! confirmed (R06), agent not confirmed (R04), child without an agent (R01), recipient not eligible (R08), consent not valid,
-//! duplicate. Only requests that pass every other rule can make a later one a duplicate, so that an unverified or withdrawn
-//! request never displaces a genuine one.
+//! A request stands or falls by the first rule that speaks: received twice, withdrawn, about a protected person
+//! (E_SUPPRESSED), not specific (R05), identity not confirmed (R06), agent not confirmed (R04), child without an agent
+//! (R01), recipient not eligible (R08), consent not valid, duplicate. Only requests that pass every other rule can make a
+//! later one a duplicate, so that an unverified or withdrawn request never displaces a genuine one.
 
 mod asked;
 mod checker;
@@ -26,6 +26,7 @@ use crate::request::{MalformedRequest, Request, RequestedDocument, SubjectId, Wi
 
 pub use checker::Checker;
 pub use identity::IdGrade;
+pub use withdrawn::TakenBack;
 
 /// What a line or request is answered with before any export is read.
 pub type Decision = (Outcome, Option<Reason>);
@@ -83,6 +84,8 @@ pub struct Consent {
     pub valid_from: Option<NaiveDate>,
     /// Last date the consent is valid on.
     pub valid_until: Option<NaiveDate>,
+    /// Name of the consent record.
+    pub record: Option<Box<str>>,
 }
 
 /// Documents that requests named themselves, without a service.
@@ -151,6 +154,21 @@ pub fn check(
     checker.finish()
 }
 
+impl CheckedNight {
+    /// Refuses requests at these places as a whole, because of what was found out about them when they were checked.
+    pub fn refuse(&mut self, places: impl IntoIterator<Item = u32>, reason: Reason) {
+        let mut lines = asked::Lines::default();
+        let mut before = Vec::new();
+        for place in places {
+            let request = &mut self.requests[place as usize];
+            request.refusal = Some(refused(reason));
+            // Kept until the end: the lists are told apart by where they stand.
+            let refused = lines.refused(&request.lines, refused(reason));
+            before.push(std::mem::replace(&mut request.lines, refused));
+        }
+    }
+}
+
 fn refused(reason: Reason) -> Decision {
     (Outcome::Refused, Some(reason))
 }
@@ -216,6 +234,32 @@ mod tests {
         let open = [carried("r3", "tax"), carried("r1", "land"), carried("r1", "tax"), carried("r2", "tax")];
         let night = night(asked(), &[withdrawal("2026-05-01", Some("land"))], &open);
         assert_eq!((night.carried_on, night.no_longer_asked), (vec![carried("r1", "tax"), carried("r3", "tax")], 0));
+    }
+
+    #[test]
+    fn a_request_about_a_protected_person_is_refused_before_any_other_rule_speaks() {
+        let hidden = |id: &str, change: fn(&mut Request)| {
+            request(id, |r| {
+                r.subject_ids.push(SubjectId { kind: "ci".into(), value: "hidden".into() });
+                change(r);
+            })
+        };
+        let requests = vec![
+            hidden("r1", |_| ()),
+            hidden("r2", |r| r.verified = false),
+            hidden("r3", |r| ask(r, "nowhere")),
+            hidden("r4", |r| r.subject_ids[0].value = "bad".into()),
+            request("r5", |_| ()),
+        ];
+        let night = night(requests, &[], &[]);
+        let suppressed = Some(Reason::Suppressed);
+        assert_eq!(refusals(&night), [suppressed, suppressed, suppressed, suppressed, None]);
+        for request in &night.requests[..4] {
+            assert!(request.lines.iter().all(|line| line.items.is_empty() && line.decided == request.refusal));
+        }
+        let mut found = night.clone();
+        found.refuse([4], Reason::Suppressed);
+        assert_eq!((refusals(&found), found.requests[4].lines[0].items.len()), (vec![suppressed; 5], 0));
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! What the catalog says of a request as a whole: its lines, and the first ground it is refused on.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::NaiveDate;
@@ -12,8 +11,9 @@ use crate::request::{CYCLES, Request, RequestedDocument};
 use crate::service::Service;
 
 use super::CheckedLine;
+use super::asked::Limits;
 use super::identity::is_child;
-use super::lines::{AskedLine, merge, requested_line, stated};
+use super::lines::{AskedLine, merge, requested_lines, stated};
 
 /// What the catalog says of the requests of one night, looked up and judged once for all that ask the same.
 pub(super) struct Rules<'a> {
@@ -23,7 +23,7 @@ pub(super) struct Rules<'a> {
     recipient_types: FxHashSet<&'a str>,
     services: FxHashMap<&'a str, AskedService<'a>>,
     /// Documents that requests named themselves.
-    documents: FxHashMap<RequestedDocument, AskedLine>,
+    documents: FxHashMap<RequestedDocument, Vec<AskedLine>>,
     pub(super) no_basis: Arc<str>,
 }
 
@@ -63,19 +63,20 @@ impl<'a> Rules<'a> {
     }
 
     /// Every document line of the request that applies to its applicant, with what may be delivered.
-    pub(super) fn lines(&mut self, request: &Request, taken_back: Option<&BTreeSet<&str>>) -> Vec<CheckedLine> {
+    pub(super) fn lines(&mut self, request: &Request, limits: Limits<'_>) -> Vec<CheckedLine> {
         for document in request.documents.iter() {
             if !self.documents.contains_key(document) {
-                let asked = AskedLine::of(self.catalog, &requested_line(document));
+                let lines = requested_lines(self.catalog, document);
+                let asked = lines.iter().map(|line| AskedLine::of(self.catalog, line)).collect();
                 self.documents.insert(document.clone(), asked);
             }
         }
         let bundled = self.service(request).map(|asked| asked.lines.as_slice()).unwrap_or_default();
-        let named = request.documents.iter().filter_map(|document| self.documents.get(document));
+        let named = request.documents.iter().filter_map(|document| self.documents.get(document)).flatten();
         let reasoned = stated(&request.third_person_reason);
         let mut lines: Vec<CheckedLine> = Vec::with_capacity(bundled.len() + request.documents.len());
         for line in bundled.iter().chain(named).filter(|line| line.when.is_none_or(|when| when == request.applicant)) {
-            let checked = line.checked(request, taken_back, reasoned);
+            let checked = line.checked(request, limits, reasoned);
             let same = |other: &&mut CheckedLine| {
                 (&other.document, &other.fallback_of, other.decided)
                     == (&checked.document, &checked.fallback_of, checked.decided)

@@ -1,11 +1,16 @@
-//! What the subjects took back.
+//! What the subjects took back, before the night was checked and after.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use chrono::NaiveDate;
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use crate::outcome::Outcome;
 use crate::request::{Request, Withdrawal};
+
+use super::asked::Lines;
+use super::{CarriedOver, CheckedLine, CheckedNight, CheckedRequest, Decision};
 
 /// What the subjects took back.
 pub(super) struct Withdrawn<'a> {
@@ -40,12 +45,115 @@ impl<'a> Withdrawn<'a> {
     }
 }
 
+/// What withdrawals changed of a night that was checked before they came, so that it can be undone.
+#[derive(Debug, Default)]
+pub struct TakenBack {
+    /// Place, refusal and lines of each request that changed, as they were.
+    before: Vec<(usize, Option<Decision>, Arc<[CheckedLine]>)>,
+    carried_on: Vec<CarriedOver>,
+    /// Requests that were taken back as a whole.
+    pub requests: u64,
+    /// Document lines that are answered with the withdrawal, those of these requests too.
+    pub documents: u64,
+}
+
+impl TakenBack {
+    /// Whether nothing of the night has changed.
+    pub fn is_nothing(&self) -> bool {
+        self.before.is_empty() && self.carried_on.is_empty()
+    }
+}
+
+impl CheckedNight {
+    /// Takes back what `withdrawals` name on that date, of a night that was checked without them. Requests and lines keep
+    /// their places; what was answered already keeps its answer, but for the lines of a request taken back as a whole. A
+    /// request that was the repetition of one that is taken back now stays refused: the next night answers it.
+    pub fn take_back(&mut self, withdrawals: &[Withdrawal], on: NaiveDate) -> TakenBack {
+        let withdrawn = Withdrawn::on(withdrawals, on);
+        let (mut kept, mut taken) = (Lines::default(), TakenBack::default());
+        for (place, request) in self.requests.iter_mut().enumerate().filter(|(_, request)| request.refusal.is_none()) {
+            let Some((refusal, lines)) = withdrawn.late(request, &mut kept) else { continue };
+            taken.requests += u64::from(refusal.is_some());
+            let changed = lines.iter().zip(request.lines.iter()).filter(|(now, before)| now.decided != before.decided);
+            taken.documents += changed.count() as u64;
+            let before =
+                (std::mem::replace(&mut request.refusal, refusal), std::mem::replace(&mut request.lines, lines));
+            taken.before.push((place, before.0, before.1));
+        }
+        let open = |line: &CarriedOver| !withdrawn.has(&line.request_id, &line.dataset);
+        if !self.carried_on.iter().all(open) {
+            let still_open = self.carried_on.iter().filter(|line| open(line)).cloned().collect();
+            taken.carried_on = std::mem::replace(&mut self.carried_on, still_open);
+        }
+        taken
+    }
+
+    /// Undoes [`CheckedNight::take_back`].
+    pub fn give_back(&mut self, taken: TakenBack) {
+        for (place, refusal, lines) in taken.before {
+            (self.requests[place].refusal, self.requests[place].lines) = (refusal, lines);
+        }
+        if !taken.carried_on.is_empty() {
+            self.carried_on = taken.carried_on;
+        }
+    }
+}
+
+impl Withdrawn<'_> {
+    /// Refusal and lines of a request of which something was taken back after it was checked.
+    fn late(&self, request: &CheckedRequest, kept: &mut Lines) -> Option<(Option<Decision>, Arc<[CheckedLine]>)> {
+        const GONE: Decision = (Outcome::Withdrawn, None);
+        if self.requests.contains(&*request.request_id) {
+            return Some((Some(GONE), kept.refused(&request.lines, GONE)));
+        }
+        let documents = self.lines.get(&*request.request_id)?;
+        let is_gone = |line: &CheckedLine| line.decided.is_none() && documents.contains(&*line.document);
+        if !request.lines.iter().any(is_gone) {
+            return None;
+        }
+        let line = |line: &CheckedLine| match is_gone(line) {
+            true => {
+                CheckedLine { items: Arc::default(), withheld: Arc::default(), decided: Some(GONE), ..line.clone() }
+            }
+            false => line.clone(),
+        };
+        Some((None, kept.once(request.lines.iter().map(line).collect())))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::fixture::*;
     use crate::check::CarriedOver;
     use crate::outcome::Outcome;
     use crate::request::Withdrawal;
+
+    #[test]
+    fn what_is_taken_back_late_is_answered_as_if_it_had_been_taken_back_before() {
+        let carried = CarriedOver { request_id: "r9".to_owned(), dataset: "tax".to_owned() };
+        let requests = || {
+            vec![request("r1", |r| ask(r, "tax;land;trial")), request("r2", |_| ()), request("r3", |r| ask(r, "land"))]
+        };
+        let of = |id: &str, dataset: Option<&str>| Withdrawal {
+            request_id: id.to_owned(),
+            ..withdrawal("2026-05-01", dataset)
+        };
+        for withdrawals in [vec![of("r1", Some("land")), of("r9", None)], vec![of("r1", None), of("r3", None)], vec![]]
+        {
+            let before = night(requests(), &withdrawals, std::slice::from_ref(&carried));
+            let untouched = night(requests(), &[], std::slice::from_ref(&carried));
+            let mut late = untouched.clone();
+            let taken = late.take_back(&withdrawals, on());
+            assert_eq!((&late.requests, &late.carried_on), (&before.requests, &before.carried_on));
+            assert_eq!(taken.is_nothing(), withdrawals.is_empty());
+            late.give_back(taken);
+            assert_eq!(late, untouched);
+        }
+        let mut late = night(requests(), &[], &[]);
+        let taken = late.take_back(&[of("r1", None), of("r2", Some("tax")), of("r3", Some("tax"))], on());
+        assert_eq!((taken.requests, taken.documents), (1, 4));
+        assert!(late.take_back(&[withdrawal("2026-05-02", None)], on()).is_nothing(), "not on this date yet");
+    }
 
     #[test]
     fn a_withdrawal_of_a_request_that_nobody_made_is_known() {

@@ -7,7 +7,9 @@ use chrono::NaiveDate;
 
 use crate::service::Applicant;
 
-use super::values::{DATE, DOCUMENTS, applicant, codes, date, documents, flag, present, subject_ids};
+use super::values::{
+    CONSENT_ID, DATE, DOCUMENTS, applicant, codes, consent_id, date, documents, flag, present, subject_ids,
+};
 use super::{CYCLES, FORMATS, MalformedRequest, Request, Withdrawal, is_request_id, shared};
 
 /// Names of the fields a request may have, as [`Request::from_fields`] asks for them.
@@ -30,6 +32,7 @@ pub const FIELDS: &[&str] = &[
     "valid_from",
     "valid_until",
     "consented_documents",
+    "consent_id",
     "agent",
     "agent_confirmed",
     "auth_method",
@@ -88,6 +91,7 @@ impl Request {
             valid_from: fields.date(place!(FIELDS, "valid_from"))?,
             valid_until: fields.date(place!(FIELDS, "valid_until"))?,
             consented_documents: fields.present(place!(FIELDS, "consented_documents")).map(|text| codes(&text)),
+            consent_id: fields.read(place!(FIELDS, "consent_id"), CONSENT_ID, consent_id)?,
             agent: fields.text(place!(FIELDS, "agent")),
             agent_confirmed: fields.flag(place!(FIELDS, "agent_confirmed"))?,
             auth_method: fields.shared(place!(FIELDS, "auth_method")),

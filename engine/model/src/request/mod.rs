@@ -16,6 +16,7 @@ use crate::service::Applicant;
 
 pub use cadence::CYCLES;
 pub use fields::{FIELDS, Texts, WITHDRAWAL_FIELDS};
+pub use values::is_kind;
 
 /// The words for how a bundle is written.
 pub const FORMATS: &[&str] = &["json", "parquet"];
@@ -87,6 +88,8 @@ pub struct Request {
     pub valid_until: Option<NaiveDate>,
     /// Dataset codes the subject consented to.
     pub consented_documents: Option<Arc<[Box<str>]>>,
+    /// Name of the consent record that the request rests on.
+    pub consent_id: Option<Box<str>>,
     /// Agent or legal representative.
     pub agent: Option<String>,
     /// Whether the agent's authority is confirmed.

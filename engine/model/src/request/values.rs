@@ -13,6 +13,13 @@ pub(super) const DATE: &str = "a date, YYYY-MM-DD or YYYYMMDD";
 
 pub(super) const DOCUMENTS: &str = "`dataset`, `dataset@view` or `dataset(item,item)`, separated by `;`";
 
+pub(super) const CONSENT_ID: &str = "1 to 200 printable characters of ASCII without blanks";
+
+/// The name of a consent record, which may be an IRI.
+pub(super) fn consent_id(text: &str) -> Option<Box<str>> {
+    ((1..=200).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())).then(|| text.into())
+}
+
 pub(super) fn present(text: Option<Cow<'_, str>>) -> Option<Cow<'_, str>> {
     let text = match text? {
         Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
@@ -65,11 +72,15 @@ pub(super) fn subject_ids(text: &str) -> Option<Vec<SubjectId>> {
     Some(ids)
 }
 
+/// Whether a word can name a kind of identifiers.
+pub fn is_kind(word: &str) -> bool {
+    !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
 fn subject_id(pair: &str) -> Option<SubjectId> {
     let (kind, value) = pair.split_once(':')?;
     let (kind, value) = (kind.trim(), value.trim());
-    let named = !kind.is_empty() && kind.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-    (named && !value.is_empty()).then(|| SubjectId { kind: shared::word(kind), value: value.into() })
+    (is_kind(kind) && !value.is_empty()).then(|| SubjectId { kind: shared::word(kind), value: value.into() })
 }
 
 pub(super) fn documents(text: &str) -> Option<Arc<[RequestedDocument]>> {
@@ -126,6 +137,8 @@ mod tests {
             ("retention_days", "-1"),
             ("requested_at", "yesterday"),
             ("requested_at", ""),
+            ("consent_id", "동의 1"),
+            ("consent_id", "a b"),
             ("format", "xml"),
         ];
         for (field, text) in table {

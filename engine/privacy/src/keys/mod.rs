@@ -267,6 +267,11 @@ impl KeyDomain {
         Self { kind: "project", name: code.into() }
     }
 
+    /// The list of protected persons of an agency.
+    pub const fn protected() -> Self {
+        Self { kind: "protected", name: String::new() }
+    }
+
     /// The ledger of an agency.
     pub const fn ledger() -> Self {
         Self { kind: "ledger", name: String::new() }

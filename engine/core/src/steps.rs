@@ -1,10 +1,11 @@
 //! Named instants at which a test can kill the process, in builds with debug assertions only.
 //!
 //! `IEUM_KILL_AT=reading.kept:3` ends the process by SIGKILL when it comes to `reading.kept` for the third time;
-//! `IEUM_HOLD_AT` lets the thread that comes there wait for ever.
+//! `IEUM_HOLD_AT` lets the thread that comes there wait for ever; `IEUM_PANIC_AT` lets it panic with the text of
+//! `IEUM_PANIC_WITH`.
 
 /// The instants, in the order in which a run comes to them.
-pub const STEPS: [&str; 19] = [
+pub const STEPS: [&str; 20] = [
     "stage.made",
     "journal.torn",
     "begun",
@@ -19,12 +20,16 @@ pub const STEPS: [&str; 19] = [
     "records.written",
     "commit.manifest_written",
     "commit.synced",
+    "commit.withdrawals_read",
     "commit.renamed",
     "commit.stage_emptied",
     "commit.lock_removed",
     "ledger.linked",
     "ledger.entered",
 ];
+
+/// The instants that a run comes to only when something is taken back while it is made.
+pub const LATE_STEPS: [&str; 1] = ["withdrawals.taken_back"];
 
 /// Says that the run has come to a step.
 #[inline]
@@ -37,7 +42,7 @@ pub fn reached(step: &'static str) {
 
 /// Whether the process will be killed when it comes to this step the next time.
 #[inline]
-pub(super) fn is_next(step: &'static str) -> bool {
+pub(crate) fn is_next(step: &'static str) -> bool {
     #[cfg(debug_assertions)]
     return wanted::is_next(step);
     #[cfg(not(debug_assertions))]
@@ -57,6 +62,7 @@ mod wanted {
 
     static KILLED: OnceLock<Wanted> = OnceLock::new();
     static HELD: OnceLock<Wanted> = OnceLock::new();
+    static PANICKED: OnceLock<Wanted> = OnceLock::new();
 
     fn read(variable: &str) -> Wanted {
         let wanted = std::env::var(variable).ok()?;
@@ -65,7 +71,10 @@ mod wanted {
     }
 
     fn of<'a>(wanted: &'a Wanted, step: &str) -> Option<&'a AtomicU32> {
-        debug_assert!(super::STEPS.contains(&step), "{step} is not in the list of steps");
+        debug_assert!(
+            super::STEPS.contains(&step) || super::LATE_STEPS.contains(&step),
+            "{step} is not in the list of steps"
+        );
         wanted.as_ref().filter(|(name, _)| name == step).map(|(_, times)| times)
     }
 
@@ -85,6 +94,9 @@ mod wanted {
             unsafe {
                 libc::raise(libc::SIGKILL);
             }
+        }
+        if of(PANICKED.get_or_init(|| read("IEUM_PANIC_AT")), step).is_some_and(comes) {
+            std::panic::panic_any(std::env::var("IEUM_PANIC_WITH").unwrap_or_default());
         }
         if of(HELD.get_or_init(|| read("IEUM_HOLD_AT")), step).is_some_and(comes) {
             loop {
