@@ -14,7 +14,7 @@ use crate::journal::{self, Begun, Entry, Journal, Progress};
 pub use crate::manifest::MANIFEST;
 use crate::manifest::{Manifest, SourceCounts};
 pub use crate::records::{CARRIED_OVER, OUTCOMES};
-use crate::rejects::{RejectedRows, Rejects};
+use crate::rejects::{RejectedRows, Rejects, RepairedRows};
 pub use crate::sink::CommitGate;
 use crate::sink::{Beginning, Output};
 use crate::spill::Spill;
@@ -215,11 +215,13 @@ fn make(
     let assembly = pool.install(|| assemble::assemble(night, &courses, &stage, &gathered.plans, progress, output))?;
     tracing::info!(run_id, stage = Step::Assemble.name(), requests = assembly.requests.requests, "assembled");
     begins(Step::Records);
-    let rejected = pool.install(|| records::write(night, &assembly, &rejects, output))?;
+    let rows = pool.install(|| records::write(night, &assembly, &rejects, output))?;
     pool.install(|| ledger::entries::write(night, &assembly, output))?;
     reached("records.written");
     let mut warnings = std::mem::take(&mut gathered.warnings);
-    warnings.extend(rejected.iter().filter(|rows| !gathered.left_out.contains(&rows.dataset)).map(told));
+    let counts = |dataset: &String| !gathered.left_out.contains(dataset);
+    warnings.extend(rows.rejected.iter().filter(|rows| counts(&rows.dataset)).map(told));
+    warnings.extend(rows.repaired.iter().filter(|rows| counts(&rows.dataset)).map(repaired));
     let manifest = account(manifest(night, &assembly, gathered))?;
     output.put(lineage::LINEAGE, &lineage::events(night, &courses, &manifest)?)?;
     Ok((manifest, warnings))
@@ -245,6 +247,14 @@ fn told(rejected: &RejectedRows) -> Warning {
     let lines = "lines whose key one of them carries are delayed or partial (E_CONTRACT)";
     let see = records::ROWS;
     let message = format!("dataset `{dataset}`: {what}; {lines}\n  first reject: {first}\n  hint: see {see}");
+    Warning { stage: Step::Gather, dataset: dataset.clone(), message }
+}
+
+/// Rows of a dataset that a rule of the catalog repaired.
+fn repaired(rows: &RepairedRows) -> Warning {
+    let RepairedRows { dataset, rule, rows } = rows;
+    let what = if *rows == 1 { "1 row was repaired".to_owned() } else { format!("{rows} rows were repaired") };
+    let message = format!("dataset `{dataset}`: {what} (`{rule}`)\n  hint: see {}", records::REPAIRED);
     Warning { stage: Step::Gather, dataset: dataset.clone(), message }
 }
 

@@ -8,3 +8,4 @@ mod ledger;
 mod lineage;
 mod plans;
 mod seal;
+mod shared_texts;
