@@ -68,6 +68,10 @@ impl Table {
         let csv = self.csv();
         write(root, "csv_utf8.csv", csv.as_bytes());
         write(root, "csv_cp949.csv", &EUC_KR.encode(&csv).0);
+        write(root, "unload.csv", csv.replace(',', "|").as_bytes());
+        write(root, "csv_utf16.csv", &csv.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>());
+        write(root, "json_lines.ndjson", self.json_lines().as_bytes());
+        write(root, "xml.xml", self.xml().as_bytes());
         write(root, "fixed_width.txt", &self.fixed_width());
         self.parquet(&root.join("parquet.parquet"));
     }
@@ -75,6 +79,22 @@ impl Table {
     fn csv(&self) -> String {
         let header = COLUMNS.map(|(name, _, _)| name).join(",") + "\n";
         std::iter::once(header).chain(self.rows.iter().map(|row| row.join(",") + "\n")).collect()
+    }
+
+    fn json_lines(&self) -> String {
+        let member = |(cell, (name, kind, _)): (&String, (&str, &str, usize))| match kind {
+            "amt" => format!("\"{name}\":{cell}"),
+            _ => format!("\"{name}\":\"{cell}\""),
+        };
+        let line = |row: &[String; 8]| row.iter().zip(COLUMNS).map(member).collect::<Vec<_>>().join(",");
+        self.rows.iter().map(|row| format!("{{{}}}\n", line(row))).collect()
+    }
+
+    fn xml(&self) -> String {
+        let element = |(cell, (name, ..)): (&String, (&str, &str, usize))| format!("<{name}>{cell}</{name}>");
+        let row = |row: &[String; 8]| row.iter().zip(COLUMNS).map(element).collect::<String>();
+        let rows: String = self.rows.iter().map(|cells| format!("<row>{}</row>\n", row(cells))).collect();
+        format!("<rows>\n{rows}</rows>\n")
     }
 
     fn fixed_width(&self) -> Vec<u8> {
@@ -126,7 +146,7 @@ fn write(root: &Path, name: &str, bytes: &[u8]) {
     fs::write(root.join(name), bytes).expect("a file in the temporary folder");
 }
 
-/// A dataset per export: `csv_utf8`, `csv_cp949`, `fixed_width`, `parquet`.
+/// A dataset per export, each called by its format and how that is written.
 pub fn catalog() -> Catalog {
     let layout: Vec<String> =
         COLUMNS.iter().map(|(name, _, width)| format!("{{ item = \"{name}\", bytes = {width} }}")).collect();
@@ -134,6 +154,10 @@ pub fn catalog() -> Catalog {
     let exports = [
         ("csv_utf8", "format = \"csv\"", "csv"),
         ("csv_cp949", "format = \"csv\"\nencoding = \"cp949\"", "csv"),
+        ("csv_utf16", "format = \"csv\"\nencoding = \"utf-16le\"", "csv"),
+        ("unload", "format = \"csv\"\ndelimiter = \"|\"\nquote = false\nescape = '\\'", "csv"),
+        ("json_lines", "format = \"json_lines\"", "ndjson"),
+        ("xml", "format = \"xml\"\nrows = \"row\"", "xml"),
         ("fixed_width", fixed.as_str(), "txt"),
         ("parquet", "format = \"parquet\"", "parquet"),
     ];

@@ -81,7 +81,16 @@ pub fn benches(criterion: &mut Criterion) {
         table.keys.iter().zip(&per_mille).filter(|(_, draw)| **draw < share * 10).map(|(key, _)| key).collect()
     };
     let mut buffer = vec![0; 256 << 10];
-    for (code, shares) in [("csv_utf8", &[1][..]), ("csv_cp949", &[1]), ("fixed_width", &[1]), ("parquet", &[1, 10])] {
+    for (code, shares) in [
+        ("csv_utf8", &[1][..]),
+        ("csv_cp949", &[1]),
+        ("csv_utf16", &[1]),
+        ("unload", &[1]),
+        ("json_lines", &[1]),
+        ("xml", &[1]),
+        ("fixed_width", &[1]),
+        ("parquet", &[1, 10]),
+    ] {
         let dataset = &catalog.datasets[code];
         let Ok(Found::Export(connector)) =
             ieum_connectors::connect(folder.path(), dataset, chrono::NaiveDate::default())
@@ -104,6 +113,9 @@ pub fn benches(criterion: &mut Criterion) {
                 bencher.iter(|| read(connector.as_ref(), &spec));
             });
         }
+        let all = ScanSpec { probe: None, ..spec(dataset, &[]) };
+        assert_eq!(read(connector.as_ref(), &all).kept, ROWS as u64, "{code}");
+        group.bench_function("every_row", |bencher| bencher.iter(|| read(connector.as_ref(), &all)));
         group.finish();
     }
 }

@@ -11,7 +11,7 @@ use ::parquet::file::properties::WriterProperties;
 use arrow::array::{ArrayRef, AsArray, Date32Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use chrono::NaiveDate;
-use ieum_model::connector::{Connector, KeyProbe, ReadCounts, Reject, RejectSink, ScanSpec, Strays};
+use ieum_model::connector::{Connector, KeyProbe, ReadCounts, Reject, RejectSink, Repaired, ScanSpec, Strays};
 use ieum_model::dataset::Dataset;
 use ieum_model::error::{ErrorKind, Result};
 use proptest::prelude::*;
@@ -21,13 +21,19 @@ use crate::fixed_width::reader::FixedWidthConnector;
 use crate::staged::tests::Staged;
 use crate::{Found, connect, parquet};
 
+/// Keeps rejects, and the notes of repaired rows.
 #[derive(Default)]
-struct Bin(Mutex<Vec<Reject>>);
+struct Bin(Mutex<Vec<Reject>>, Mutex<Vec<Reject>>);
 
 impl RejectSink for Bin {
     fn reject(&self, reject: Reject) -> Result<()> {
         self.0.lock().unwrap().push(reject);
         Ok(())
+    }
+
+    fn repaired(&self, note: Reject) -> Result<Repaired> {
+        self.1.lock().unwrap().push(note);
+        Ok(Repaired::Told)
     }
 }
 
@@ -78,7 +84,12 @@ pub(crate) fn dataset(export: &str) -> Dataset {
 
 pub(crate) const COLUMNS: [&str; 4] = ["rrno", "name", "amount", "day"];
 
-fn read(connector: &dyn Connector, dataset: &Dataset, names: &[&str], keys: Option<&[&str]>) -> Result<Read> {
+pub(crate) fn read(
+    connector: &dyn Connector,
+    dataset: &Dataset,
+    names: &[&str],
+    keys: Option<&[&str]>,
+) -> Result<Read> {
     read_with(connector, dataset, names, names[0], keys.map(|keys| wanted(keys, false)))
 }
 
@@ -119,7 +130,8 @@ pub(crate) fn read_with(
     assert_eq!(counts.kept, rows.len() as u64);
     let rejects = std::mem::take(&mut *bin.0.lock().unwrap());
     assert_eq!(counts.rejected, rejects.len() as u64);
-    Ok(Read { rows, counts, rejects })
+    let repaired = std::mem::take(&mut *bin.1.lock().unwrap());
+    Ok(Read { rows, counts, rejects, repaired })
 }
 
 #[derive(Debug)]
@@ -127,6 +139,7 @@ pub(crate) struct Read {
     pub(crate) rows: Vec<String>,
     pub(crate) counts: ReadCounts,
     pub(crate) rejects: Vec<Reject>,
+    pub(crate) repaired: Vec<Reject>,
 }
 
 fn texts(batch: &RecordBatch) -> Vec<String> {
@@ -147,13 +160,13 @@ pub(crate) fn folder(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
     (folder, path)
 }
 
-fn cp949(text: &str) -> Vec<u8> {
+pub(crate) fn cp949(text: &str) -> Vec<u8> {
     let (bytes, _, failed) = encoding_rs::EUC_KR.encode(text);
     assert!(!failed);
     bytes.into_owned()
 }
 
-fn compress(name: &str, bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn compress(name: &str, bytes: &[u8]) -> Vec<u8> {
     if name.ends_with(".gz") {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         encoder.write_all(bytes).unwrap();
@@ -165,9 +178,9 @@ fn compress(name: &str, bytes: &[u8]) -> Vec<u8> {
     }
 }
 
-const EXPECTED: [&str; 3] = ["800101|뷁똠샾, \"갑\"|-1234|19782", "900202|을|-|-", "700303|병|7|-"];
+pub(crate) const EXPECTED: [&str; 3] = ["800101|뷁똠샾, \"갑\"|-1234|19782", "900202|을|-|-", "700303|병|7|-"];
 
-fn keeps_the_contract(connector: &dyn Connector, root: &Path, dataset: &Dataset) {
+pub(crate) fn keeps_the_contract(connector: &dyn Connector, root: &Path, dataset: &Dataset) {
     let all = read(connector, dataset, &COLUMNS, None).unwrap();
     assert_eq!(all.rows, EXPECTED, "reads every row, in order: {:?}", all.rejects);
     let narrow = read(connector, dataset, &["rrno"], None).unwrap();
@@ -227,7 +240,11 @@ fn csv_keeps_the_contract() {
 }
 
 /// The keys that each rejected row may have, in file order.
-fn keys_of_rejects(connector: &dyn Connector, dataset: &Dataset, wanted_keys: Option<&[&str]>) -> Vec<String> {
+pub(crate) fn keys_of_rejects(
+    connector: &dyn Connector,
+    dataset: &Dataset,
+    wanted_keys: Option<&[&str]>,
+) -> Vec<String> {
     let probe = wanted_keys.map(|keys| wanted(keys, true));
     let mut rejects = read_with(connector, dataset, &["rrno", "amount"], "rrno", probe).unwrap().rejects;
     rejects.sort_by_key(|reject| reject.line);

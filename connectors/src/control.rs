@@ -8,7 +8,8 @@ use std::path::Path;
 use ieum_model::error::{Error, Result};
 use sha2::{Digest, Sha256};
 
-use crate::files::io_error;
+use crate::archive;
+use crate::files::{io_error, on_storage};
 
 /// Bytes hashed at a time.
 const HASH_READ: usize = 1024 * 1024;
@@ -25,6 +26,8 @@ pub(crate) const REWRITE: &str =
 /// # Errors
 /// [`ieum_model::error::ErrorKind::ControlTotals`] when the manifest is absent, malformed, of another file, or does not agree.
 pub fn verify_manifest(root: &Path, name: &str) -> Result<()> {
+    // The holder's manifest is of the file that it delivers, archive or not.
+    let name = archive::split(name).0;
     let manifest = format!("{name}.sha256");
     let text = match std::fs::read_to_string(root.join(&manifest)) {
         Ok(text) => text,
@@ -55,7 +58,7 @@ pub fn verify_manifest(root: &Path, name: &str) -> Result<()> {
 
 /// Lower-case hexadecimal SHA-256 of a file's bytes.
 pub(crate) fn digest(root: &Path, name: &str) -> Result<String> {
-    let mut file = File::open(root.join(name)).map_err(|error| io_error(name, &error))?;
+    let mut file = File::open(on_storage(root, name)).map_err(|error| io_error(name, &error))?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; HASH_READ];
     loop {

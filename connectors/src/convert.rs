@@ -12,6 +12,7 @@ use ieum_model::dataset::Encoding;
 use ieum_model::error::{Error, Result};
 
 use crate::encoding;
+use crate::nested::values::Values;
 
 /// Text of a batch above which it is handed on early; far below the 2 GiB that 32-bit offsets address.
 const BATCH_TEXT: usize = 64 * 1024 * 1024;
@@ -121,6 +122,14 @@ fn push_number(builder: &mut Int64Builder, text: &str) -> Result<(), Flaw> {
     Ok(())
 }
 
+/// A number without a fraction of nothing but zeros.
+fn without_zeros(text: &str) -> &str {
+    match text.trim().split_once('.') {
+        Some((whole, zeros)) if !zeros.is_empty() && zeros.bytes().all(|digit| digit == b'0') => whole,
+        _ => text,
+    }
+}
+
 fn push_date(builder: &mut Date32Builder, text: &str) -> Result<(), Flaw> {
     builder.append_option(date(text).ok_or(NOT_A_DATE)?);
     Ok(())
@@ -179,6 +188,49 @@ impl Column {
             }),
             Self::Numbers(list) => push_list(list, text, separator, Int64Builder::append_null, push_number),
             Self::Dates(list) => push_list(list, text, separator, Date32Builder::append_null, push_date),
+        }
+    }
+
+    fn push_values(&mut self, values: &Values) -> Result<(), Flaw> {
+        fn all<B: ArrayBuilder>(
+            list: &mut ListBuilder<B>,
+            values: &Values,
+            null: impl Fn(&mut B),
+            push: impl Fn(&mut B, &str) -> Result<(), Flaw>,
+        ) -> Result<(), Flaw> {
+            for value in values.iter() {
+                match value {
+                    None => null(list.values()),
+                    Some(value) => push(list.values(), value)?,
+                }
+            }
+            list.append(values.iter().next().is_some());
+            Ok(())
+        }
+        match self {
+            Self::Texts(list) => all(list, values, StringBuilder::append_null, |texts, text| {
+                texts.append_value(text);
+                Ok(())
+            }),
+            Self::Numbers(list) => {
+                all(list, values, Int64Builder::append_null, |numbers, text| push_number(numbers, without_zeros(text)))
+            }
+            Self::Number(builder) => match values.only()? {
+                None => {
+                    builder.append_null();
+                    Ok(())
+                }
+                Some(text) => push_number(builder, without_zeros(text)),
+            },
+            Self::Dates(list) => all(list, values, Date32Builder::append_null, push_date),
+            _ => match values.only()? {
+                None => {
+                    self.push_null();
+                    Ok(())
+                }
+                // A column of single values has no use for a separator.
+                Some(value) => self.push(value, '\0'),
+            },
         }
     }
 
@@ -258,6 +310,23 @@ impl Columns {
         self.kept += 1;
     }
 
+    /// Drops the row that was kept last.
+    pub fn take_back_row(&mut self) {
+        if let Some(kept) = self.keep.last_mut().filter(|kept| **kept) {
+            *kept = false;
+            self.kept -= 1;
+        }
+    }
+
+    /// Appends what was found of an item to a column of the current row: all values to a list, else the one there is.
+    ///
+    /// # Errors
+    /// The flaw, when a value is none of the column's type, or there are several different ones for one place.
+    pub fn push_values(&mut self, column: usize, values: &Values) -> Result<(), Flaw> {
+        self.text_bytes += values.bytes();
+        self.columns[column].push_values(values)
+    }
+
     /// Ends a row that is rejected, wherever its cells got to.
     pub fn drop_row(&mut self) {
         let rows = self.keep.len();
@@ -302,6 +371,9 @@ fn bug(error: arrow::error::ArrowError) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use arrow::datatypes::{Field, Schema};
+    use arrow::util::display::array_value_to_string;
+
     use super::*;
 
     #[test]
@@ -337,5 +409,44 @@ mod tests {
         {
             check(wrong, None);
         }
+    }
+
+    #[test]
+    fn what_was_found_of_an_item_fills_its_column() {
+        let list = |value| DataType::List(Arc::new(Field::new("item", value, true)));
+        let columns = |data_type: DataType| {
+            let schema = Arc::new(Schema::new(vec![Field::new("x", data_type, true)]));
+            Columns::try_new(schema, Encoding::Utf8, '|').unwrap()
+        };
+        let check = |data_type: DataType, found: &[Option<&str>], expected: Result<&str, &str>| {
+            let mut columns = columns(data_type);
+            let mut values = Values::default();
+            for value in found {
+                match value {
+                    Some(value) => values.push(value),
+                    None => values.push_null(),
+                }
+            }
+            match (columns.push_values(0, &values), expected) {
+                (Err(flaw), expected) => assert_eq!(Err(flaw.rule), expected, "{found:?}"),
+                (Ok(()), expected) => {
+                    columns.keep_row();
+                    let batch = columns.finish().unwrap().unwrap();
+                    let shown = array_value_to_string(batch.column(0), 0).unwrap();
+                    assert_eq!(Ok(shown.as_str()), expected, "{found:?}");
+                }
+            }
+        };
+        check(DataType::Utf8, &[Some("a"), None, Some("a")], Ok("a"));
+        check(DataType::Utf8, &[Some("a|b")], Ok("a|b"));
+        check(DataType::Utf8, &[Some("a"), Some("b")], Err("repeated"));
+        check(DataType::Int64, &[Some("7.00")], Ok("7"));
+        check(DataType::Int64, &[Some("7.5")], Err("type"));
+        check(DataType::Date32, &[Some("2024-02-29")], Ok("2024-02-29"));
+        check(list(DataType::Utf8), &[Some("a|b"), None, Some("c")], Ok("[a|b, , c]"));
+        check(list(DataType::Int64), &[Some("1"), Some("2.0"), Some("1")], Ok("[1, 2, 1]"));
+        check(list(DataType::Date32), &[Some("2024-02-29"), Some("00000000")], Ok("[2024-02-29, ]"));
+        check(list(DataType::Date32), &[Some("x")], Err("type"));
+        check(list(DataType::Utf8), &[], Ok(""));
     }
 }

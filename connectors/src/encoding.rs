@@ -1,10 +1,11 @@
-//! A cell's bytes to text. Cells are cut first and decoded alone, so a broken cell never harms its neighbours.
+//! A cell's bytes to text. Cells are cut first and decoded alone, so a broken cell never harms its neighbours. A file in
+//! UTF-16 is the exception: it is translated as it is read ([`crate::utf16`]), and its cells are in UTF-8.
 //!
 //! CP949 trail bytes are `A-Z`, `a-z` and `0x81-0xFE` only: every other ASCII byte can be looked for bytewise.
 
 use std::sync::Arc;
 
-use encoding_rs::{DecoderResult, EUC_KR};
+use encoding_rs::{DecoderResult, EUC_KR, WINDOWS_1252};
 use ieum_model::connector::{KeyProbe, Strays};
 use ieum_model::dataset::Encoding;
 pub use ieum_model::dataset::is_separator;
@@ -13,6 +14,7 @@ pub use ieum_model::dataset::is_separator;
 pub fn decode<'a>(encoding: Encoding, bytes: &'a [u8], scratch: &'a mut String) -> Option<&'a str> {
     match encoding {
         Encoding::Cp949 if !bytes.is_ascii() => cp949(bytes, scratch),
+        Encoding::Windows1252 if !bytes.is_ascii() => windows_1252(bytes, scratch),
         _ => std::str::from_utf8(bytes).ok(),
     }
 }
@@ -25,6 +27,26 @@ fn cp949<'a>(bytes: &[u8], scratch: &'a mut String) -> Option<&'a str> {
     (matches!(result, DecoderResult::InputEmpty) && !is_utf8(bytes)).then_some(scratch.as_str())
 }
 
+/// The five bytes that Windows-1252 leaves undefined are no text, though the web takes them for control characters.
+fn windows_1252<'a>(bytes: &[u8], scratch: &'a mut String) -> Option<&'a str> {
+    scratch.clear();
+    let (text, had_errors) = WINDOWS_1252.decode_without_bom_handling(bytes);
+    scratch.push_str(&text);
+    let defined = |byte: &u8| !matches!(byte, 0x81 | 0x8D | 0x8F | 0x90 | 0x9D);
+    (!had_errors && bytes.iter().all(defined)).then_some(scratch.as_str())
+}
+
+/// `text` as it stands in a file; `None` where the encoding has not all of its characters.
+pub fn encode(encoding: Encoding, text: &str) -> Option<Vec<u8>> {
+    let encoder = match encoding {
+        Encoding::Cp949 => EUC_KR,
+        Encoding::Windows1252 => WINDOWS_1252,
+        _ => return Some(text.as_bytes().to_vec()),
+    };
+    let (bytes, _, failed) = encoder.encode(text);
+    (!failed).then(|| bytes.into_owned())
+}
+
 /// Whether bytes that CP949 can read are Korean text in UTF-8 all the same: pairs of its three bytes for a syllable read as
 /// three characters that stand in no text.
 fn is_utf8(bytes: &[u8]) -> bool {
@@ -35,28 +57,34 @@ fn is_utf8(bytes: &[u8]) -> bool {
 /// A probe of keys that stand in `encoding`, made of one of keys in UTF-8.
 pub fn probe(encoding: Encoding, probe: Arc<dyn KeyProbe>) -> Arc<dyn KeyProbe> {
     match encoding {
-        Encoding::Utf8 => probe,
-        Encoding::Cp949 => Arc::new(Cp949Probe(probe)),
+        Encoding::Cp949 => Arc::new(Translating { encoding, reader: EUC_KR, probe }),
+        Encoding::Windows1252 => Arc::new(Translating { encoding, reader: WINDOWS_1252, probe }),
+        _ => probe,
     }
 }
 
-struct Cp949Probe(Arc<dyn KeyProbe>);
+/// Asks a probe of keys in UTF-8.
+struct Translating {
+    encoding: Encoding,
+    reader: &'static encoding_rs::Encoding,
+    probe: Arc<dyn KeyProbe>,
+}
 
-impl KeyProbe for Cp949Probe {
+impl KeyProbe for Translating {
     fn may_match(&self, raw_key: &[u8]) -> bool {
         if raw_key.is_ascii() {
-            return self.0.may_match(raw_key);
+            return self.probe.may_match(raw_key);
         }
         // What is no text is for the decoder to reject.
-        cp949(raw_key, &mut String::new()).is_none_or(|key| self.0.may_match(key.as_bytes()))
+        decode(self.encoding, raw_key, &mut String::new()).is_none_or(|key| self.probe.may_match(key.as_bytes()))
     }
 
     fn strays(&self, pieces: &[&[u8]], row: &[u8]) -> Strays {
         // What cannot be read of it is left out: a key that it belongs to is no whole key.
-        let text = |bytes: &[u8]| EUC_KR.decode_without_bom_handling(bytes).0.into_owned();
+        let text = |bytes: &[u8]| self.reader.decode_without_bom_handling(bytes).0.into_owned();
         let pieces: Vec<String> = pieces.iter().map(|piece| text(piece)).collect();
         let pieces: Vec<&[u8]> = pieces.iter().map(String::as_bytes).collect();
-        self.0.strays(&pieces, text(row).as_bytes())
+        self.probe.strays(&pieces, text(row).as_bytes())
     }
 }
 
@@ -64,10 +92,6 @@ impl KeyProbe for Cp949Probe {
 pub fn without_dangling(encoding: Encoding, bytes: &[u8]) -> &[u8] {
     match encoding {
         _ if bytes.last().is_none_or(u8::is_ascii) => bytes,
-        Encoding::Utf8 => match std::str::from_utf8(bytes) {
-            Err(error) if error.error_len().is_none() => &bytes[..error.valid_up_to()],
-            _ => bytes,
-        },
         Encoding::Cp949 => {
             let mut at = 0;
             while at < bytes.len() {
@@ -75,6 +99,11 @@ pub fn without_dangling(encoding: Encoding, bytes: &[u8]) -> &[u8] {
             }
             if at > bytes.len() { &bytes[..bytes.len() - 1] } else { bytes }
         }
+        Encoding::Windows1252 => bytes,
+        _ => match std::str::from_utf8(bytes) {
+            Err(error) if error.error_len().is_none() => &bytes[..error.valid_up_to()],
+            _ => bytes,
+        },
     }
 }
 
@@ -88,6 +117,18 @@ mod tests {
         assert!(!failed);
         assert_eq!(decode(Encoding::Cp949, &bytes, &mut String::new()), Some("뷁똠샾 홍길동"));
         assert_eq!(decode(Encoding::Utf8, &bytes, &mut String::new()), None);
+    }
+
+    #[test]
+    fn windows_1252_is_read_but_for_what_it_leaves_undefined() {
+        let mut scratch = String::new();
+        assert_eq!(decode(Encoding::Windows1252, b"caf\xE9 \x80 \x93a\x94", &mut scratch), Some("café € “a”"));
+        for undefined in [0x81, 0x8D, 0x8F, 0x90, 0x9D] {
+            assert_eq!(decode(Encoding::Windows1252, &[b'a', undefined], &mut scratch), None);
+        }
+        assert_eq!(encode(Encoding::Windows1252, "é"), Some(b"\xE9".to_vec()));
+        assert_eq!(encode(Encoding::Windows1252, "가"), None);
+        assert_eq!(encode(Encoding::Cp949, "가"), Some(b"\xB0\xA1".to_vec()));
     }
 
     #[test]

@@ -1,14 +1,19 @@
-//! Which files an export has, and how to open them: plain, `.gz` and `.zst`.
+//! Which files an export has, and how to open them: plain, `.gz` and `.zst`, and as entries of archives.
 
 use std::fs::{File, Metadata};
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::bufread::MultiGzDecoder;
+use ieum_model::dataset::{Export, Limits};
 use ieum_model::error::{Error, ErrorKind, Result};
+
+use crate::archive;
+use crate::limits::{Beyond, Limited};
+use crate::utf16::{self, Order, ToUtf8};
 
 /// Bytes asked of storage at a time.
 const STORAGE_READ: usize = 256 * 1024;
@@ -39,13 +44,35 @@ pub fn find(root: &Path, pattern: &str) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// The partitions of an export below `root`, in name order: its files, and in the place of archives their entries.
+///
+/// # Errors
+/// As [`find`], or when an archive cannot be read or has no such entry.
+pub fn partitions(root: &Path, export: &Export) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for name in find(root, &export.path)? {
+        if archive::is_archive(&name) {
+            names.extend(archive::entries(root, &name, export.entries.as_deref(), export.limits)?);
+        } else {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// The file that a partition stands in.
+pub(crate) fn on_storage(root: &Path, name: &str) -> PathBuf {
+    root.join(archive::split(name).0)
+}
+
 /// Bytes on storage of each file of `names`.
 ///
 /// # Errors
 /// When a file cannot be looked at.
 pub fn sizes(root: &Path, names: &[String]) -> Result<Vec<u64>> {
-    let size =
-        |name: &String| root.join(name).metadata().map(|meta| meta.len()).map_err(|error| io_error(name, &error));
+    let size = |name: &String| {
+        on_storage(root, name).metadata().map(|meta| meta.len()).map_err(|error| io_error(name, &error))
+    };
     names.iter().map(size).collect()
 }
 
@@ -54,7 +81,7 @@ pub fn sizes(root: &Path, names: &[String]) -> Result<Vec<u64>> {
 /// # Errors
 /// When a file cannot be looked at.
 pub fn modified(root: &Path, names: &[String]) -> Result<Vec<i64>> {
-    let modified = |name: &String| match root.join(name).metadata() {
+    let modified = |name: &String| match on_storage(root, name).metadata() {
         Ok(about) => Ok(modified_nanoseconds(&about)),
         Err(error) => Err(io_error(name, &error)),
     };
@@ -87,6 +114,7 @@ pub struct Source {
     storage: Arc<AtomicU64>,
     decompressed: u64,
     compressed: bool,
+    order: Option<Order>,
 }
 
 impl Source {
@@ -95,21 +123,50 @@ impl Source {
     /// # Errors
     /// When the file cannot be opened.
     pub fn open(root: &Path, name: &str) -> Result<Self> {
-        let file = File::open(root.join(name)).map_err(|error| io_error(name, &error))?;
+        Self::within(root, name, Limits::default())
+    }
+
+    /// Opens a partition of `export` below `root`; one in UTF-16 is read as UTF-8.
+    ///
+    /// # Errors
+    /// As [`Source::open`], or when a file in UTF-16 does not tell its byte order.
+    pub fn of_export(root: &Path, name: &str, export: &Export) -> Result<Self> {
+        let mut source = Self::within(root, name, export.limits)?;
+        if export.encoding.is_utf16() {
+            let mut head = [0; 2];
+            let filled = source.fill(&mut head)?;
+            source.decompressed = 0;
+            let order = utf16::order(export.encoding, &head[..filled]).ok_or_else(|| {
+                Error::contract("file does not start with the byte order mark of UTF-16")
+                    .at("export", name)
+                    .hint("write `encoding = \"utf-16le\"` or `\"utf-16be\"` if it is in UTF-16 without one")
+            })?;
+            let head = io::Cursor::new(head[..filled].to_vec());
+            let inner = std::mem::replace(&mut source.stream, Box::new(io::empty()));
+            source.stream = Box::new(ToUtf8::new(head.chain(inner), order));
+            source.order = Some(order);
+        }
+        Ok(source)
+    }
+
+    fn within(root: &Path, name: &str, limits: Limits) -> Result<Self> {
         let storage = Arc::new(AtomicU64::new(0));
-        let counted = Counted { inner: file, bytes: Arc::clone(&storage) };
-        let (stream, compressed): (Box<dyn Read + Send>, bool) = match Path::new(name).extension() {
-            Some(extension) if extension == "gz" => {
-                (Box::new(MultiGzDecoder::new(BufReader::with_capacity(STORAGE_READ, counted))), true)
+        let (file, entry) = archive::split(name);
+        let base: Box<dyn Read + Send> = match entry {
+            Some(entry) => archive::open(root, file, entry, limits, &storage)?,
+            None => {
+                let file = File::open(root.join(name)).map_err(|error| io_error(name, &error))?;
+                Box::new(Counted::new(file, &storage))
             }
-            Some(extension) if extension == "zst" => {
-                let buffered = BufReader::with_capacity(STORAGE_READ, counted);
-                let decoder = zstd::Decoder::with_buffer(buffered).map_err(|error| io_error(name, &error))?;
-                (Box::new(decoder), true)
-            }
-            _ => (Box::new(counted), false),
         };
-        Ok(Self { name: name.to_owned(), stream, storage, decompressed: 0, compressed })
+        let (stream, is_compressed) = decompressed(base, name, limits, &storage)?;
+        let compressed = is_compressed || entry.is_some();
+        Ok(Self { name: name.to_owned(), stream, storage, decompressed: 0, compressed, order: None })
+    }
+
+    /// The byte order of a file in UTF-16, whose text comes in UTF-8.
+    pub fn order(&self) -> Option<Order> {
+        self.order
     }
 
     /// The file's name below the exports folder.
@@ -143,6 +200,9 @@ impl Source {
     }
 
     fn broken(&self, error: &io::Error) -> Error {
+        if let Some(beyond) = Beyond::of(error) {
+            return beyond.told(&self.name);
+        }
         if !self.compressed || error.raw_os_error().is_some() {
             return io_error(&self.name, error);
         }
@@ -155,9 +215,32 @@ impl Source {
     }
 }
 
-struct Counted<R> {
+/// The stream that `base` is by the extension of `name`, and whether it is compressed.
+pub(crate) fn decompressed(
+    base: Box<dyn Read + Send>,
+    name: &str,
+    limits: Limits,
+    storage: &Arc<AtomicU64>,
+) -> Result<(Box<dyn Read + Send>, bool)> {
+    let buffered = |base| BufReader::with_capacity(STORAGE_READ, base);
+    let stream: Box<dyn Read + Send> = match Path::new(name).extension().and_then(|extension| extension.to_str()) {
+        Some("gz" | "tgz") => Box::new(MultiGzDecoder::new(buffered(base))),
+        Some("zst") => Box::new(zstd::Decoder::with_buffer(buffered(base)).map_err(|error| io_error(name, &error))?),
+        _ => return Ok((base, false)),
+    };
+    Ok((Box::new(Limited::new(stream, limits, storage)), true))
+}
+
+/// Counts the bytes that come from storage.
+pub(crate) struct Counted<R> {
     inner: R,
     bytes: Arc<AtomicU64>,
+}
+
+impl<R> Counted<R> {
+    pub(crate) fn new(inner: R, bytes: &Arc<AtomicU64>) -> Self {
+        Self { inner, bytes: Arc::clone(bytes) }
+    }
 }
 
 impl<R: Read> Read for Counted<R> {
@@ -165,5 +248,11 @@ impl<R: Read> Read for Counted<R> {
         let bytes = self.inner.read(buffer)?;
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         Ok(bytes)
+    }
+}
+
+impl<R: io::Seek> io::Seek for Counted<R> {
+    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+        self.inner.seek(to)
     }
 }

@@ -15,7 +15,7 @@ use ieum_model::error::{Error, Result};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use crate::csv::decoder::{Cell, CsvCutter, cut_cells};
+use crate::csv::decoder::{Cell, CsvCutter, Dialect, cut_cells};
 use crate::csv::skim::{self, Shape};
 use crate::files::{self, Source};
 use crate::fixed_width::decoder::ranges;
@@ -75,7 +75,7 @@ impl std::ops::AddAssign for Touched {
 /// # Errors
 /// When its path is no pattern.
 pub fn files(root: &Path, dataset: &Dataset) -> Result<Vec<String>> {
-    dataset.export.as_ref().map_or(Ok(Vec::new()), |export| files::find(root, &export.path))
+    dataset.export.as_ref().map_or(Ok(Vec::new()), |export| files::partitions(root, export))
 }
 
 /// Reads the needed bytes of the file `name` of the export of `dataset`, and looks at every key.
@@ -88,6 +88,7 @@ pub fn touch(root: &Path, name: &str, dataset: &Dataset) -> Result<Touched> {
         Format::Csv => csv(root, name, dataset, export),
         Format::FixedWidth => fixed_width(root, name, dataset, export),
         Format::Parquet => parquet(root, name, dataset, export),
+        format => Err(Error::config(format!("the floor of {format} is not measured"))),
     }
     .map_err(|error| error.at("dataset", &dataset.code).at("export", name))
 }
@@ -99,9 +100,9 @@ fn key_at(dataset: &Dataset, export: &Export, names: &[&str]) -> Result<usize> {
 }
 
 fn csv(root: &Path, name: &str, dataset: &Dataset, export: &Export) -> Result<Touched> {
-    let mut window = Window::new(Source::open(root, name)?, CHUNK);
-    let delimiter = export.delimiter as u8;
-    let mut cutter = CsvCutter::new(delimiter, export.control.trailer.is_some());
+    let mut window = Window::new(Source::of_export(root, name, export)?, CHUNK, export.limits);
+    let dialect = Dialect::of(export);
+    let mut cutter = CsvCutter::new(dialect, export.control.trailer.is_some());
     window.require(3)?;
     if window.bytes().starts_with(b"\xEF\xBB\xBF") {
         window.consume(3);
@@ -111,17 +112,18 @@ fn csv(root: &Path, name: &str, dataset: &Dataset, export: &Export) -> Result<To
     if export.header {
         let mut header = Vec::new();
         step(&mut window, &mut cutter, |row, quoted| {
-            cut_cells(row, delimiter, quoted, &mut cells);
+            cut_cells(row, dialect, quoted, &mut cells);
             header = cells.iter().map(|cell| cell.content(row, &mut Vec::new()).to_vec()).collect();
         })?;
-        let text =
-            |cell: Vec<u8>| encoding::decode(export.encoding, &cell, &mut String::new()).map(|t| t.trim().into());
+        let text = |cell: Vec<u8>| {
+            encoding::decode(export.encoding.of_cells(), &cell, &mut String::new()).map(|t| t.trim().into())
+        };
         names = header.into_iter().filter_map(text).collect();
     }
     let borrowed: Vec<&str> = names.iter().map(String::as_str).collect();
     let key = key_at(dataset, export, &borrowed)?;
-    let shape = Shape { delimiter, width: names.len(), key, trailer: export.control.trailer.is_some() };
-    let (mut keys, mut scratch) = (KeyColumn::new(export.encoding), Vec::new());
+    let shape = Shape { dialect, width: names.len(), key, trailer: export.control.trailer.is_some() };
+    let (mut keys, mut scratch) = (KeyColumn::new(export.encoding.of_cells()), Vec::new());
     loop {
         let passed = skim::pass_over(window.bytes(), shape, |key| {
             keys.push(key);
@@ -130,7 +132,7 @@ fn csv(root: &Path, name: &str, dataset: &Dataset, export: &Export) -> Result<To
         window.consume(passed.bytes);
         // What is not plain, and the row that the window cuts.
         let more = step(&mut window, &mut cutter, |row, quoted| {
-            cut_cells(row, delimiter, quoted, &mut cells);
+            cut_cells(row, dialect, quoted, &mut cells);
             keys.push(cells.get(key).map_or(&[], |cell| cell.content(row, &mut scratch)));
         })?;
         if !more {
@@ -151,18 +153,21 @@ fn step(window: &mut Window, cutter: &mut CsvCutter, row: impl FnOnce(&[u8], boo
         }
         match cutter.cut(window.bytes(), window.at_end()) {
             Cut::More => window.grow()?,
-            Cut::Blank { next } | Cut::Broken { next, .. } | Cut::Trailer { next, .. } => window.consume(next),
+            Cut::Blank { next } | Cut::Gap { next } | Cut::Broken { next, .. } | Cut::Trailer { next, .. } => {
+                window.consume(next)
+            }
             Cut::Row { end, next, quoted, .. } => {
                 row(&window.bytes()[..end], quoted);
                 window.consume(next);
                 return Ok(true);
             }
+            Cut::Refused { message, hint } => return Err(Error::contract(message).hint(hint)),
         }
     }
 }
 
 fn fixed_width(root: &Path, name: &str, dataset: &Dataset, export: &Export) -> Result<Touched> {
-    let mut window = Window::new(Source::open(root, name)?, CHUNK);
+    let mut window = Window::new(Source::of_export(root, name, export)?, CHUNK, export.limits);
     window.require(HEAD)?;
     if export.encoding == Encoding::Utf8 && window.bytes().starts_with(b"\xEF\xBB\xBF") {
         window.consume(3);

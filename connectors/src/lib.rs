@@ -13,31 +13,43 @@
 //! | module | knows |
 //! |---|---|
 //! | [`csv`], [`fixed_width`], [`parquet`] | one format each: `decoder` (bytes, no files), `reader` (files, partitions) |
+//! | [`json`], [`xml`], [`nested`] | two formats whose rows are trees, and what they share |
 //! | [`staged`] | copies of exports, sorted by their keys: how they are made, whether they are fresh, how they are read |
 //! | [`replay`] | rows kept aside that their own format decodes later |
 //! | [`files`], [`dated`] | which files an export has, of which date, and how to open them |
+//! | [`archive`], [`limits`] | entries of zip and tar files; how much a file may become |
 //! | [`text`] | what text formats share: the window on a file, its rows, the batch loop |
 //! | [`columns`] | which column of a file is which item |
-//! | [`encoding`], [`convert`] | a cell's bytes → text → typed column |
+//! | [`encoding`], [`utf16`], [`convert`] | a cell's bytes → text → typed column |
+//! | [`detect`] | what a file looks like, as a suggestion |
 //! | [`control`] | how a file proves that it is complete |
 //! | [`floor`] | the least work of any reader, to measure the others by |
-//! | `contract` (tests) | the behaviours that every connector passes |
+//! | `contract`, `contract_of_texts` (tests) | the behaviours that every connector passes |
 
+pub mod archive;
 pub mod columns;
 #[cfg(test)]
 pub mod contract;
+#[cfg(test)]
+mod contract_of_texts;
 pub mod control;
 pub mod convert;
 pub mod csv;
 pub mod dated;
+pub mod detect;
 pub mod encoding;
 pub mod files;
 pub mod fixed_width;
 pub mod floor;
+pub mod json;
+pub mod limits;
+pub mod nested;
 pub mod parquet;
 pub mod replay;
 pub mod staged;
 pub mod text;
+pub mod utf16;
+pub mod xml;
 
 use std::path::Path;
 
@@ -122,6 +134,9 @@ fn open(exports_root: &Path, dataset: &Dataset) -> Result<Located> {
     match export.format {
         Format::Csv => csv::open(exports_root, dataset).map(Located::Export),
         Format::FixedWidth => fixed_width::open(exports_root, dataset).map(Located::Export),
+        Format::JsonLines => json::open_lines(exports_root, dataset).map(Located::Export),
+        Format::Json => json::open_document(exports_root, dataset).map(Located::Export),
+        Format::Xml => xml::open(exports_root, dataset).map(Located::Export),
         Format::Parquet => Ok(parquet::open(exports_root, dataset)?.map_or(Located::Missing, Located::Export)),
     }
 }

@@ -5,23 +5,23 @@
 //!                └── most rows are plain and not wanted: Decode::pass_over skips them in bulk
 //! ```
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
-use ieum_model::connector::{BatchReader, ReadCounts, Reject, RejectSink, ScanSpec, Strays};
+use ieum_model::connector::{BatchReader, ReadCounts, Reject, RejectSink, Repaired, ScanSpec, Strays};
+use ieum_model::dataset::Limits;
 use ieum_model::error::{Error, Result};
 
 use crate::convert::Columns;
 use crate::files::Source;
 use crate::replay::{KeptRow, Replayed};
+use crate::utf16::{self, Order};
 
 /// Bytes read at a time: what is read is looked at while the processor still holds it. A row that is cut by the end of the
 /// window is carried over.
 pub const CHUNK: usize = 256 * 1024;
-
-/// A row above this is no row: a quote was never closed, or the file is something else.
-pub const MAX_ROW: usize = 16 * 1024 * 1024;
 
 thread_local! {
     /// The buffer of the last window of this thread: a night opens hundreds of files, and new memory has to be cleared.
@@ -37,13 +37,15 @@ pub struct Window {
     chunk: usize,
     offset: u64,
     at_end: bool,
+    /// MiB of a row. One above this is no row: a quote was never closed, or the file is something else.
+    row_mib: u32,
 }
 
 impl Window {
-    /// A window that grows by `chunk` bytes.
-    pub fn new(source: Source, chunk: usize) -> Self {
-        let buffer = SPARE.take();
-        Self { source, buffer, start: 0, end: 0, chunk: chunk.max(1), offset: 0, at_end: false }
+    /// A window that grows by `chunk` bytes, up to the limit of a row.
+    pub fn new(source: Source, chunk: usize, limits: Limits) -> Self {
+        let (buffer, row_mib) = (SPARE.take(), limits.row_mib);
+        Self { source, buffer, start: 0, end: 0, chunk: chunk.max(1), offset: 0, at_end: false, row_mib }
     }
 
     /// The bytes in sight.
@@ -56,7 +58,7 @@ impl Window {
         self.at_end
     }
 
-    /// Offset of the first byte in sight.
+    /// Offset in the decompressed file of the first byte in sight.
     pub fn offset(&self) -> u64 {
         self.offset
     }
@@ -68,20 +70,25 @@ impl Window {
 
     /// Moves on by `bytes`.
     pub fn consume(&mut self, bytes: usize) {
+        self.offset += match self.source.order() {
+            None => bytes as u64,
+            Some(_) => utf16::bytes_in_file(&self.bytes()[..bytes]),
+        };
         self.start += bytes;
-        self.offset += bytes as u64;
     }
 
     /// Brings more bytes in sight.
     ///
     /// # Errors
-    /// When the file cannot be read on, or a row does not end within [`MAX_ROW`].
+    /// When the file cannot be read on, or a row does not end within the limit.
     pub fn grow(&mut self) -> Result<()> {
-        if self.end - self.start >= MAX_ROW {
-            return Err(Error::contract(format!("a row does not end within {} MiB", MAX_ROW / (1024 * 1024)))
+        if (self.end - self.start) >> 20 >= self.row_mib as usize {
+            return Err(Error::contract(format!("a row does not end within {} MiB", self.row_mib))
                 .at("export", self.source.name())
                 .at("byte_offset", self.offset)
-                .hint("look for a quote that is not closed"));
+                .at("limit", "row_mib")
+                .hint("look for a quote or bracket that is not closed; if rows are that long, raise `limits = { row_mib = … }` in \
+                       the dataset's [export]"));
         }
         self.buffer.copy_within(self.start..self.end, 0);
         self.end -= self.start;
@@ -154,12 +161,26 @@ pub enum Cut {
         /// Whether it holds a quote.
         quoted: bool,
     },
+    /// Bytes that belong to no row: what stands between rows.
+    Gap {
+        /// Start of what follows.
+        next: usize,
+    },
+    /// The file is not to be read at all.
+    Refused {
+        /// What is wrong with it.
+        message: &'static str,
+        /// What to do about it.
+        hint: &'static str,
+    },
     /// Bytes that are no row.
     Broken {
         /// Their end.
         end: usize,
         /// Start of what follows.
         next: usize,
+        /// Lines they span.
+        lines: u64,
         /// Rule they break.
         rule: &'static str,
         /// What was expected.
@@ -182,6 +203,11 @@ pub trait Cutter: Send {
     /// Whether the next row is cut by the usual rules, so that [`Decode::pass_over`] may look at it first.
     fn is_regular(&self) -> bool {
         true
+    }
+
+    /// What is missing at the end of the file, once all rows are cut; `None` where it is whole.
+    fn missing(&self) -> Option<&'static str> {
+        None
     }
 }
 
@@ -226,7 +252,7 @@ impl<C: Cutter> Rows<C> {
             self.window.consume(std::mem::take(&mut self.pending));
             if self.window.bytes().is_empty() {
                 if self.window.at_end() {
-                    return Ok(None);
+                    return self.cutter.missing().map_or(Ok(None), |what| Err(self.cut_off(what)));
                 }
                 self.window.grow()?;
                 continue;
@@ -241,6 +267,17 @@ impl<C: Cutter> Rows<C> {
                     (self.pending, self.line) = (next, line + 1);
                     continue;
                 }
+                Cut::Gap { next } => {
+                    let ends = line_ends(&self.window.bytes()[..next]);
+                    (self.pending, self.line) = (next, line + ends);
+                    continue;
+                }
+                Cut::Refused { message, hint } => {
+                    return Err(Error::contract(message)
+                        .at("export", self.name())
+                        .at("byte_offset", offset)
+                        .hint(hint));
+                }
                 Cut::Trailer { end, next } if self.trailer.is_none() => {
                     self.trailer = Some(self.window.bytes()[..end].to_vec());
                     (self.pending, self.line) = (next, line + 1);
@@ -250,8 +287,8 @@ impl<C: Cutter> Rows<C> {
                     (self.pending, self.line) = (next, line + lines);
                     Piece { len: end, line, offset, quoted, broken: None }
                 }
-                Cut::Broken { end, next, rule, reason } => {
-                    (self.pending, self.line) = (next, line + 1);
+                Cut::Broken { end, next, lines, rule, reason } => {
+                    (self.pending, self.line) = (next, line + lines);
                     Piece { len: end, line, offset, quoted: false, broken: Some((rule, reason)) }
                 }
                 Cut::Trailer { .. } => return Err(self.after_trailer()),
@@ -285,6 +322,18 @@ impl<C: Cutter> Rows<C> {
             .hint("the trailer must be the last line; ask the holder to deliver each export in a file of its own")
     }
 
+    fn cut_off(&self, missing: &str) -> Error {
+        Error::contract(format!("file is cut off: it ends before {missing}"))
+            .at("export", self.name())
+            .at("byte_offset", self.window.offset())
+            .hint("ask the holder to deliver the file again")
+    }
+
+    /// Byte order of a file in UTF-16.
+    pub fn order(&self) -> Option<Order> {
+        self.window.source.order()
+    }
+
     /// Bytes of the row last returned.
     pub fn row(&self, piece: &Piece) -> &[u8] {
         &self.window.bytes()[..piece.len]
@@ -301,11 +350,38 @@ impl<C: Cutter> Rows<C> {
     }
 }
 
+/// The number of line ends in `bytes`.
+pub fn line_ends(bytes: &[u8]) -> u64 {
+    let ends = memchr::memchr2_iter(b'\n', b'\r', bytes);
+    ends.filter(|&at| bytes[at] == b'\r' || at == 0 || bytes[at - 1] != b'\r').count() as u64
+}
+
+/// A row as it stands in its file.
+fn in_file(row: &[u8], order: Option<Order>) -> Cow<'_, [u8]> {
+    match order {
+        None => Cow::Borrowed(row),
+        Some(order) => Cow::Owned(utf16::back(row, order)),
+    }
+}
+
+/// A kept row as its format reads it.
+fn as_read(row: &[u8], order: Option<Order>) -> Cow<'_, [u8]> {
+    match order {
+        None => Cow::Borrowed(row),
+        Some(order) => Cow::Owned(utf16::forth(row, order)),
+    }
+}
+
 /// What became of a row.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Appended to the batch.
     Kept,
+    /// Appended to the batch after a fault of the row was repaired.
+    Repaired {
+        /// The rule of `[export]` that it was repaired by.
+        rule: &'static str,
+    },
     /// Turned away by the probe.
     Filtered,
     /// Could not be read.
@@ -378,17 +454,30 @@ impl<C: Cutter, D: Decode> TextReader<C, D> {
     fn reject(&self, piece: &Piece, rule: &'static str, column: Option<usize>, reason: &str) -> Result<()> {
         let row = self.rows.row(piece);
         self.rejects.reject(Reject {
+            column: column.map(|at| self.schema.field(at).name().clone()),
+            reason: reason.to_owned(),
+            strays: strays_of_reject(&self.decoder, &self.columns, row, piece.quoted, self.key, column),
+            ..self.told(piece, rule)
+        })
+    }
+
+    /// The row with a rule, of no column and nobody.
+    fn told(&self, piece: &Piece, rule: &'static str) -> Reject {
+        Reject {
             source: self.rows.name().to_owned(),
             line: piece.line,
             byte_offset: piece.offset,
             rule,
-            column: column.map(|at| self.schema.field(at).name().clone()),
-            reason: reason.to_owned(),
-            raw: row.to_vec(),
-            strays: strays_of_reject(&self.decoder, &self.columns, row, piece.quoted, self.key, column),
-        })
+            column: None,
+            reason: REPAIRED.to_owned(),
+            raw: in_file(self.rows.row(piece), self.rows.order()).into_owned(),
+            strays: Strays::default(),
+        }
     }
 }
+
+/// Reason of the note of a row that was repaired.
+const REPAIRED: &str = "the row was read as its rule of `repair` says";
 
 /// Whose a rejected row may be: the key stands in column `key` of the schema. A row that a cell of `column` spoils is as
 /// wide as it should be, so its cells are in place; without a column its shape is at fault, and no cell has its place.
@@ -407,7 +496,7 @@ fn strays_of_reject(
     }
 }
 
-/// Decodes rows of the file called `name` that were cut before, as [`TextReader`] does. The rows make one batch.
+/// Decodes rows of the file called `name` (in UTF-16 of this byte order) that were cut before, as [`TextReader`] does. The rows make one batch.
 ///
 /// # Errors
 /// When a reject cannot be kept.
@@ -415,18 +504,34 @@ pub(crate) fn replay(
     decoder: &mut impl Decode,
     mut columns: Columns,
     spec: &ScanSpec,
-    name: &str,
+    (name, order): (&str, Option<Order>),
     rows: &[KeptRow],
 ) -> Result<Replayed> {
     let mut counts = ReadCounts { read: rows.len() as u64, ..ReadCounts::default() };
     let key_at = spec.schema.index_of(&spec.key_column).ok();
     for row in rows {
+        let bytes = as_read(&row.bytes, order);
         // A row holds a quote exactly where its cutter says so.
-        let quoted = row.bytes.contains(&b'"');
+        let quoted = bytes.contains(&b'"');
+        let told = |rule, column: Option<usize>, reason: &str, strays| Reject {
+            source: name.to_owned(),
+            line: row.line,
+            byte_offset: row.byte_offset,
+            rule,
+            column: column.map(|at| spec.schema.field(at).name().clone()),
+            reason: reason.to_owned(),
+            raw: row.bytes.clone(),
+            strays,
+        };
         let (rule, column, reason) = match &row.shapeless {
             Some((rule, reason)) => (*rule, None, reason.as_str()),
-            None => match decoder.decode(&row.bytes, quoted, &mut columns) {
+            None => match decoder.decode(&bytes, quoted, &mut columns) {
                 Verdict::Kept => {
+                    counts.kept += 1;
+                    continue;
+                }
+                Verdict::Repaired { rule } => {
+                    spec.rejects.repaired(told(rule, None, REPAIRED, Strays::default()))?;
                     counts.kept += 1;
                     continue;
                 }
@@ -438,16 +543,8 @@ pub(crate) fn replay(
             },
         };
         counts.rejected += 1;
-        spec.rejects.reject(Reject {
-            source: name.to_owned(),
-            line: row.line,
-            byte_offset: row.byte_offset,
-            rule,
-            column: column.map(|at| spec.schema.field(at).name().clone()),
-            reason: reason.to_owned(),
-            raw: row.bytes.clone(),
-            strays: strays_of_reject(decoder, &columns, &row.bytes, quoted, key_at, column),
-        })?;
+        let strays = strays_of_reject(decoder, &columns, &bytes, quoted, key_at, column);
+        spec.rejects.reject(told(rule, column, reason, strays))?;
     }
     Ok(Replayed { batch: columns.finish()?, counts })
 }
@@ -468,6 +565,13 @@ impl<C: Cutter, D: Decode> BatchReader for TextReader<C, D> {
                 };
                 match verdict {
                     Verdict::Kept => self.counts.kept += 1,
+                    Verdict::Repaired { rule } => match self.rejects.repaired(self.told(&piece, rule))? {
+                        Repaired::Told => self.counts.kept += 1,
+                        Repaired::Taken => {
+                            self.columns.take_back_row();
+                            self.counts.rejected += 1;
+                        }
+                    },
                     Verdict::Filtered => self.counts.filtered += 1,
                     Verdict::Rejected { rule, column, reason } => {
                         self.reject(&piece, rule, column, reason)?;

@@ -7,12 +7,12 @@ use ieum_model::connector::{BatchReader, Connector, ScanSpec};
 use ieum_model::dataset::{Dataset, Encoding, Export, TrailerRule};
 use ieum_model::error::{Error, Result};
 
-use super::decoder::{Cell, CsvCutter, CsvDecoder, check_trailer, cut_cells};
+use super::decoder::{Cell, CsvCutter, CsvDecoder, Dialect, check_trailer, cut_cells};
 use crate::convert::Columns;
 use crate::files::{self, Source};
 use crate::replay::{HEAD_CHUNK, KeptRow, Replay, Replayed};
 use crate::text::{self, CHUNK, Rows, TextReader, Window};
-use crate::{columns, control, encoding, export_of, nothing_matches};
+use crate::{columns, control, detect, encoding, export_of, nothing_matches};
 
 /// Opens the CSV export of `dataset` below `root`.
 ///
@@ -39,6 +39,9 @@ impl CsvConnector {
     pub(crate) fn try_new(root: &Path, dataset: &Dataset, chunk: usize) -> Result<Self> {
         let export = export_of(dataset)?.clone();
         let config = |message: &str| Err(Error::config(message).at("dataset", &dataset.code));
+        if export.escape.is_some_and(|escape| !encoding::is_separator(escape) || escape == export.delimiter) {
+            return config("escape must be ASCII, no letter, digit, quote or line end, and not the delimiter");
+        }
         if !encoding::is_separator(export.delimiter) || !encoding::is_separator(export.list_separator) {
             return config("delimiter and list separator must be ASCII, no letter, digit, quote or line end");
         }
@@ -48,7 +51,7 @@ impl CsvConnector {
         if export.control.trailer == Some(TrailerRule::CountAndSums) {
             return config("a CSV trailer carries a count, no sums: write `trailer = \"count\"`");
         }
-        let names = files::find(root, &export.path)?;
+        let names = files::partitions(root, &export)?;
         if names.is_empty() {
             return Err(nothing_matches(dataset, &export));
         }
@@ -56,17 +59,22 @@ impl CsvConnector {
         Ok(Self { root: root.to_owned(), dataset: dataset.clone(), export, names, sizes, modified, chunk })
     }
 
-    fn delimiter(&self) -> u8 {
-        // Checked to be ASCII when opened.
-        self.export.delimiter as u8
+    /// The encoding of cells.
+    fn encoding(&self) -> Encoding {
+        self.export.encoding.of_cells()
+    }
+
+    /// Its bytes were checked to be ASCII when opened.
+    fn dialect(&self) -> Dialect {
+        Dialect::of(&self.export)
     }
 
     /// The data rows of a file, and its header row's bytes if it has one.
     fn rows(&self, name: &str, chunk: usize) -> Result<(Rows<CsvCutter>, Option<HeaderRow>)> {
-        let mut window = Window::new(Source::open(&self.root, name)?, chunk);
+        let mut window = Window::new(Source::of_export(&self.root, name, &self.export)?, chunk, self.export.limits);
         window.require(3)?;
-        skip_mark(&mut window, self.export.encoding, name)?;
-        let cutter = CsvCutter::new(self.delimiter(), self.export.control.trailer.is_some());
+        skip_mark(&mut window, self.encoding(), name)?;
+        let cutter = CsvCutter::new(self.dialect(), self.export.control.trailer.is_some());
         let mut rows = Rows::new(window, cutter, 1);
         if !self.export.header && rows.is_empty() {
             return Err(Error::contract("file is empty")
@@ -90,14 +98,17 @@ impl CsvConnector {
     /// The names that a header row has, and its cells: one more than names where it ends with a delimiter.
     fn header_names(&self, name: &str, row: &[u8], quoted: bool) -> Result<(Vec<String>, usize)> {
         let (mut cells, mut bytes, mut text) = (Vec::new(), Vec::new(), String::new());
-        cut_cells(row, self.delimiter(), quoted, &mut cells);
+        cut_cells(row, self.dialect(), quoted, &mut cells);
         let mut decode = |cell: &Cell| {
-            let decoded = encoding::decode(self.export.encoding, cell.content(row, &mut bytes), &mut text);
+            let decoded = encoding::decode(self.encoding(), cell.content(row, &mut bytes), &mut text);
             decoded.map(|name| name.trim().to_owned()).ok_or_else(|| {
                 Error::contract("header is not in the encoding of the export")
                     .at("dataset", &self.dataset.code)
                     .at("export", name)
-                    .hint("compare `encoding` in the catalog with the file")
+                    .hint(format!(
+                        "compare `encoding` in the catalog with the file, which looks like {}",
+                        detect::name(detect::encoding(row))
+                    ))
             })
         };
         let mut names = cells.iter().map(&mut decode).collect::<Result<Vec<_>>>()?;
@@ -125,10 +136,10 @@ impl CsvConnector {
         let wanted = columns::locate(&self.dataset, &self.export, &borrowed, &spec.schema)
             .map_err(|error| error.at("export", name))?;
         let key = columns::key(spec)?.map(|at| wanted[at]);
-        let probe = spec.probe.as_ref().map(|probe| encoding::probe(self.export.encoding, Arc::clone(probe))).zip(key);
+        let probe = spec.probe.as_ref().map(|probe| encoding::probe(self.encoding(), Arc::clone(probe))).zip(key);
         let trailer = self.export.control.trailer.is_some();
-        let decoder = CsvDecoder::new(self.delimiter(), width, wanted, probe, trailer);
-        let columns = Columns::try_new(Arc::clone(&spec.schema), self.export.encoding, self.export.list_separator)?;
+        let decoder = CsvDecoder::new(self.dialect(), width, wanted, probe, trailer).with_rules_of(&self.export);
+        let columns = Columns::try_new(Arc::clone(&spec.schema), self.encoding(), self.export.list_separator)?;
         Ok((name, rows, decoder, columns))
     }
 
@@ -138,19 +149,21 @@ impl CsvConnector {
         while rows.advance()?.is_some() {
             counted += 1;
         }
-        check_trailer(name, rows.trailer(), self.delimiter(), counted)
+        check_trailer(name, rows.trailer(), self.dialect().delimiter, counted)
     }
 }
 
 /// Moves past a UTF-8 byte order mark; refuses marks of other encodings.
-fn skip_mark(window: &mut Window, expected: Encoding, name: &str) -> Result<()> {
+pub(crate) fn skip_mark(window: &mut Window, expected: Encoding, name: &str) -> Result<()> {
     let (found, hint) = match window.bytes() {
         [0xEF, 0xBB, 0xBF, ..] if expected == Encoding::Utf8 => {
             window.consume(3);
             return Ok(());
         }
         [0xEF, 0xBB, 0xBF, ..] => ("UTF-8", "write `encoding = \"utf-8\"` in the export's section of the catalog"),
-        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => ("UTF-16", "ask the holder to deliver the file in UTF-8 or CP949"),
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => {
+            ("UTF-16", "write `encoding = \"utf-16\"` in the export's section of the catalog")
+        }
         _ => return Ok(()),
     };
     Err(Error::contract(format!("file starts with the byte order mark of {found}")).at("export", name).hint(hint))
@@ -196,7 +209,7 @@ impl Connector for CsvConnector {
 
 impl Replay for CsvConnector {
     fn replay(&self, partition: usize, spec: &ScanSpec, rows: &[KeptRow]) -> Result<Replayed> {
-        let (name, _, mut decoder, columns) = self.decoding(partition, spec, self.chunk.min(HEAD_CHUNK))?;
-        text::replay(&mut decoder, columns, spec, name, rows)
+        let (name, file, mut decoder, columns) = self.decoding(partition, spec, self.chunk.min(HEAD_CHUNK))?;
+        text::replay(&mut decoder, columns, spec, (name, file.order()), rows)
     }
 }

@@ -10,6 +10,7 @@
 //! Only what is plain is passed over: rows of the right width, one line each, ended by LF or CRLF, quoted by the book. At
 //! anything else, and at a hit, it stops: [`super::decoder`] decides alone what such a row means.
 
+use super::decoder::Dialect;
 use crate::text::Passed;
 
 /// Bytes looked at together: one bit each of a mask.
@@ -18,8 +19,8 @@ const BLOCK: usize = 64;
 /// What the rows of a file look like.
 #[derive(Debug, Clone, Copy)]
 pub struct Shape {
-    /// Byte between cells.
-    pub delimiter: u8,
+    /// How cells are marked.
+    pub dialect: Dialect,
     /// Cells of a row.
     pub width: usize,
     /// Position of the key's cell.
@@ -34,22 +35,31 @@ struct Masks {
     delimiters: u64,
     feeds: u64,
     returns: u64,
+    /// Quotes, or escapes in a file without quotes.
     quotes: u64,
 }
 
 /// The rows at the start of `bytes` that are plain and whose key `misses`; the key comes without quotes and padding.
 pub fn pass_over(bytes: &[u8], shape: Shape, misses: impl FnMut(&[u8]) -> bool) -> Passed {
+    if shape.dialect.quote {
+        pass_over_in::<true>(bytes, shape, misses)
+    } else {
+        pass_over_in::<false>(bytes, shape, misses)
+    }
+}
+
+fn pass_over_in<const QUOTES: bool>(bytes: &[u8], shape: Shape, misses: impl FnMut(&[u8]) -> bool) -> Passed {
     #[cfg(target_arch = "x86_64")]
     if wide::is_supported() {
-        return wide::pass_over(bytes, shape, misses);
+        return wide::pass_over::<QUOTES>(bytes, shape, misses);
     }
-    pass_over_with(bytes, shape, misses, masks)
+    pass_over_with::<QUOTES>(bytes, shape, misses, masks)
 }
 
 /// [`Masks`] of a block, in portable code.
-fn masks(block: &[u8; BLOCK], delimiter: u8) -> Masks {
+fn masks(block: &[u8; BLOCK], delimiter: u8, quote: u8) -> Masks {
     let mask = |wanted: u8| block.iter().rev().fold(0, |mask, byte| (mask << 1) | u64::from(*byte == wanted));
-    Masks { delimiters: mask(delimiter), feeds: mask(b'\n'), returns: mask(b'\r'), quotes: mask(b'"') }
+    Masks { delimiters: mask(delimiter), feeds: mask(b'\n'), returns: mask(b'\r'), quotes: mask(quote) }
 }
 
 /// Every bit is the XOR of itself and all lower ones: from an opening quote to before the closing one.
@@ -96,13 +106,22 @@ impl Row {
 
     /// Whether the row, which ends at `end`, is plain and not wanted.
     #[inline(always)]
-    fn is_passed(&self, bytes: &[u8], end: usize, shape: Shape, misses: &mut impl FnMut(&[u8]) -> bool) -> bool {
+    fn is_passed<const QUOTES: bool>(
+        &self,
+        bytes: &[u8],
+        end: usize,
+        shape: Shape,
+        misses: &mut impl FnMut(&[u8]) -> bool,
+    ) -> bool {
         let row = &bytes[self.start..end];
         let row = row.strip_suffix(b"\r").unwrap_or(row);
         if self.delimiters + 1 != shape.width || row.is_empty() || (shape.trailer && row[0] == b'#') {
             return false;
         }
         let key = &bytes[self.key_start..self.key_end.unwrap_or(self.start + row.len())];
+        if !QUOTES {
+            return misses(key.trim_ascii());
+        }
         let key = match key {
             [b'"', inner @ .., b'"'] if !inner.contains(&b'"') => inner,
             [b'"', ..] => return false,
@@ -113,26 +132,35 @@ impl Row {
 }
 
 #[inline(always)]
-fn pass_over_with(
+fn pass_over_with<const QUOTES: bool>(
     bytes: &[u8],
     shape: Shape,
     mut misses: impl FnMut(&[u8]) -> bool,
-    masks: impl Fn(&[u8; BLOCK], u8) -> Masks,
+    masks: impl Fn(&[u8; BLOCK], u8, u8) -> Masks,
 ) -> Passed {
+    let Dialect { delimiter, escape, .. } = shape.dialect;
+    let quote = if QUOTES { b'"' } else { escape.unwrap_or(b'"') };
     let (mut row, mut rows) = (Row::at(0), 0);
     // Of the byte before the block: all ones inside quotes; one bit where a quote may open; one where one closed.
     let (mut quoted, mut opens, mut closed) = (0_u64, 1_u64, 0_u64);
     let (blocks, tail) = bytes.as_chunks::<BLOCK>();
     for (at, block) in blocks.iter().enumerate() {
         let base = at * BLOCK;
-        let Masks { mut delimiters, mut feeds, returns, quotes } = masks(block, shape.delimiter);
+        let Masks { mut delimiters, mut feeds, returns, quotes } = masks(block, delimiter, quote);
         // A CR that no LF follows ends a row too, and a line end in quotes none: not for here.
         let mut stops = 0;
         if returns != 0 {
             let next = blocks.get(at + 1).map(|block| block[0]).or_else(|| tail.first().copied());
             stops = returns & !(feeds >> 1 | u64::from(next == Some(b'\n')) << 63);
         }
-        if (quotes | quoted | closed) != 0 {
+        if !QUOTES {
+            // Of an escape only that is passed over which changes no cell and no row: no other escape, delimiter or line end
+            // follows it.
+            if escape.is_some() {
+                stops |= (quotes << 1 | closed) & (quotes | delimiters | feeds | returns);
+                closed = quotes >> 63;
+            }
+        } else if (quotes | quoted | closed) != 0 {
             let inside = inside(quotes) ^ quoted;
             stops |= (feeds | returns) & inside;
             (delimiters, feeds) = (delimiters & !inside, feeds & !inside);
@@ -155,7 +183,7 @@ fn pass_over_with(
             let before = (feeds & feeds.wrapping_neg()) - 1;
             let end = base + feeds.trailing_zeros() as usize;
             row.take(delimiters & before, base, shape.key);
-            if !row.is_passed(bytes, end, shape, &mut misses) {
+            if !row.is_passed::<QUOTES>(bytes, end, shape, &mut misses) {
                 return Passed { bytes: row.start, rows };
             }
             rows += 1;
@@ -188,19 +216,19 @@ mod wide {
     }
 
     /// Only where [`is_supported`].
-    pub fn pass_over(bytes: &[u8], shape: Shape, misses: impl FnMut(&[u8]) -> bool) -> Passed {
+    pub fn pass_over<const QUOTES: bool>(bytes: &[u8], shape: Shape, misses: impl FnMut(&[u8]) -> bool) -> Passed {
         assert!(is_supported());
         // SAFETY: the machine has the instructions, as just checked.
-        unsafe { compiled(bytes, shape, misses) }
+        unsafe { compiled::<QUOTES>(bytes, shape, misses) }
     }
 
     #[target_feature(enable = "avx2,bmi1,bmi2,popcnt")]
-    fn compiled(bytes: &[u8], shape: Shape, misses: impl FnMut(&[u8]) -> bool) -> Passed {
-        pass_over_with(bytes, shape, misses, |block, delimiter| masks(block, delimiter))
+    fn compiled<const QUOTES: bool>(bytes: &[u8], shape: Shape, misses: impl FnMut(&[u8]) -> bool) -> Passed {
+        pass_over_with::<QUOTES>(bytes, shape, misses, |block, delimiter, quote| masks(block, delimiter, quote))
     }
 
     #[target_feature(enable = "avx2")]
-    fn masks(block: &[u8; BLOCK], delimiter: u8) -> Masks {
+    fn masks(block: &[u8; BLOCK], delimiter: u8, quote: u8) -> Masks {
         let start = block.as_ptr().cast::<__m256i>();
         // SAFETY: the block has 64 bytes, twice 32; the load needs no alignment.
         let (low, high) = unsafe { (_mm256_loadu_si256(start), _mm256_loadu_si256(start.add(1))) };
@@ -209,7 +237,7 @@ mod wide {
             let wanted = _mm256_set1_epi8(wanted.cast_signed());
             half(high, wanted) << 32 | half(low, wanted)
         };
-        Masks { delimiters: mask(delimiter), feeds: mask(b'\n'), returns: mask(b'\r'), quotes: mask(b'"') }
+        Masks { delimiters: mask(delimiter), feeds: mask(b'\n'), returns: mask(b'\r'), quotes: mask(quote) }
     }
 }
 
@@ -224,7 +252,7 @@ mod tests {
 
     use super::*;
     use crate::convert::Columns;
-    use crate::csv::decoder::{CsvCutter, CsvDecoder};
+    use crate::csv::decoder::{CsvCutter, CsvDecoder, is_missed};
     use crate::text::{Cut, Cutter, Decode, Verdict};
 
     struct Digits;
@@ -237,9 +265,9 @@ mod tests {
 
     /// What cutter and decoder say of the rows at the start of `bytes`: the end of each that is turned away.
     fn turned_away(bytes: &[u8], shape: Shape) -> Vec<usize> {
-        let mut cutter = CsvCutter::new(shape.delimiter, shape.trailer);
+        let mut cutter = CsvCutter::new(shape.dialect, shape.trailer);
         let probe = Some((Arc::new(Digits) as Arc<dyn KeyProbe>, shape.key));
-        let mut decoder = CsvDecoder::new(shape.delimiter, shape.width, Vec::new(), probe, shape.trailer);
+        let mut decoder = CsvDecoder::new(shape.dialect, shape.width, Vec::new(), probe, shape.trailer);
         let mut columns = Columns::try_new(Arc::new(Schema::empty()), Encoding::Utf8, ';').unwrap();
         let (mut at, mut ends) = (0, Vec::new());
         // What follows decides whether the last row may be a trailer that is cut off.
@@ -256,8 +284,12 @@ mod tests {
     }
 
     fn check(bytes: &[u8], shape: Shape) -> Passed {
-        let misses = |key: &[u8]| !Digits.may_match(key);
-        let passed = pass_over_with(bytes, shape, misses, masks);
+        let misses = |key: &[u8]| is_missed(key, shape.dialect, None, &Digits);
+        let passed = if shape.dialect.quote {
+            pass_over_with::<true>(bytes, shape, misses, masks)
+        } else {
+            pass_over_with::<false>(bytes, shape, misses, masks)
+        };
         assert_eq!(pass_over(bytes, shape, misses), passed, "every way to skim skims the same");
         let ends = turned_away(bytes, shape);
         let rows = usize::try_from(passed.rows).unwrap();
@@ -270,7 +302,7 @@ mod tests {
         for (ending, key) in [("\n", "1"), ("\r\n", "1"), ("\n", "\"1\""), ("\r\n", " 1 ")] {
             let row = format!("\"a, \"\"b\"\"\",{key},,5{ending}");
             let text = format!("{}x,7,y,z{ending}{}", row.repeat(50), row.repeat(20));
-            let shape = Shape { delimiter: b',', width: 4, key: 1, trailer: true };
+            let shape = Shape { dialect: Dialect::quoted(b','), width: 4, key: 1, trailer: true };
             assert_eq!(check(text.as_bytes(), shape), Passed { bytes: 50 * row.len(), rows: 50 });
         }
     }
@@ -301,7 +333,7 @@ mod tests {
                 text.push_str(&cells[usize::from(*ragged == 0)..].join(","));
                 text.push_str(end);
             }
-            check(text.as_bytes(), Shape { delimiter: b',', width: 3, key, trailer });
+            check(text.as_bytes(), Shape { dialect: Dialect::quoted(b','), width: 3, key, trailer });
         }
 
         #[test]
@@ -311,7 +343,20 @@ mod tests {
             trailer: bool,
         ) {
             for key in 0..width {
-                check(&bytes, Shape { delimiter: b',', width, key, trailer });
+                check(&bytes, Shape { dialect: Dialect::quoted(b','), width, key, trailer });
+            }
+        }
+
+        #[test]
+        fn unload_files_are_passed_over_as_they_are_decoded(
+            bytes in prop::collection::vec(prop::sample::select(b"||||\n\n\r\"\\\\#17 aN".to_vec()), 0..400),
+            width in 1..4_usize,
+            trailer: bool,
+            escape in prop::option::of(Just(b'\\')),
+        ) {
+            let dialect = Dialect { delimiter: b'|', quote: false, escape };
+            for key in 0..width {
+                check(&bytes, Shape { dialect, width, key, trailer });
             }
         }
     }

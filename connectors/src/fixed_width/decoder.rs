@@ -83,7 +83,7 @@ impl Cutter for RecordCutter {
             (self.record_len, self.record_len)
         };
         if end != self.record_len {
-            Cut::Broken { end, next, rule: "length", reason: LENGTH }
+            Cut::Broken { end, next, lines: 1, rule: "length", reason: LENGTH }
         } else if bytes.starts_with(b"33") {
             Cut::Trailer { end, next }
         } else {

@@ -65,7 +65,7 @@ impl FixedWidthConnector {
             return Err(Error::config("list separator must be ASCII, no letter, digit, quote or line end")
                 .at("dataset", &dataset.code));
         }
-        let names = files::find(root, &export.path)?;
+        let names = files::partitions(root, &export)?;
         if names.is_empty() {
             return Err(nothing_matches(dataset, &export));
         }
@@ -91,7 +91,7 @@ impl FixedWidthConnector {
         let broken = |message: &str, hint: &str| {
             Error::contract(message).at("dataset", &self.dataset.code).at("export", name).hint(hint)
         };
-        let mut window = Window::new(Source::open(&self.root, name)?, chunk);
+        let mut window = Window::new(Source::of_export(&self.root, name, &self.export)?, chunk, self.export.limits);
         window.require(3)?;
         if self.export.encoding == Encoding::Utf8 && window.bytes().starts_with(b"\xEF\xBB\xBF") {
             window.consume(3);
@@ -198,6 +198,6 @@ impl Connector for FixedWidthConnector {
 impl Replay for FixedWidthConnector {
     fn replay(&self, partition: usize, spec: &ScanSpec, rows: &[KeptRow]) -> Result<Replayed> {
         let (name, _, mut decoder, columns) = self.decoding(partition, spec, self.chunk.min(HEAD_CHUNK))?;
-        text::replay(&mut decoder, columns, spec, name, rows)
+        text::replay(&mut decoder, columns, spec, (name, None), rows)
     }
 }

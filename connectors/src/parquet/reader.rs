@@ -550,7 +550,7 @@ mod tests {
     use arrow::datatypes::Schema;
     use ieum_model::connector::Connector;
     use ieum_model::dataset::{
-        Basis, Control, Dataset, Encoding, Export, Format, Item, Key, ManifestRule, Sensitivity,
+        Basis, Control, Dataset, Encoding, Export, Format, Item, Key, Limits, ManifestRule, Sensitivity,
     };
     use parquet::arrow::ArrowWriter;
     use parquet::file::properties::WriterProperties;
@@ -607,6 +607,13 @@ mod tests {
                 delimiter: ',',
                 list_separator: '|',
                 path: path.into(),
+                entries: None,
+                rows: None,
+                quote: true,
+                escape: None,
+                null: None,
+                repair: Vec::new(),
+                limits: Limits::default(),
                 columns: BTreeMap::new(),
                 order: Vec::new(),
                 layout: Vec::new(),

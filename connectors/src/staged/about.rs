@@ -14,8 +14,9 @@ use sha2::{Digest, Sha256};
 
 use super::Unusable;
 use super::blocks::Root;
+use crate::archive;
 use crate::control;
-use crate::files::io_error;
+use crate::files::{io_error, on_storage};
 
 /// Format of a copy. What decides which key a row is found by is part of it: another version of the program makes anew.
 const FORMAT: &str = concat!("ieum-staged/2 ", env!("CARGO_PKG_VERSION"));
@@ -88,7 +89,7 @@ pub(super) fn now(root: &Path, dataset: &Dataset, export: &dyn Connector) -> Res
     let manifest = dataset.export.as_ref().is_some_and(|export| export.control.manifest.is_some());
     for name in export.partitions() {
         exports.push(export_file(root, name)?);
-        let beside = format!("{name}.sha256");
+        let beside = format!("{}.sha256", archive::split(name).0);
         if manifest && root.join(&beside).exists() {
             exports.push(export_file(root, &beside)?);
         }
@@ -108,7 +109,7 @@ pub(super) fn now(root: &Path, dataset: &Dataset, export: &dyn Connector) -> Res
 }
 
 fn export_file(root: &Path, name: &str) -> Result<ExportFile> {
-    let about = root.join(name).metadata().map_err(|error| io_error(name, &error))?;
+    let about = on_storage(root, name).metadata().map_err(|error| io_error(name, &error))?;
     let modified = about.modified().map_err(|error| io_error(name, &error))?;
     let sha256 = (about.len() <= DIGEST_UP_TO).then(|| control::digest(root, name)).transpose()?;
     let modified = modified.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos().to_string();

@@ -12,7 +12,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use chrono::NaiveDate;
-use ieum_model::connector::{Connector, KeyProbe, Reject, RejectSink, ScanSpec, Strays};
+use ieum_model::connector::{Connector, KeyProbe, Reject, RejectSink, Repaired, ScanSpec, Strays};
 use ieum_model::dataset::{Dataset, Key};
 use ieum_model::error::{Error, ErrorKind, Result};
 
@@ -235,6 +235,15 @@ impl RejectSink for Sorting {
         }
         met.keepable.push(reject);
         Ok(())
+    }
+
+    /// Its repair is to be told each night that reads it: it is decoded whoever is asked for.
+    fn repaired(&self, note: Reject) -> Result<Repaired> {
+        let mut met = self.met.lock().map_err(|_| Error::internal("a reader stopped while rejecting"))?;
+        let Reject { line, byte_offset, raw: bytes, .. } = note;
+        let row = RejectRow { key: None, partition: self.partition, line, byte_offset, verdict: None, bytes };
+        met.rejects.push(row)?;
+        Ok(Repaired::Taken)
     }
 }
 

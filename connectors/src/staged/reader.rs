@@ -19,7 +19,8 @@ use super::write::{KEPT, unkept};
 use crate::replay::{KeptRow, Replay};
 
 /// Rules that a reject can name.
-const RULES: [&str; 5] = ["ragged", "encoding", "type", "quote", "length"];
+const RULES: [&str; 10] =
+    ["ragged", "encoding", "type", "quote", "length", "json", "xml", "nesting", "repeated", "missing"];
 
 /// Reads one sorted file of a copy, then what was kept aside, then the rejects.
 pub(super) struct Reader {

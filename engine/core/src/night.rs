@@ -31,7 +31,7 @@ use crate::late::Late;
 pub use crate::manifest::MANIFEST;
 use crate::manifest::{Manifest, SourceCounts};
 pub use crate::records::{CARRIED_OVER, OUTCOMES};
-use crate::rejects::{RejectedRows, Rejects};
+use crate::rejects::{RejectedRows, Rejects, RepairedRows};
 pub use crate::sink::CommitGate;
 use crate::sink::{Beginning, Output};
 use crate::spill::Spill;
@@ -296,13 +296,15 @@ fn make(
     let tell = || {
         let manifest = account(manifest(night, &assembly, gathered, late))?;
         output.put(lineage::LINEAGE, &lineage::events(night, courses, &manifest)?)?;
-        records::write(night, &assembly, rejects, output).map(|rejected| (manifest, rejected))
+        records::write(night, &assembly, rejects, output).map(|rows| (manifest, rows))
     };
     let (entered, told_of) = pool.install(|| rayon::join(|| ledger::entries::write(night, &assembly, output), tell));
-    let (manifest, rejected) = entered.and(told_of)?;
+    let (manifest, rows) = entered.and(told_of)?;
     reached("records.written");
     let mut warnings = gathered.warnings.clone();
-    warnings.extend(rejected.iter().filter(|rows| !gathered.left_out.contains(&rows.dataset)).map(told));
+    let counts = |dataset: &String| !gathered.left_out.contains(dataset);
+    warnings.extend(rows.rejected.iter().filter(|rows| counts(&rows.dataset)).map(told));
+    warnings.extend(rows.repaired.iter().filter(|rows| counts(&rows.dataset)).map(repaired));
     Ok((manifest, warnings))
 }
 
@@ -326,6 +328,14 @@ fn told(rejected: &RejectedRows) -> Warning {
     let lines = "lines whose key one of them carries are delayed or partial (E_CONTRACT)";
     let see = records::ROWS;
     let message = format!("dataset `{dataset}`: {what}; {lines}\n  first reject: {first}\n  hint: see {see}");
+    Warning { stage: Step::Gather, dataset: dataset.clone(), message }
+}
+
+/// Rows of a dataset that a rule of the catalog repaired.
+fn repaired(rows: &RepairedRows) -> Warning {
+    let RepairedRows { dataset, rule, rows } = rows;
+    let what = if *rows == 1 { "1 row was repaired".to_owned() } else { format!("{rows} rows were repaired") };
+    let message = format!("dataset `{dataset}`: {what} (`{rule}`)\n  hint: see {}", records::REPAIRED);
     Warning { stage: Step::Gather, dataset: dataset.clone(), message }
 }
 

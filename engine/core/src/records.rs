@@ -22,7 +22,7 @@ use crate::bundle::Answer;
 use crate::bundle::parquet::from_parquet;
 use crate::input::Night;
 use crate::manifest::hex;
-use crate::rejects::{RejectedRows, Rejects};
+use crate::rejects::{Noted, Rejects, Written};
 use crate::sink::{Output, OutputWriter};
 
 /// File of the answers, below the output folder.
@@ -37,6 +37,9 @@ pub const STATISTICS: &str = "statistics.csv";
 /// File of the rows that could not be read, below the output folder.
 pub const ROWS: &str = "rejects/rows.ndjson";
 
+/// Rows of exports that were read by a rule of `repair`, complete, as they stand in the file.
+pub const REPAIRED: &str = "repairs/rows.ndjson";
+
 /// File of the requests that could not be read.
 pub const MALFORMED: &str = "rejects/requests.ndjson";
 
@@ -47,7 +50,7 @@ const LINES_AT_A_TIME: usize = 131_072;
 ///
 /// # Errors
 /// When the output cannot be written.
-pub fn write(night: &Night, assembly: &Assembly, rejects: &Rejects, output: &Output) -> Result<Vec<RejectedRows>> {
+pub fn write(night: &Night, assembly: &Assembly, rejects: &Rejects, output: &Output) -> Result<Written> {
     let answers = || write_table(OUTCOMES, outcomes, in_blocks(lines(night, assembly)), output);
     let others = || {
         write_table(CARRIED_OVER, carried_over, in_blocks(open(night, assembly)), output)?;
@@ -229,17 +232,23 @@ fn statistics<'a>(night: &'a Night, lines: impl Iterator<Item = Line<'a>>) -> Ve
     out
 }
 
-fn write_rejects(rejects: &Rejects, output: &Output) -> Result<Vec<RejectedRows>> {
-    let mut writer = None;
-    let rejected = rejects.write(|line| {
-        let writer = match &mut writer {
+fn write_rejects(rejects: &Rejects, output: &Output) -> Result<Written> {
+    let (mut rejected, mut repaired) = (None, None);
+    let written = rejects.write(|noted, line| {
+        let (writer, name) = match noted {
+            Noted::Rejected => (&mut rejected, ROWS),
+            Noted::Repaired => (&mut repaired, REPAIRED),
+        };
+        let writer = match writer {
             Some(writer) => writer,
-            None => writer.insert(output.create(ROWS)?),
+            None => writer.insert(output.create(name)?),
         };
         writer.append(line).map(drop)
     })?;
-    writer.map_or(Ok(()), |writer| output.keep(writer))?;
-    Ok(rejected)
+    for writer in rejected.into_iter().chain(repaired) {
+        output.keep(writer)?;
+    }
+    Ok(written)
 }
 
 fn write_malformed(night: &Night, output: &Output) -> Result<()> {

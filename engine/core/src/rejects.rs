@@ -6,6 +6,8 @@
 //!                │                            └─► segments of a file ─┴─► Rejects::write ─► rejects/rows.ndjson
 //!                └─► the keys of these rows: their lines must not be told "not found"
 //! ```
+//!
+//! The notes of rows that were read by a rule of `repair` go the same way, to a file of their own.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,7 +15,7 @@ use std::io::{BufRead, BufReader};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use ieum_model::connector::{Reject, RejectSink};
+use ieum_model::connector::{Reject, RejectSink, Repaired};
 use ieum_model::error::{Error, Result};
 use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
@@ -60,10 +62,10 @@ struct Kept {
 }
 
 impl Kept {
-    /// Takes the first reject of a reading.
+    /// Takes of which dataset a reading is, and its first reject.
     fn met(&mut self, reading: &str, dataset: &str, first: Option<&First>) {
-        let Some(first) = first else { return };
         self.datasets.insert(reading.to_owned(), dataset.to_owned());
+        let Some(first) = first else { return };
         let known = self.first.entry(dataset.to_owned()).or_insert_with(|| first.clone());
         if first < known {
             *known = first.clone();
@@ -96,6 +98,35 @@ pub struct RejectedRows {
     pub rows: u64,
     /// The first of them.
     pub first: First,
+}
+
+/// The rows of one dataset that were read by a rule of `repair`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepairedRows {
+    /// Dataset code.
+    pub dataset: String,
+    /// The rule.
+    pub rule: String,
+    /// How many; a row that two readings read counts once.
+    pub rows: u64,
+}
+
+/// What was written of rejects and repairs, by dataset.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Rows that could not be read.
+    pub rejected: Vec<RejectedRows>,
+    /// Rows that were repaired, by rule.
+    pub repaired: Vec<RepairedRows>,
+}
+
+/// Which of the two a line is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Noted {
+    /// A row that could not be read.
+    Rejected,
+    /// A row that was repaired.
+    Repaired,
 }
 
 impl Rejects {
@@ -153,14 +184,15 @@ impl Rejects {
         self.held.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Hands over every reject as one line of JSON, in the order of files and rows, and says what was rejected of which
-    /// dataset. `read_by` of a line names the readings that could not read the row for this reason.
+    /// Hands over every reject and repair as one line of JSON, in the order of files and rows, and says what was rejected and
+    /// repaired of which dataset. `read_by` of a line names the readings that met the row with this outcome.
     ///
     /// # Errors
     /// When the spill file cannot be read, or `line` fails.
-    pub fn write(&self, mut line: impl FnMut(&[u8]) -> Result<()>) -> Result<Vec<RejectedRows>> {
+    pub fn write(&self, mut line: impl FnMut(Noted, &[u8]) -> Result<()>) -> Result<Written> {
         let kept = self.kept()?;
         let mut rows: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut repaired: BTreeMap<(&str, String), u64> = BTreeMap::new();
         let places: Vec<(&Place, &Vec<Part>)> = kept.parts.iter().collect();
         for of_file in places.chunk_by(|a, b| a.0.0 == b.0.0) {
             let mut readings = Vec::with_capacity(of_file.len());
@@ -177,8 +209,13 @@ impl Rejects {
                 }
                 let datasets: std::collections::BTreeSet<&str> =
                     read_by.iter().filter_map(|reading| kept.datasets.get(*reading)).map(String::as_str).collect();
-                datasets.into_iter().for_each(|dataset| *rows.entry(dataset).or_default() += 1);
-                line(&next.with(&read_by))?;
+                for dataset in datasets {
+                    match next.noted {
+                        Noted::Rejected => *rows.entry(dataset).or_default() += 1,
+                        Noted::Repaired => *repaired.entry((dataset, next.rule()?)).or_default() += 1,
+                    }
+                }
+                line(next.noted, &next.with(&read_by))?;
             }
         }
         let told = |(dataset, first): (&String, &First)| RejectedRows {
@@ -186,7 +223,12 @@ impl Rejects {
             rows: rows.get(dataset.as_str()).copied().unwrap_or(0),
             first: first.clone(),
         };
-        Ok(kept.first.iter().map(told).collect())
+        let of_rule =
+            |((dataset, rule), rows): ((&str, String), u64)| RepairedRows { dataset: dataset.to_owned(), rule, rows };
+        Ok(Written {
+            rejected: kept.first.iter().map(told).collect(),
+            repaired: repaired.into_iter().map(of_rule).collect(),
+        })
     }
 }
 
@@ -195,22 +237,23 @@ impl Rejects {
 struct Entry {
     byte_offset: u64,
     line: u64,
+    noted: Noted,
     json: Vec<u8>,
 }
 
 impl Entry {
-    fn of(reject: &Reject) -> Self {
+    fn of(reject: &Reject, noted: Noted) -> Self {
         let row = json!({
             "source": reject.source, "line": reject.line, "byte_offset": reject.byte_offset, "rule": reject.rule,
             "column": reject.column, "reason": reject.reason, "raw_hex": hex(&reject.raw),
         });
         let mut json = row.to_string().into_bytes();
         json.pop();
-        Self { byte_offset: reject.byte_offset, line: reject.line, json }
+        Self { byte_offset: reject.byte_offset, line: reject.line, noted, json }
     }
 
     fn write(&self, out: &mut Vec<u8>) {
-        for number in [self.byte_offset, self.line, self.json.len() as u64] {
+        for number in [self.byte_offset, self.line, u64::from(self.noted == Noted::Repaired), self.json.len() as u64] {
             out.extend_from_slice(&number.to_le_bytes());
         }
         out.extend_from_slice(&self.json);
@@ -224,10 +267,23 @@ impl Entry {
             let mut bytes = [0; 8];
             from.read_exact(&mut bytes).map(|()| u64::from_le_bytes(bytes))
         };
-        let (byte_offset, line, length) = (number()?, number()?, number()?);
+        let (byte_offset, line, repaired, length) = (number()?, number()?, number()?, number()?);
         let mut json = vec![0; usize::try_from(length).map_err(std::io::Error::other)?];
         from.read_exact(&mut json)?;
-        Ok(Some(Self { byte_offset, line, json }))
+        let noted = if repaired == 1 { Noted::Repaired } else { Noted::Rejected };
+        Ok(Some(Self { byte_offset, line, noted, json }))
+    }
+
+    /// The rule that its JSON tells.
+    fn rule(&self) -> Result<String> {
+        #[derive(Deserialize)]
+        struct Row {
+            rule: String,
+        }
+        let whole = [&self.json[..], b"}"].concat();
+        let row: Row =
+            serde_json::from_slice(&whole).map_err(|_| Error::internal("a note of a row does not tell its rule"))?;
+        Ok(row.rule)
     }
 
     /// The whole line of JSON.
@@ -310,12 +366,29 @@ impl RejectSink for RejectWriter {
         taken.is_anybodys |= reject.strays.is_anybodys;
         let texts = reject.strays.keys.iter().filter_map(|key| std::str::from_utf8(key).ok());
         taken.keys.extend(texts.filter_map(|key| canonical(&self.space, key)));
-        let entry = Entry::of(&reject);
+        let entry = Entry::of(&reject, Noted::Rejected);
         let Reject { source, line, byte_offset, rule, .. } = reject;
         let place = First { file: source.clone(), byte_offset, line, rule: rule.into() };
         if taken.first.as_ref().is_none_or(|first| place < *first) {
             taken.first = Some(place);
         }
+        self.take(&mut taken, source, &entry)
+    }
+
+    fn repaired(&self, note: Reject) -> Result<Repaired> {
+        let entry = Entry::of(&note, Noted::Repaired);
+        self.take(&mut *self.taken()?, note.source, &entry)?;
+        Ok(Repaired::Told)
+    }
+}
+
+impl RejectWriter {
+    fn taken(&self) -> Result<MutexGuard<'_, Taken>> {
+        self.taken.lock().map_err(|_| Error::internal("a reader stopped while rejecting"))
+    }
+
+    /// Appends what is told of a row of the file called `source`.
+    fn take(&self, taken: &mut Taken, source: String, entry: &Entry) -> Result<()> {
         let parts = taken.parts.entry(source).or_default();
         if !matches!(parts.last(), Some(Part::Held(_))) {
             parts.push(Part::Held(Vec::new()));
@@ -326,13 +399,7 @@ impl RejectSink for RejectWriter {
         let grown = bytes.capacity() - before;
         let reserved = self.rejects.reserve(grown);
         *if reserved { &mut taken.held } else { &mut taken.beyond } += grown;
-        if taken.beyond > WAITING_BYTES { self.spill(&mut taken) } else { Ok(()) }
-    }
-}
-
-impl RejectWriter {
-    fn taken(&self) -> Result<MutexGuard<'_, Taken>> {
-        self.taken.lock().map_err(|_| Error::internal("a reader stopped while rejecting"))
+        if taken.beyond > WAITING_BYTES { self.spill(taken) } else { Ok(()) }
     }
 
     /// Writes out everything that is held here.
@@ -426,11 +493,12 @@ mod tests {
         dropped.reject(reject("3.csv", 1, "z")).unwrap();
         drop(dropped);
         let mut lines = Vec::new();
-        let told = rejects.write(|line| {
+        let told = rejects.write(|noted, line| {
+            assert_eq!(noted, Noted::Rejected);
             lines.push(String::from_utf8(line.to_vec()).unwrap());
             Ok(())
         });
-        (lines, told.unwrap(), rejects.spilled_bytes())
+        (lines, told.unwrap().rejected, rejects.spilled_bytes())
     }
 
     #[test]
@@ -445,5 +513,33 @@ mod tests {
         let (some, told_some, spilled) = written(64 << 10, folder.path().join("spilled"));
         assert!(spilled > 1 << 20, "a row of 500 bytes is more in hexadecimal: {spilled}");
         assert!(some == held && told_some == told);
+    }
+
+    #[test]
+    fn repaired_rows_are_told_apart_from_rejected_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        for limit in [0, usize::MAX] {
+            let rejects = Arc::new(Rejects::new(Spill::new(folder.path().join(limit.to_string())), limit));
+            let writer = rejects.writer("d.a".into(), "d", "business");
+            for line in 1..=1000 {
+                let rule = if line % 2 == 0 { "even" } else { "odd" };
+                assert_eq!(writer.repaired(Reject { rule, ..reject("1.xml", line, "y") }).unwrap(), Repaired::Told);
+            }
+            writer.reject(reject("1.xml", 3, "z")).unwrap();
+            let finished = writer.finish().unwrap();
+            assert_eq!(finished.first.unwrap().to_string(), "1.xml, line 3: type");
+            assert_eq!(finished.keys.len(), 1, "a repaired row stands for nothing that is missing");
+            let mut noted = Vec::new();
+            let written = rejects.write(|of, line| {
+                assert!(line.ends_with(b",\"read_by\":[\"d.a\"]}\n"));
+                noted.push(of);
+                Ok(())
+            });
+            let written = written.unwrap();
+            assert_eq!(written.rejected.iter().map(|rows| rows.rows).collect::<Vec<_>>(), [1]);
+            let rules: Vec<_> = written.repaired.iter().map(|rows| (rows.rule.as_str(), rows.rows)).collect();
+            assert_eq!(rules, [("even", 500), ("odd", 500)]);
+            assert_eq!(noted.iter().filter(|of| **of == Noted::Repaired).count(), 1000);
+        }
     }
 }

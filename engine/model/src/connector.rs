@@ -48,7 +48,7 @@ pub struct Reject {
     pub line: u64,
     /// Offset of the row's first byte in the decompressed file.
     pub byte_offset: u64,
-    /// Rule that the row breaks: `ragged`, `encoding`, `type`, `quote`, `length`.
+    /// Rule that the row breaks: `ragged`, `encoding`, `type`, `quote`, `length`, `json`, `xml`, `nesting`, `repeated`, `missing`.
     pub rule: &'static str,
     /// Column concerned, if one is.
     pub column: Option<String>,
@@ -68,6 +68,25 @@ pub trait RejectSink: Send + Sync {
     /// # Errors
     /// When the reject cannot be kept; the run must then stop, because nothing may be lost.
     fn reject(&self, reject: Reject) -> Result<()>;
+
+    /// Takes the note of a row that was read by a rule of `repair`: the row as it stands in the file, and the rule. Where the
+    /// sink takes the row itself, it is not handed on and counts as rejected. A sink whose rows nobody is given may forget it.
+    ///
+    /// # Errors
+    /// As [`RejectSink::reject`].
+    fn repaired(&self, note: Reject) -> Result<Repaired> {
+        let _ = note;
+        Ok(Repaired::Told)
+    }
+}
+
+/// What becomes of a repaired row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repaired {
+    /// It is told, and handed on as any other.
+    Told,
+    /// The sink has taken it.
+    Taken,
 }
 
 /// What a night wants of an export.

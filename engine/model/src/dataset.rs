@@ -163,6 +163,12 @@ pub enum Format {
     FixedWidth,
     /// Parquet.
     Parquet,
+    /// A JSON object a line (NDJSON), FHIR bulk files among them.
+    JsonLines,
+    /// A JSON document with an array of objects.
+    Json,
+    /// XML with an element for every row.
+    Xml,
 }
 
 impl fmt::Display for Format {
@@ -171,6 +177,9 @@ impl fmt::Display for Format {
             Self::Csv => "csv",
             Self::FixedWidth => "fixed_width",
             Self::Parquet => "parquet",
+            Self::JsonLines => "json_lines",
+            Self::Json => "json",
+            Self::Xml => "xml",
         })
     }
 }
@@ -181,11 +190,36 @@ impl fmt::Display for Format {
 pub enum Encoding {
     /// UTF-8, with or without a byte order mark.
     #[default]
-    #[serde(alias = "utf8")]
+    #[serde(alias = "utf-8")]
     Utf8,
     /// CP949 (windows-949), the superset of EUC-KR.
     #[serde(alias = "euc-kr")]
     Cp949,
+    /// Windows-1252, the superset of ISO 8859-1; the five bytes that it leaves undefined are no text.
+    #[serde(rename = "windows-1252", alias = "cp1252")]
+    Windows1252,
+    /// UTF-16 whose byte order its mark tells.
+    #[serde(rename = "utf-16", alias = "utf16")]
+    Utf16,
+    /// UTF-16, low bytes first, with or without a byte order mark.
+    #[serde(rename = "utf-16le", alias = "utf16le")]
+    Utf16Le,
+    /// UTF-16, high bytes first, with or without a byte order mark.
+    #[serde(rename = "utf-16be", alias = "utf16be")]
+    Utf16Be,
+}
+
+impl Encoding {
+    /// Whether every character takes two bytes or four: such a file is translated to UTF-8 as it is read.
+    pub fn is_utf16(self) -> bool {
+        matches!(self, Self::Utf16 | Self::Utf16Le | Self::Utf16Be)
+    }
+
+    /// The encoding of the cells of a file in this one.
+    #[must_use]
+    pub fn of_cells(self) -> Self {
+        if self.is_utf16() { Self::Utf8 } else { self }
+    }
 }
 
 /// Whether `separator` can be looked for bytewise in any supported encoding and is no part of a value's grammar.
@@ -233,6 +267,51 @@ pub struct LayoutField {
     pub bytes: usize,
 }
 
+/// A fault of a holder's files that leaves no doubt of what was meant: rows that have it are read as meant, and told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Repair {
+    /// A CSV cell in doubled quotes, `""a, b""`, is one in quotes: after a quote that is closed at once nothing may follow.
+    DoubledQuotes,
+    /// An XML element that begins and holds nothing but an empty one of its own name, `<a><a/>`, is empty.
+    EmptyElements,
+}
+
+impl Repair {
+    /// As the catalog and the notes of repaired rows name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DoubledQuotes => "doubled_quotes",
+            Self::EmptyElements => "empty_elements",
+        }
+    }
+}
+
+/// What a file may cost at most: one beyond a limit is an error of its export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// MiB of one row.
+    pub row_mib: u32,
+    /// How many bytes one compressed byte may stand for; files of up to [`Limits::SMALL_MIB`] MiB are not asked.
+    pub expansion: u32,
+    /// How deep a row of JSON or XML may be nested.
+    pub depth: u32,
+    /// Entries of an archive.
+    pub entries: u32,
+}
+
+impl Limits {
+    /// MiB up to which a file is small, however little of it was stored.
+    pub const SMALL_MIB: u64 = 64;
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { row_mib: 16, expansion: 250, depth: 64, entries: 10_000 }
+    }
+}
+
 /// How a holder writes this dataset.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -251,13 +330,36 @@ pub struct Export {
     /// Separator of the values of a repeated item inside one cell, one ASCII character.
     #[serde(default = "pipe")]
     pub list_separator: char,
-    /// Glob below the run's exports folder; `.gz` and `.zst` are decompressed. `{date}` stands for the export's date,
-    /// `YYYYMMDD`: the newest one not after the run's is read.
+    /// Glob below the run's exports folder; `.gz` and `.zst` are decompressed, `.zip`, `.tar`, `.tar.gz`, `.tgz` and
+    /// `.tar.zst` opened. `{date}` stands for the export's date, `YYYYMMDD`: the newest one not after the run's is read.
     pub path: String,
-    /// Export column → item code, for columns not named by the item's code or standard abbreviation.
+    /// Glob of the entries of an archive that are the export; without one the archive has one entry.
+    #[serde(default)]
+    pub entries: Option<String>,
+    /// Where the rows of a file stand: names down to the array of a JSON document, or the name of XML's row element.
+    #[serde(default)]
+    pub rows: Option<String>,
+    /// Whether `"` quotes cells of a CSV; the unload files of databases have no quotes.
+    #[serde(default = "yes")]
+    pub quote: bool,
+    /// Character of a CSV without quotes that takes away what the next one means, as `\` does; after it, `n`, `r` and `t`
+    /// are line ends and a tab.
+    #[serde(default)]
+    pub escape: Option<char>,
+    /// Text of a CSV's cell that stands for no value, as `\N` does.
+    #[serde(default)]
+    pub null: Option<String>,
+    /// Faults of the holder's files that are repaired.
+    #[serde(default)]
+    pub repair: Vec<Repair>,
+    /// What a file may cost at most.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Export column → item code, for columns not named by the item's code or standard abbreviation. A column of JSON and XML
+    /// is a path ([`crate::path`]).
     #[serde(default)]
     pub columns: BTreeMap<String, String>,
-    /// Column names in file order: needed for a CSV without header.
+    /// Column names in file order, empty for a column that is not wanted: needed for a CSV without header.
     #[serde(default)]
     pub order: Vec<String>,
     /// Fields of a data record after its head, for `fixed_width`.

@@ -15,6 +15,7 @@
 //! | [`outcome`] | the answer to every document line, and the accounting identities |
 //! | [`connector`] | the seam between formats and the machine |
 //! | [`digits`] | the number that a key's or an amount's digits make, as a scan reads millions of them |
+//! | [`path`] | where the value of an item stands in a nested row |
 //! | [`error`] | the one error type: what failed, where, what to do, exit code |
 
 pub mod catalog;
@@ -25,5 +26,6 @@ pub mod dataset;
 pub mod digits;
 pub mod error;
 pub mod outcome;
+pub mod path;
 pub mod request;
 pub mod service;

@@ -112,7 +112,7 @@ fn a_wrong_encoding_delays_its_lines() {
     let words = [
         "header is not in the encoding of the export",
         "export: nts/income_amount_cert/part-0000.csv.gz",
-        "hint: compare `encoding` in the catalog",
+        "hint: compare `encoding` in the catalog with the file, which looks like utf-8",
     ];
     night.run().says(3, &words);
     night.assert_delayed("income_amount_cert", "E_CONTRACT");

@@ -44,8 +44,8 @@ fn run(key: &str, making: Making) -> TempDir {
     ];
     let public = Identity::from_text(key).unwrap().recipient().text();
     let sources = small_night::catalog_sources_with_key(&public);
-    let night = small_night::night(folder.path(), &sources, requests, &[], making).unwrap();
-    night::run(&night, false).unwrap();
+    let mut night = small_night::night(folder.path(), &sources, requests, &[], making).unwrap();
+    night::run(&mut night, false).unwrap();
     folder
 }
 

@@ -31,8 +31,8 @@ fn run(format: BundleFormat, encrypted: bool) -> ieum_model::error::Result<TempD
     let identity = ieum_privacy::Identity::generate(Profile::Default, "semas").unwrap();
     let public = ieum_privacy::Identity::from_text(identity.expose()).unwrap().recipient().text();
     let sources = small_night::catalog_sources_with_key(&public);
-    let night = small_night::night(folder.path(), &sources, requests, &[], making).unwrap();
-    night::run(&night, false)?;
+    let mut night = small_night::night(folder.path(), &sources, requests, &[], making).unwrap();
+    night::run(&mut night, false)?;
     Ok(folder)
 }
 

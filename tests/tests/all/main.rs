@@ -12,5 +12,6 @@ mod metamorphic;
 mod plans;
 mod protected;
 mod seal;
+mod shared_texts;
 mod tampering;
 mod withdrawals;

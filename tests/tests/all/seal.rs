@@ -196,7 +196,7 @@ fn refusals_that_name_no_recipient_of_the_catalog_are_stated_too() {
         make("r3", ("documents", "income")),
     ];
     let night = small_night::night(folder.path(), &small_night::catalog_sources(), requests, &[], Making::default());
-    night::run(&night.unwrap(), false).unwrap();
+    night::run(&mut night.unwrap(), false).unwrap();
     assert_eq!(verify_signed(&out(&folder), Some(&public())).unwrap().receipts, Some(4));
     let reason = |request: &str| {
         let receipt = receipt_of(&out(&folder), request).unwrap();

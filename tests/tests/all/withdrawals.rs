@@ -12,6 +12,7 @@ use ieum_core::seal::receipt_of;
 use ieum_core::verify::verify_signed;
 use ieum_model::error::{Error, Result};
 use ieum_model::request::{Request, Withdrawal};
+use ieum_privacy::Profile;
 use ieum_tests::small_night::{self, FIRST, Making, SECOND};
 use tempfile::TempDir;
 
@@ -113,7 +114,7 @@ fn run(layout: Layout, format: BundleFormat, mut arrives: impl FnMut(Step, u32, 
     let summary = night::run_observed(&mut night, &Manner::default(), &mut begins).unwrap();
     assert!(summary.committed);
     let manifest: Manifest = serde_json::from_slice(&fs::read(night.out.join("manifest.json")).unwrap()).unwrap();
-    verify_signed(&night.out, Some(small_night::signing_key().unwrap().public())).unwrap();
+    verify_signed(&night.out, Some(small_night::signing_key(Profile::Default).unwrap().public())).unwrap();
     Ran { manifest, folder }
 }
 

@@ -29,6 +29,7 @@ impl Load<'_> {
             }
         }
         self.check_trailer(file, export);
+        self.check_of_format(file, export);
         self.check_path(file, dataset, export);
         if !(0.0..=1.0).contains(&export.max_reject_ratio) {
             let message = "max_reject_ratio is not between 0 and 1";
@@ -37,7 +38,14 @@ impl Load<'_> {
         self.check_export_columns(file, dataset, export);
     }
 
-    fn wrong(&mut self, file: &File<'_>, place: &str, value: &str, message: impl Into<String>, hint: Option<&str>) {
+    pub(super) fn wrong(
+        &mut self,
+        file: &File<'_>,
+        place: &str,
+        value: &str,
+        message: impl Into<String>,
+        hint: Option<&str>,
+    ) {
         self.report(file, file.line(&["export", place], value), message, hint.map(str::to_owned));
     }
 
@@ -84,7 +92,8 @@ impl Load<'_> {
         let targets: BTreeSet<&str> = item_names(dataset).chain(keys()).collect();
         let named: BTreeSet<&str> = targets.iter().copied().chain(export.columns.keys().map(String::as_str)).collect();
         let columns = export.columns.values().map(|name| ("columns", name));
-        let order = export.order.iter().map(|name| ("order", name));
+        // A column without a name is nobody's.
+        let order = export.order.iter().filter(|name| !name.is_empty()).map(|name| ("order", name));
         let layout = export.layout.iter().map(|field| ("layout", &field.item));
         for (place, name) in columns.chain(order).chain(layout) {
             let known = if place == "columns" { &targets } else { &named };

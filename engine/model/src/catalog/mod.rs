@@ -10,6 +10,7 @@
 mod export;
 #[cfg(test)]
 mod fixture;
+mod formats;
 mod levels;
 mod parse;
 mod references;

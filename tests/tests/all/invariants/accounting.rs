@@ -4,7 +4,7 @@ use std::fs;
 
 use ieum_core::{night, verify};
 use ieum_model::catalog::CatalogSource;
-use ieum_tests::small_night::{self, FIRST, Making, SECOND};
+use ieum_tests::small_night::{self, Making, SECOND};
 
 use super::ran::{Ran, person, requests, run, run_with};
 

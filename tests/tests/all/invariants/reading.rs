@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use ieum_core::night::Layout;
-use ieum_core::{explain, night};
+use ieum_core::{explain, night, verify};
 use ieum_tests::small_night::{self, FIRST, Making, SECOND};
 
 use super::ran::{Ran, files, requests, run, run_with, same};
@@ -74,4 +74,50 @@ fn an_export_that_is_also_a_bridge_is_read_once() {
     let sources: Vec<&String> = manifest["sources"].as_object().unwrap().keys().collect();
     assert_eq!(sources, ["income.rrno", "registration.rep_rrno", "vat.brno"]);
     assert_eq!(manifest["sources"]["registration.rep_rrno"]["read"], 2);
+}
+
+/// The small night with the income export as XML whose empty elements are written `<a><a/>`.
+#[test]
+fn a_repaired_row_is_delivered_and_noted() {
+    let mut exports = small_night::exports();
+    exports.remove("income/2026.csv");
+    let row = |key: &str, year: u32, payer: &str| {
+        format!("<row><rrno>{key}</rrno><amount><amount/><year>{year}</year><payer>{payer}</payer></row>\n")
+    };
+    let rows = [
+        row("9912313000002", 2025, "가게 하나"),
+        row("9902284123452", 2024, "가게 둘"),
+        row("9801013000015", 2025, "x"),
+    ];
+    exports.insert("income/2026.xml", format!("<rows>{}</rows>", rows.concat()));
+    let mut sources = small_night::catalog_sources();
+    let income = sources.iter_mut().find(|source| source.path.ends_with("income.toml")).unwrap();
+    let (before, _) = income.text.split_once("[export]").unwrap();
+    let export = "format = \"xml\"\nrows = \"row\"\npath = \"income/*.xml\"\nrepair = [\"empty_elements\"]\n";
+    income.text = format!("{before}[export]\n{export}");
+    let run = |making: Making| {
+        let folder = tempfile::tempdir().unwrap();
+        small_night::write_exports(&folder.path().join("exports"), &exports).unwrap();
+        let mut night = small_night::night(folder.path(), &sources, requests(), &[], making).unwrap();
+        let summary = night::run(&mut night, false).unwrap();
+        Ran { folder, summary }
+    };
+    let ran = run(Making::default());
+    assert_eq!(ran.bundle("r1")["documents"]["income"]["outcome"], "provided");
+    assert_eq!(ran.summary.rows_rejected, 0);
+    let [warning] = ran.summary.warnings.as_slice() else { panic!("{:?}", ran.summary.warnings) };
+    let told = "dataset `income`: 2 rows were repaired (`empty_elements`)\n  hint: see repairs/rows.ndjson";
+    assert_eq!(warning.message, told);
+    let notes = fs::read_to_string(ran.out().join("repairs/rows.ndjson")).unwrap();
+    let notes: Vec<serde_json::Value> = notes.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let text = |raw: &str| {
+        let digit = |at: usize| u8::from_str_radix(&raw[at..at + 2], 16).unwrap();
+        String::from_utf8((0..raw.len()).step_by(2).map(digit).collect()).unwrap()
+    };
+    let found: Vec<String> = notes.iter().map(|note| text(note["raw_hex"].as_str().unwrap())).collect();
+    assert_eq!(found, [rows[0].trim(), rows[1].trim()], "the rows that were delivered, as they stand in the file");
+    assert_eq!((&notes[0]["rule"], &notes[0]["byte_offset"]), (&"empty_elements".into(), &6.into()));
+    verify::verify(&ran.out()).unwrap();
+    let other = run(Making { threads: 1, shard_requests: 1, ..Making::default() });
+    same(&files(&other.out()), &files(&ran.out()));
 }
