@@ -15,9 +15,11 @@ use ieum_model::connector::{Connector, KeyProbe, ReadCounts, Reject, RejectSink,
 use ieum_model::dataset::Dataset;
 use ieum_model::error::{ErrorKind, Result};
 use proptest::prelude::*;
+use rust_xlsxwriter::{Format as ExcelFormat, Workbook, Worksheet};
 
 use crate::csv::reader::CsvConnector;
 use crate::fixed_width::reader::FixedWidthConnector;
+use crate::records::reader::RecordsConnector;
 use crate::staged::tests::Staged;
 use crate::{Found, connect, parquet};
 
@@ -356,6 +358,108 @@ fn parquet_keeps_the_contract() {
         let connector = parquet::open(root.path(), &dataset).unwrap().unwrap();
         keeps_the_contract(connector.as_ref(), root.path(), &dataset);
     }
+}
+
+/// The rows of [`EXPECTED`] as a workbook: all text as holders write it, or typed; `months` puts each row in a sheet of its own.
+fn as_workbook(typed: bool, months: bool) -> Vec<u8> {
+    let mut book = Workbook::new();
+    let rows = [
+        ("800101", "뷁똠샾, \"갑\"", Some(-1234), Some(45_351)),
+        ("900202", "을", None, None),
+        ("700303", "병", Some(7), None),
+    ];
+    let day = ExcelFormat::new().set_num_format("yyyy-mm-dd");
+    let mut sheets: Vec<Worksheet> = Vec::new();
+    for (at, (key, name, amount, serial)) in rows.into_iter().enumerate() {
+        if months || sheets.is_empty() {
+            let mut sheet = Worksheet::new();
+            sheet.set_name(format!("{}월", sheets.len() + 1)).unwrap();
+            sheet.write(0, 0, "2024년 명부").unwrap();
+            for (column, title) in [(0, "주민"), (1, "구분"), (3, "NM")] {
+                sheet.write(2, column, title).unwrap();
+            }
+            sheet.write(3, 1, "amount").unwrap().write(3, 2, "day").unwrap();
+            sheets.push(sheet);
+        }
+        let row = if months { 5 } else { 4 + at as u32 };
+        let sheet = sheets.last_mut().unwrap();
+        sheet.write(row, 0, key).unwrap().write(row, 3, name).unwrap();
+        match amount {
+            Some(amount) if typed => sheet.write(row, 1, amount).unwrap(),
+            Some(-1234) => sheet.write(row, 1, "-1,234").unwrap(),
+            Some(_) => sheet.write(row, 1, "007").unwrap(),
+            None => sheet.write(row, 1, " ").unwrap(),
+        };
+        match serial {
+            Some(serial) if typed => sheet.write_with_format(row, 2, serial, &day).unwrap(),
+            Some(_) => sheet.write(row, 2, "2024-02-29").unwrap(),
+            None => sheet.write(row, 2, if at == 1 { "00000000" } else { "9999.12.31" }).unwrap(),
+        };
+    }
+    let mut notes = Worksheet::new();
+    notes.set_name("설명").unwrap().write(0, 0, "no table").unwrap();
+    book.push_worksheet(notes);
+    sheets.into_iter().for_each(|sheet| drop(book.push_worksheet(sheet)));
+    book.save_to_buffer().unwrap()
+}
+
+#[test]
+fn xlsx_keeps_the_contract() {
+    let dataset = dataset(
+        "format='xlsx'\npath='a.xlsx*'\ncolumns={'주민'='rrno','구분/amount'='amount','구분/day'='day'}\n\
+         sheet={name='*월',header_row=3,header_rows=2}",
+    );
+    for (typed, months) in [(false, false), (true, false), (true, true)] {
+        for name in ["a.xlsx", "a.xlsx.gz"] {
+            let (root, _path) = folder(name, &compress(name, &as_workbook(typed, months)));
+            let connector = crate::xlsx::open(root.path(), &dataset).unwrap();
+            keeps_the_contract(connector.as_ref(), root.path(), &dataset);
+        }
+    }
+}
+
+#[test]
+fn records_keep_the_contract() {
+    let whole = records("\n", 3, "-000000000000001227");
+    // The data records without their heads.
+    let rows: Vec<&[u8]> = whole.chunks(81).skip(1).take(3).map(|record| &record[13..57]).collect();
+    let described = |row: &&[u8]| [&(row.len() as u16 + 4).to_be_bytes()[..], b"\0\0", row].concat();
+    let files = [
+        ("lines", rows.join(&b"\r\n"[..])),
+        ("fixed", rows.concat()),
+        ("rdw", rows.iter().flat_map(described).collect()),
+    ];
+    for (framing, bytes) in files {
+        let layout = LAYOUT.replace("fixed_width", "records").replace("control={trailer='count_and_sums'}\n", "");
+        let layout = layout.replace("item='amount',bytes=10", "item='amount',bytes=10,kind='zoned'");
+        let dataset = dataset(&format!("{layout}\nframing='{framing}'"));
+        for chunk in [1, 7, 1 << 20] {
+            let (root, _path) = folder("a.dat", &bytes);
+            let connector = RecordsConnector::try_new(root.path(), &dataset, chunk).unwrap();
+            keeps_the_contract(&connector, root.path(), &dataset);
+        }
+        // What is left of a record, or a field that is no number, is a reject, and its bytes are kept.
+        let cut = &bytes[..bytes.len() - 3];
+        let mut wrong = cut.to_vec();
+        let at = wrong.windows(10).position(|window| window == b"-000001234").unwrap();
+        wrong[at + 4] = b'x';
+        let (root, _path) = folder("a.dat", &wrong);
+        let connector = RecordsConnector::try_new(root.path(), &dataset, 64).unwrap();
+        let read = read(&connector, &dataset, &["rrno", "amount"], None).unwrap();
+        assert_eq!(read.rows, ["900202|-"]);
+        let told: Vec<_> = read.rejects.iter().map(|reject| (reject.rule, reject.column.as_deref())).collect();
+        assert_eq!(told, [("type", Some("amount")), ("length", None)]);
+        assert_eq!(strays_of(&read.rejects[0]), "800101");
+        assert!(read.rejects.iter().all(|reject| {
+            let at = usize::try_from(reject.byte_offset).unwrap();
+            wrong[at..at + reject.raw.len()] == reject.raw[..]
+        }));
+    }
+}
+
+fn strays_of(reject: &Reject) -> String {
+    let keys: Vec<String> = reject.strays.keys.iter().map(|key| String::from_utf8(key.clone()).unwrap()).collect();
+    keys.join(" and ")
 }
 
 /// Reading to the end says what `verify_control` says, with or without a probe, and never hands on the last batch.

@@ -9,10 +9,17 @@ use ieum_model::connector::{KeyProbe, Strays};
 use ieum_model::dataset::Encoding;
 pub use ieum_model::dataset::is_separator;
 
+use crate::records::ebcdic;
+
 /// The text of `bytes`, or `None` where they are not `encoding`. `scratch` holds it if it had to be translated.
 pub fn decode<'a>(encoding: Encoding, bytes: &'a [u8], scratch: &'a mut String) -> Option<&'a str> {
     match encoding {
         Encoding::Cp949 if !bytes.is_ascii() => cp949(bytes, scratch),
+        encoding if encoding.is_ebcdic() => {
+            scratch.clear();
+            ebcdic::decode(encoding, bytes, scratch)?;
+            Some(scratch)
+        }
         _ => std::str::from_utf8(bytes).ok(),
     }
 }
@@ -35,8 +42,9 @@ fn is_utf8(bytes: &[u8]) -> bool {
 /// A probe of keys that stand in `encoding`, made of one of keys in UTF-8.
 pub fn probe(encoding: Encoding, probe: Arc<dyn KeyProbe>) -> Arc<dyn KeyProbe> {
     match encoding {
-        Encoding::Utf8 => probe,
         Encoding::Cp949 => Arc::new(Cp949Probe(probe)),
+        // Fields of EBCDIC are probed as text.
+        Encoding::Utf8 | Encoding::Cp037 | Encoding::Cp500 | Encoding::Cp933 => probe,
     }
 }
 
@@ -75,6 +83,7 @@ pub fn without_dangling(encoding: Encoding, bytes: &[u8]) -> &[u8] {
             }
             if at > bytes.len() { &bytes[..bytes.len() - 1] } else { bytes }
         }
+        Encoding::Cp037 | Encoding::Cp500 | Encoding::Cp933 => bytes,
     }
 }
 

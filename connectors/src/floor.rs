@@ -88,6 +88,7 @@ pub fn touch(root: &Path, name: &str, dataset: &Dataset) -> Result<Touched> {
         Format::Csv => csv(root, name, dataset, export),
         Format::FixedWidth => fixed_width(root, name, dataset, export),
         Format::Parquet => parquet(root, name, dataset, export),
+        format => Err(Error::config(format!("no floor is known for the format `{format}`"))),
     }
     .map_err(|error| error.at("dataset", &dataset.code).at("export", name))
 }

@@ -12,7 +12,7 @@
 //!
 //! | module | knows |
 //! |---|---|
-//! | [`csv`], [`fixed_width`], [`parquet`] | one format each: `decoder` (bytes, no files), `reader` (files, partitions) |
+//! | [`csv`], [`fixed_width`], [`parquet`], [`xlsx`], [`records`] | one format each: `decoder` (bytes, no files), `reader` (files, partitions) |
 //! | [`staged`] | copies of exports, sorted by their keys: how they are made, whether they are fresh, how they are read |
 //! | [`replay`] | rows kept aside that their own format decodes later |
 //! | [`files`], [`dated`] | which files an export has, of which date, and how to open them |
@@ -35,9 +35,12 @@ pub mod files;
 pub mod fixed_width;
 pub mod floor;
 pub mod parquet;
+pub mod records;
 pub mod replay;
+mod spelling;
 pub mod staged;
 pub mod text;
+pub mod xlsx;
 
 use std::path::Path;
 
@@ -123,6 +126,8 @@ fn open(exports_root: &Path, dataset: &Dataset) -> Result<Located> {
         Format::Csv => csv::open(exports_root, dataset).map(Located::Export),
         Format::FixedWidth => fixed_width::open(exports_root, dataset).map(Located::Export),
         Format::Parquet => Ok(parquet::open(exports_root, dataset)?.map_or(Located::Missing, Located::Export)),
+        Format::Records => records::open(exports_root, dataset).map(Located::Export),
+        Format::Xlsx => xlsx::open(exports_root, dataset).map(Located::Export),
     }
 }
 

@@ -39,21 +39,11 @@ struct Layout {
 impl Layout {
     fn new(dataset: &Dataset, export: &Export) -> Self {
         let alias = |(code, item): (&String, &ieum_model::dataset::Item)| Some((code.clone(), item.std.clone()?));
-        // A key need not be an item; its space says what it is.
-        let key_types = dataset.keys().filter_map(|key| {
-            let item_type = match key.space.as_str() {
-                "person" => ItemType::Rrno,
-                "business" => ItemType::Brno,
-                "corporation" => ItemType::Crno,
-                _ => return None,
-            };
-            Some((key.item.clone(), item_type))
-        });
         Self {
             dataset: dataset.code.clone(),
             columns: export.columns.clone(),
             aliases: dataset.items.iter().filter_map(alias).collect(),
-            types: key_types.chain(dataset.items.iter().map(|(code, item)| (code.clone(), item.item_type))).collect(),
+            types: crate::columns::types(dataset),
             list_separator: export.list_separator,
         }
     }

@@ -44,9 +44,9 @@ pub struct Strays {
 pub struct Reject {
     /// File below the exports folder.
     pub source: String,
-    /// Line (from 1) of a text file, record number (from 1) otherwise.
+    /// Line (from 1) of a text file, row (from 1) of a sheet, record number (from 1) otherwise.
     pub line: u64,
-    /// Offset of the row's first byte in the decompressed file.
+    /// Offset of the row's first byte in the decompressed file; of a workbook the place (from 0) of the sheet among those read.
     pub byte_offset: u64,
     /// Rule that the row breaks: `ragged`, `encoding`, `type`, `quote`, `length`.
     pub rule: &'static str,

@@ -163,6 +163,11 @@ pub enum Format {
     FixedWidth,
     /// Parquet.
     Parquet,
+    /// Workbooks of a spreadsheet program, `.xlsx` or `.xls`; which of the two a file is, is told by its bytes.
+    #[serde(alias = "xls")]
+    Xlsx,
+    /// Bare records of byte-counted fields, as COBOL programs write them: no header, no trailer, numbers packed or binary.
+    Records,
 }
 
 impl fmt::Display for Format {
@@ -171,6 +176,8 @@ impl fmt::Display for Format {
             Self::Csv => "csv",
             Self::FixedWidth => "fixed_width",
             Self::Parquet => "parquet",
+            Self::Xlsx => "xlsx",
+            Self::Records => "records",
         })
     }
 }
@@ -186,6 +193,19 @@ pub enum Encoding {
     /// CP949 (windows-949), the superset of EUC-KR.
     #[serde(alias = "euc-kr")]
     Cp949,
+    /// EBCDIC of the United States (IBM code page 37); of bare records only.
+    Cp037,
+    /// International EBCDIC (IBM code page 500); of bare records only.
+    Cp500,
+    /// Korean EBCDIC with shifts between one and two bytes (IBM code page 933); of bare records only.
+    Cp933,
+}
+
+impl Encoding {
+    /// Whether it is an EBCDIC, whose digits, blanks and line ends are not those of ASCII.
+    pub fn is_ebcdic(self) -> bool {
+        matches!(self, Self::Cp037 | Self::Cp500 | Self::Cp933)
+    }
 }
 
 /// Whether `separator` can be looked for bytewise in any supported encoding and is no part of a value's grammar.
@@ -223,14 +243,84 @@ pub enum ManifestRule {
     Sha256,
 }
 
-/// One field of a fixed-width layout; positions follow from the order and the widths.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// How the bytes of a field stand for its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FieldKind {
+    /// Text in the encoding of the export.
+    #[default]
+    Text,
+    /// Digits, the sign in the upper half of the last byte or as a character of its own (`DISPLAY`).
+    Zoned,
+    /// Two digits a byte, the sign in the last half byte (`COMP-3`).
+    Packed,
+    /// An integer, the most significant byte first (`COMP`, `BINARY`).
+    Binary,
+}
+
+/// One field of a fixed-width layout; positions follow from the order and the widths, unless `at` says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LayoutField {
     /// Column name.
     pub item: String,
     /// Width in bytes of the encoded text.
     pub bytes: usize,
+    /// First byte, from 1; without it the field follows the one before. Of `records` only.
+    #[serde(default)]
+    pub at: Option<usize>,
+    /// What its bytes are; other than text in `records` only.
+    #[serde(default)]
+    pub kind: FieldKind,
+    /// Digits after the decimal point, which is not written.
+    #[serde(default)]
+    pub scale: u32,
+    /// Whether a binary number has a sign.
+    #[serde(default)]
+    pub signed: bool,
+}
+
+/// How one bare record is told from the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Framing {
+    /// Every record has the same number of bytes, and nothing stands between two of them.
+    Fixed,
+    /// Each record is a line.
+    Lines,
+    /// Each record begins with four bytes, of which the first two are its length (IBM record descriptor word).
+    Rdw,
+}
+
+/// Where the table of a workbook stands.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sheet {
+    /// Glob of the names of the sheets that are read, such as `*월`; without one the first sheet.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Column that gets the name of the sheet a row stands in.
+    #[serde(default)]
+    pub name_column: Option<String>,
+    /// Row, from 1, in which the header begins; without a header that of the first record. What stands above is a title.
+    #[serde(default = "one")]
+    pub header_row: u32,
+    /// Rows of the header. The names of several are joined by `/`, one that is repeated below itself once.
+    #[serde(default = "one")]
+    pub header_rows: u32,
+    /// Columns of the file, outer ones first, whose blank cells mean the value above; a new value of one ends those after it.
+    #[serde(default)]
+    pub fill_down: Vec<String>,
+}
+
+impl Default for Sheet {
+    fn default() -> Self {
+        Self { name: None, name_column: None, header_row: 1, header_rows: 1, fill_down: Vec::new() }
+    }
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// How a holder writes this dataset.
@@ -260,9 +350,18 @@ pub struct Export {
     /// Column names in file order: needed for a CSV without header.
     #[serde(default)]
     pub order: Vec<String>,
-    /// Fields of a data record after its head, for `fixed_width`.
+    /// Fields of a data record: for `fixed_width` after its head, for `records` from its first byte.
     #[serde(default)]
     pub layout: Vec<LayoutField>,
+    /// How `records` are told apart; without it EBCDIC and files with packed or binary fields are `fixed`, others `lines`.
+    #[serde(default)]
+    pub framing: Option<Framing>,
+    /// Bytes of one of `records`, where they are more than the layout needs.
+    #[serde(default)]
+    pub record_bytes: Option<usize>,
+    /// Where the table of a workbook stands.
+    #[serde(default)]
+    pub sheet: Sheet,
     /// Share of unreadable rows above which the export breaks its contract.
     #[serde(default)]
     pub max_reject_ratio: f64,

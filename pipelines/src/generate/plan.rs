@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use ieum_model::catalog::Catalog;
 use ieum_model::dataset::{
-    Control, Dataset, Encoding, Export, Format, ItemType, LayoutField, ManifestRule, TrailerRule,
+    Control, Dataset, Encoding, Export, Format, ItemType, LayoutField, ManifestRule, Sheet, TrailerRule,
 };
 
 use super::people::{Person, Rng, hash};
@@ -216,6 +216,11 @@ const WAYS: [(Format, Encoding, &str); 5] = [
     (Format::Csv, Encoding::Utf8, "csv"),
 ];
 
+/// Whether files of a format can be made; an export that is declared in another one is written as its holder's turn has it.
+fn is_written(format: Format) -> bool {
+    WAYS.iter().any(|(written, ..)| *written == format)
+}
+
 /// How the `turn`-th holder writes, of the formats that are wanted; all of them where none is named.
 fn choose(dataset: &Dataset, columns: &[Column], turn: usize, order: usize, formats: &[Format]) -> Export {
     let (holder, code) = (&dataset.holder, &dataset.code);
@@ -232,7 +237,11 @@ fn choose(dataset: &Dataset, columns: &[Column], turn: usize, order: usize, form
         }
     }
     let layout = if format == Format::FixedWidth {
-        columns.iter().map(|column| LayoutField { item: column.code.clone(), bytes: width(column) }).collect()
+        columns.iter().map(|column| LayoutField {
+                item: column.code.clone(),
+                bytes: width(column),
+                ..LayoutField::default()
+            }).collect()
     } else {
         Vec::new()
     };
@@ -249,6 +258,9 @@ fn choose(dataset: &Dataset, columns: &[Column], turn: usize, order: usize, form
         columns: titles,
         order: Vec::new(),
         layout,
+        framing: None,
+        record_bytes: None,
+        sheet: Sheet::default(),
         max_reject_ratio: 0.0,
         control: Control {
             trailer: (format == Format::FixedWidth).then_some(TrailerRule::CountAndSums),
@@ -270,7 +282,7 @@ pub fn plans(catalog: &Catalog, limit: usize, faults: bool, formats: &[Format]) 
             let next = turns.len();
             let turn = *turns.entry(dataset.holder.as_str()).or_insert(next);
             let columns = columns(dataset);
-            let declared = dataset.export.clone().filter(|_| formats.is_empty());
+            let declared = dataset.export.clone().filter(|export| formats.is_empty() && is_written(export.format));
             let chosen = declared.is_none();
             let export = declared.unwrap_or_else(|| choose(dataset, &columns, turn, turn / 5 + turn, formats));
             let (share, most) = prevalence(&dataset.code);

@@ -253,6 +253,10 @@ fn summed(column: &Column) -> bool {
     column.item_type == ItemType::Amt && !column.list
 }
 
+fn not_written(format: Format) -> Error {
+    Error::internal(format!("no export is made in the format `{format}`"))
+}
+
 /// Writes `value` into `width` bytes of CP949, never half a syllable.
 fn field(record: &mut Vec<u8>, value: &str, width: usize, number: bool) {
     let end = record.len() + width;
@@ -385,6 +389,7 @@ impl<'a> Writer<'a> {
                 self.end_record()
             }
             Format::Parquet => Ok(()),
+            format => Err(not_written(format)),
         }
     }
 
@@ -398,6 +403,7 @@ impl<'a> Writer<'a> {
             Format::Csv => self.csv_row(cells, dirt),
             Format::FixedWidth => self.fixed_row(cells),
             Format::Parquet => self.parquet_row(cells),
+            format => Err(not_written(format)),
         }
     }
 
