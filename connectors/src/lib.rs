@@ -14,6 +14,8 @@
 //! |---|---|
 //! | [`csv`], [`fixed_width`], [`parquet`], [`xlsx`], [`records`] | one format each: `decoder` (bytes, no files), `reader` (files, partitions) |
 //! | [`staged`] | copies of exports, sorted by their keys: how they are made, whether they are fresh, how they are read |
+//! | [`discover`] | what a file of a new holder seems to be, as a catalog file |
+//! | [`sample`] | the first rows of an export as text |
 //! | [`replay`] | rows kept aside that their own format decodes later |
 //! | [`files`], [`dated`] | which files an export has, of which date, and how to open them |
 //! | [`text`] | what text formats share: the window on a file, its rows, the batch loop |
@@ -30,6 +32,7 @@ pub mod control;
 pub mod convert;
 pub mod csv;
 pub mod dated;
+pub mod discover;
 pub mod encoding;
 pub mod files;
 pub mod fixed_width;
@@ -37,6 +40,7 @@ pub mod floor;
 pub mod parquet;
 pub mod records;
 pub mod replay;
+pub mod sample;
 mod spelling;
 pub mod staged;
 pub mod text;

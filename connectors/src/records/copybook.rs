@@ -110,7 +110,11 @@ fn content(line: &str) -> Option<&str> {
         return None;
     }
     // Free form, where a level stands in the sequence area.
-    let rest = if area.trim().is_empty() || rest.starts_with([' ', '\t', '-']) && area.trim().len() == 6 { rest } else { line };
+    let rest = if area.trim().is_empty() || rest.starts_with([' ', '\t', '-']) && area.trim().len() == 6 {
+        rest
+    } else {
+        line
+    };
     Some(if rest.len() > 66 && rest.is_char_boundary(66) { &rest[..66] } else { rest })
 }
 
@@ -178,8 +182,16 @@ fn entry(words: &[String]) -> std::result::Result<Option<Entry>, String> {
         other => return Err(format!("level {other} is not supported")),
     }
     let usage = Usage::Display;
-    let mut entry =
-        Entry { level, name: None, picture: None, usage, redefines: None, occurs: 1, varying: false, separate_sign: false };
+    let mut entry = Entry {
+        level,
+        name: None,
+        picture: None,
+        usage,
+        redefines: None,
+        occurs: 1,
+        varying: false,
+        separate_sign: false,
+    };
     let is_clause = |word: &str| {
         matches!(word, "PIC" | "PICTURE" | "REDEFINES" | "OCCURS" | "USAGE" | "COMP" | "BINARY" | "VALUE" | "SIGN")
             || word.starts_with("COMP")
@@ -213,8 +225,8 @@ fn entry(words: &[String]) -> std::result::Result<Option<Entry>, String> {
                 // The names that follow are no clauses.
                 while words.next_if(|word| !is_clause(word) && *word != "DEPENDING").is_some() {}
             }
-            "SIGN" | "LEADING" | "TRAILING" | "IS" | "USAGE" | "CHARACTER" | "JUST" | "JUSTIFIED" | "RIGHT" | "BLANK"
-            | "WHEN" | "ZERO" | "ZEROS" | "ZEROES" | "DISPLAY" | "GLOBAL" | "EXTERNAL" => {}
+            "SIGN" | "LEADING" | "TRAILING" | "IS" | "USAGE" | "CHARACTER" | "JUST" | "JUSTIFIED" | "RIGHT"
+            | "BLANK" | "WHEN" | "ZERO" | "ZEROS" | "ZEROES" | "DISPLAY" | "GLOBAL" | "EXTERNAL" => {}
             "SEPARATE" => entry.separate_sign = true,
             "COMP" | "COMP-4" | "COMP-5" | "BINARY" | "COMPUTATIONAL" | "COMPUTATIONAL-4" | "COMPUTATIONAL-5" => {
                 entry.usage = Usage::Binary;
@@ -224,7 +236,9 @@ fn entry(words: &[String]) -> std::result::Result<Option<Entry>, String> {
                 let _ = words.next_if_eq(&"IS");
                 words.next();
             }
-            "SYNC" | "SYNCHRONIZED" => return Err("SYNCHRONIZED moves fields by the machine and is not supported".into()),
+            "SYNC" | "SYNCHRONIZED" => {
+                return Err("SYNCHRONIZED moves fields by the machine and is not supported".into());
+            }
             "COMP-1" | "COMP-2" | "COMPUTATIONAL-1" | "COMPUTATIONAL-2" => {
                 return Err(format!("{word} is floating point, which is not supported"));
             }
@@ -270,7 +284,8 @@ impl Laid {
     fn lay(&mut self, entries: &Lines, start: usize, path: &[String]) -> Result<usize> {
         let (line, entry) = &entries[0];
         if let Some(varying) = self.varying.filter(|_| entry.redefines.is_none()) {
-            let reason = format!("it follows a part of varying length (line {varying}), so that its place is not known");
+            let reason =
+                format!("it follows a part of varying length (line {varying}), so that its place is not known");
             return Err(refused(*line, &reason));
         }
         let mut end = start;
@@ -335,7 +350,9 @@ impl Laid {
             Usage::Binary if digits <= 4 => 2,
             Usage::Binary if digits <= 9 => 4,
             Usage::Binary if digits <= 18 => 8,
-            Usage::Display if picture.numeric && digits > 31 => return Err(refused(line, "a number has more than 31 digits")),
+            Usage::Display if picture.numeric && digits > 31 => {
+                return Err(refused(line, "a number has more than 31 digits"));
+            }
             Usage::Display if picture.wide => digits * 2,
             Usage::Display => digits + usize::from(entry.separate_sign && picture.signed),
             _ => return Err(refused(line, "a number has more digits than its usage holds")),

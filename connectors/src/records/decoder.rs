@@ -75,7 +75,8 @@ impl RecordsCutter {
     }
 
     fn described(bytes: &[u8], at_end: bool) -> Cut {
-        let length = bytes.first_chunk::<DESCRIPTOR>().map(|[high, low, ..]| usize::from(u16::from_be_bytes([*high, *low])));
+        let length =
+            bytes.first_chunk::<DESCRIPTOR>().map(|[high, low, ..]| usize::from(u16::from_be_bytes([*high, *low])));
         match length {
             Some(length) if length >= DESCRIPTOR && length <= bytes.len() => {
                 Cut::Row { end: length, next: length, lines: 1, quoted: false }
@@ -188,7 +189,8 @@ impl RecordsDecoder {
     /// Whether the probe turns a record away. A key that cannot be read is for the record to be rejected.
     fn is_filtered(&mut self, row: &[u8]) -> bool {
         let Some((probe, key)) = &self.probe else { return false };
-        self.wanted[*key].text(row, self.encoding, &mut self.scratch).is_ok() && !probe.may_match(self.scratch.as_bytes())
+        self.wanted[*key].text(row, self.encoding, &mut self.scratch).is_ok()
+            && !probe.may_match(self.scratch.as_bytes())
     }
 }
 

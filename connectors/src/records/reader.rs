@@ -60,7 +60,17 @@ impl RecordsConnector {
             return Err(nothing_matches(dataset, &export));
         }
         let (sizes, modified) = (files::sizes(root, &names)?, files::modified(root, &names)?);
-        Ok(Self { root: root.to_owned(), dataset: dataset.clone(), export, ranges, cutter, names, sizes, modified, chunk })
+        Ok(Self {
+            root: root.to_owned(),
+            dataset: dataset.clone(),
+            export,
+            ranges,
+            cutter,
+            names,
+            sizes,
+            modified,
+            chunk,
+        })
     }
 
     fn decoding(

@@ -121,7 +121,8 @@ impl<'a> Compound<'a> {
     fn sector(&self, id: u32) -> Option<&'a [u8]> {
         let start = usize::try_from(id).ok()?.checked_add(1)?.checked_mul(self.sector)?;
         // The last sector may be cut short.
-        Some(&self.file[start.min(self.file.len())..(start + self.sector).min(self.file.len())]).filter(|s| !s.is_empty())
+        Some(&self.file[start.min(self.file.len())..(start + self.sector).min(self.file.len())])
+            .filter(|s| !s.is_empty())
     }
 
     /// The bytes of the chain that begins at a sector; one that runs in a circle is none.

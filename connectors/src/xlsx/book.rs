@@ -168,9 +168,9 @@ pub(super) fn read(file: Vec<u8>, wanted: &Wanted, sink: &mut dyn FnMut(Met) -> 
 
 fn not_a_book(file: &[u8]) -> Error {
     let head = file[..file.len().min(1024)].to_ascii_lowercase();
-    let is_page = [&b"<html"[..], b"<table", b"<!doctype", b"<?xml"].iter().any(|mark| {
-        head.windows(mark.len()).any(|window| window == *mark)
-    });
+    let is_page = [&b"<html"[..], b"<table", b"<!doctype", b"<?xml"]
+        .iter()
+        .any(|mark| head.windows(mark.len()).any(|window| window == *mark));
     let what = if is_page { "file is a web page or XML named as a workbook" } else { "file is no workbook" };
     Error::contract(what).hint("ask the holder to save it as .xlsx, or correct `format` in the catalog")
 }
@@ -264,7 +264,9 @@ fn read_xls(file: Vec<u8>, wanted: &Wanted, collector: &mut Collector<'_>) -> Re
 fn sheets(all: &[calamine::Sheet], wanted: &Wanted) -> Result<Vec<String>> {
     let tables = || all.iter().filter(|sheet| sheet.typ == SheetType::WorkSheet);
     let names: Vec<String> = match &wanted.sheets {
-        Some(pattern) => tables().filter(|sheet| pattern.matches(&sheet.name)).map(|sheet| sheet.name.clone()).collect(),
+        Some(pattern) => {
+            tables().filter(|sheet| pattern.matches(&sheet.name)).map(|sheet| sheet.name.clone()).collect()
+        }
         None => {
             let visible = |sheet: &&calamine::Sheet| sheet.visible == SheetVisible::Visible;
             tables().find(visible).or_else(|| tables().next()).map(|sheet| sheet.name.clone()).into_iter().collect()

@@ -65,7 +65,8 @@ impl Cells for Filled<'_> {
     }
 
     fn all(&self) -> Vec<(usize, Cell<'_>)> {
-        let mut cells: Vec<(usize, Cell<'_>)> = self.row.cells().map(|(column, cell)| (column as usize, cell)).collect();
+        let mut cells: Vec<(usize, Cell<'_>)> =
+            self.row.cells().map(|(column, cell)| (column as usize, cell)).collect();
         for (at, above) in self.filled {
             if let Some(above) = above
                 && !cells.iter().any(|(place, _)| place == at)
@@ -182,9 +183,7 @@ impl Kept {
                 Value::Number(number) => Owned::Other(Cell::Number(number.as_f64()?)),
                 Value::Bool(yes) => Owned::Other(Cell::Bool(*yes)),
                 other => Owned::Other(match other.get("day").and_then(Value::as_f64) {
-                    Some(serial) => {
-                        Cell::Time { serial, from_1904: other.get("from_1904").and_then(Value::as_bool)? }
-                    }
+                    Some(serial) => Cell::Time { serial, from_1904: other.get("from_1904").and_then(Value::as_bool)? },
                     None => Cell::Error,
                 }),
             });

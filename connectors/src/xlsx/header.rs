@@ -20,7 +20,9 @@ pub fn joined(rows: &[Vec<String>]) -> Vec<String> {
             return own(row, column);
         }
         // Not beyond a neighbour that belongs to another name above.
-        let same_above = |other: &usize| (0..row).all(|above| own(above, column).is_empty() || own(above, *other) == own(above, column));
+        let same_above = |other: &usize| {
+            (0..row).all(|above| own(above, column).is_empty() || own(above, *other) == own(above, column))
+        };
         let left = (0..column).rev().take_while(same_above).find(|other| !own(row, *other).is_empty());
         // What stands above a column of its own, with nothing below it, is no group.
         let is_group = |other: usize| (row + 1..rows.len()).any(|row| !own(row, other).is_empty());

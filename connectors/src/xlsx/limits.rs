@@ -46,7 +46,8 @@ fn counted(archive: &mut ZipArchive<Cursor<&[u8]>>) -> Option<u64> {
 /// Whether the table of strings can hold as many as it claims: memory is set aside for them before they are read.
 fn strings_fit(archive: &mut ZipArchive<Cursor<&[u8]>>) -> Option<bool> {
     let is_table = |name: &str| name.to_ascii_lowercase().ends_with("sharedstrings.xml");
-    let table = (0..archive.len()).find(|at| archive.by_index_raw(*at).is_ok_and(|part| part.name().is_ok_and(|name| is_table(&name))));
+    let table = (0..archive.len())
+        .find(|at| archive.by_index_raw(*at).is_ok_and(|part| part.name().is_ok_and(|name| is_table(&name))));
     let Some(table) = table else { return Some(true) };
     let part = archive.by_index(table).ok()?;
     let size = part.size();

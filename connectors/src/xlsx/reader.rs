@@ -70,10 +70,13 @@ impl XlsxConnector {
             let filled = source.fill(&mut bytes[end..])?;
             end += filled;
             if end as u64 > MAX_BOOK {
-                return Err(Error::contract(format!("the file is no workbook: it has more than {} MiB", MAX_BOOK >> 20))
-                    .at("dataset", &self.dataset.code)
-                    .at("export", name)
-                    .hint("ask the holder for smaller files, or for CSV"));
+                return Err(Error::contract(format!(
+                    "the file is no workbook: it has more than {} MiB",
+                    MAX_BOOK >> 20
+                ))
+                .at("dataset", &self.dataset.code)
+                .at("export", name)
+                .hint("ask the holder for smaller files, or for CSV"));
             }
             if filled < 1024 * 1024 {
                 bytes.truncate(end);
@@ -206,8 +209,7 @@ impl Reader {
             names.push(column.clone());
             names.len() - 1
         });
-        let decoder =
-            decoder(&self.dataset, &self.export, &self.types, &names, &self.spec).map_err(placed)?;
+        let decoder = decoder(&self.dataset, &self.export, &self.types, &names, &self.spec).map_err(placed)?;
         Ok(OpenSheet { name, names, decoder, filled, name_place })
     }
 

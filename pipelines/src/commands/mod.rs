@@ -14,6 +14,7 @@ pub mod receipt;
 mod rekey;
 pub mod report;
 pub mod run;
+pub mod source;
 pub mod stage;
 pub mod status;
 pub mod verify;
@@ -54,6 +55,7 @@ pub fn dispatch(command: Command, screen: &Screen) -> Result<u8> {
         Command::Receipt(args) => receipt::receipt(&args, screen),
         Command::Open(args) => open::open(&args, screen),
         Command::Catalog { command } => catalog::catalog(&command, screen),
+        Command::Source { command } => source::source(&command, screen),
         Command::Keys { command } => keys::keys(&command, screen),
         Command::Ledger { command } => ledger::ledger(&command, screen),
         Command::Generate(args) => generate::generate(&args, screen),

@@ -237,11 +237,10 @@ fn choose(dataset: &Dataset, columns: &[Column], turn: usize, order: usize, form
         }
     }
     let layout = if format == Format::FixedWidth {
-        columns.iter().map(|column| LayoutField {
-                item: column.code.clone(),
-                bytes: width(column),
-                ..LayoutField::default()
-            }).collect()
+        columns
+            .iter()
+            .map(|column| LayoutField { item: column.code.clone(), bytes: width(column), ..LayoutField::default() })
+            .collect()
     } else {
         Vec::new()
     };
