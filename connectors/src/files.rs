@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::bufread::MultiGzDecoder;
+use ieum_model::dataset::Export;
 use ieum_model::error::{Error, ErrorKind, Result};
 
 /// Bytes asked of storage at a time.
@@ -37,6 +38,28 @@ pub fn find(root: &Path, pattern: &str) -> Result<Vec<String>> {
     names.sort_unstable();
     names.dedup();
     Ok(names)
+}
+
+/// The files of an export: what its path matches below `root`, completion markers left out.
+///
+/// # Errors
+/// As [`find`].
+pub(crate) fn of(root: &Path, export: &Export) -> Result<Vec<String>> {
+    let mut names = find(root, &export.path)?;
+    if let Some(marker) = &export.control.marker {
+        names.retain(|name| !name.ends_with(marker));
+    }
+    Ok(names)
+}
+
+/// The first file of `names` beside which no completion marker stands: `a.csv.gz` has `a.csv.gz.fin`, `a.csv.fin` or `a.fin`.
+pub(crate) fn unmarked<'n>(root: &Path, names: &'n [String], marker: &str) -> Option<&'n str> {
+    let is_marked = |name: &str| {
+        let (folder, file) = name.rsplit_once('/').map_or(("", name), |(folder, file)| (folder, file));
+        let ends = file.match_indices('.').map(|(at, _)| at).filter(|at| *at > 0).chain([file.len()]);
+        ends.map(|end| format!("{}{marker}", &file[..end])).any(|beside| root.join(folder).join(beside).is_file())
+    };
+    names.iter().map(String::as_str).find(|name| !is_marked(name))
 }
 
 /// Bytes on storage of each file of `names`.

@@ -46,6 +46,13 @@ pub fn columns(dataset: &Dataset) -> Vec<String> {
     columns
 }
 
+/// Every row of these columns.
+pub(crate) fn spec(dataset: &Dataset, columns: &[String], rejects: Arc<dyn RejectSink>) -> ScanSpec {
+    let fields: Vec<_> = columns.iter().map(|code| dataset.column_field(code)).collect();
+    let (schema, key_column) = (Arc::new(Schema::new(fields)), columns.first().cloned().unwrap_or_default());
+    ScanSpec { schema, key_column, probe: None, rejects, batch_rows: BATCH_ROWS }
+}
+
 /// Reads `columns` of every partition, one after the other.
 ///
 /// # Errors
@@ -55,14 +62,7 @@ pub fn columns(dataset: &Dataset) -> Vec<String> {
 /// Gives the values of rows.
 pub fn read(connector: &dyn Connector, dataset: &Dataset, columns: &[String], extent: Extent) -> Result<Sample> {
     let bin = Arc::new(Bin::default());
-    let fields: Vec<_> = columns.iter().map(|code| dataset.column_field(code)).collect();
-    let spec = ScanSpec {
-        schema: Arc::new(Schema::new(fields)),
-        key_column: columns.first().cloned().unwrap_or_default(),
-        probe: None,
-        rejects: Arc::<Bin>::clone(&bin),
-        batch_rows: BATCH_ROWS,
-    };
+    let spec = spec(dataset, columns, Arc::<Bin>::clone(&bin));
     let mut sample = Sample { columns: columns.to_vec(), ..Sample::default() };
     for partition in 0..connector.partitions().len() {
         let mut reader = connector.open(partition, &spec)?;
@@ -99,7 +99,7 @@ impl Sample {
 }
 
 #[derive(Default)]
-struct Bin(Mutex<Vec<Reject>>);
+pub(crate) struct Bin(Mutex<Vec<Reject>>);
 
 impl RejectSink for Bin {
     fn reject(&self, reject: Reject) -> Result<()> {

@@ -164,6 +164,13 @@ pub enum Command {
         #[command(subcommand)]
         command: SourceCommand,
     },
+    /// Look at the rows that a run could not read, and read them again after the catalog was mended
+    #[command(before_help = "Example:\n  ieum rejects show sample-data/out/2026-11-22")]
+    Rejects {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: RejectsCommand,
+    },
     /// Make keys
     #[command(before_help = "Example:\n  ieum keys new night.key --key-id night-2026")]
     Keys {
@@ -216,6 +223,7 @@ impl Command {
             Self::Ledger { command } => command.output(),
             Self::BenchPart { .. } => Output::Json,
             Self::Source { command } => command.output(),
+            Self::Rejects { command } => command.output(),
             Self::Catalog { .. }
             | Self::Keys { .. }
             | Self::Receipt(_)
@@ -498,11 +506,52 @@ pub enum CatalogCommand {
     },
 }
 
+/// Verbs of `ieum rejects`.
+#[derive(Debug, Subcommand)]
+pub enum RejectsCommand {
+    /// Tell how many rows of which file break which rule
+    #[command(before_help = "Example:\n  ieum rejects show sample-data/out/2026-11-22")]
+    Show {
+        /// Output folder of a run
+        out: PathBuf,
+        /// Print the rows too: personal data, on stdout
+        #[arg(long)]
+        values: bool,
+        /// Format of the result
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Read the rejected rows as the catalog of a night says now, and tell how many can be read
+    #[command(before_help = "Example:\n  ieum rejects replay sample-data/nightly.toml sample-data/out/2026-11-22")]
+    Replay {
+        /// Run definition (TOML)
+        night: PathBuf,
+        /// Output folder of the run that rejected them
+        out: PathBuf,
+        /// Date of the run [default: the file's, else today]
+        #[arg(long)]
+        date: Option<NaiveDate>,
+        /// Format of the result
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+}
+
+impl RejectsCommand {
+    fn output(&self) -> Output {
+        match self {
+            Self::Show { output, .. } | Self::Replay { output, .. } => output.output,
+        }
+    }
+}
+
 /// Verbs of `ieum source`.
 #[derive(Debug, Subcommand)]
 pub enum SourceCommand {
     /// Guess what a file is and print a catalog file for it, ready to be edited; no value of a row is printed
-    #[command(before_help = "Example:\n  ieum source discover export.xlsx --code resident_list > resident_list.toml")]
+    #[command(
+        before_help = "Example:\n  ieum source discover sample-data/exports/nhis/nhis_eligibility_history/part-0000.csv --code eligibility"
+    )]
     Discover {
         /// File of a holder
         path: PathBuf,
@@ -526,7 +575,7 @@ pub enum SourceCommand {
         night: PathBuf,
         /// Code of a dataset
         dataset: String,
-        /// Date of the run; overrides the definition
+        /// Date of the run [default: the file's, else today]
         #[arg(long)]
         date: Option<NaiveDate>,
         /// Format of the result
@@ -543,7 +592,7 @@ pub enum SourceCommand {
         /// Rows to print
         #[arg(long, default_value_t = 10)]
         limit: usize,
-        /// Date of the run; overrides the definition
+        /// Date of the run [default: the file's, else today]
         #[arg(long)]
         date: Option<NaiveDate>,
         /// Format of the result

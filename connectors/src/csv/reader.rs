@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ieum_model::connector::{BatchReader, Connector, ScanSpec};
+use ieum_model::connector::{BatchReader, Connector, FileColumn, ScanSpec};
 use ieum_model::dataset::{Dataset, Encoding, Export, TrailerRule};
 use ieum_model::error::{Error, Result};
 
@@ -48,7 +48,7 @@ impl CsvConnector {
         if export.control.trailer == Some(TrailerRule::CountAndSums) {
             return config("a CSV trailer carries a count, no sums: write `trailer = \"count\"`");
         }
-        let names = files::find(root, &export.path)?;
+        let names = files::of(root, &export)?;
         if names.is_empty() {
             return Err(nothing_matches(dataset, &export));
         }
@@ -167,6 +167,14 @@ impl Connector for CsvConnector {
 
     fn partition_modified(&self) -> &[i64] {
         &self.modified
+    }
+
+    fn columns(&self, partition: usize) -> Result<Option<Vec<FileColumn>>> {
+        let name = self.names.get(partition).ok_or_else(|| Error::internal("no such partition"))?;
+        let (_, header) = self.rows(name, self.chunk.min(HEAD_CHUNK))?;
+        let Some((row, quoted)) = header else { return Ok(None) };
+        let (names, _) = self.header_names(name, &row, quoted)?;
+        Ok(Some(names.into_iter().map(|name| FileColumn { name, kind: None }).collect()))
     }
 
     fn open(&self, partition: usize, spec: &ScanSpec) -> Result<Box<dyn BatchReader>> {

@@ -63,6 +63,11 @@ impl TextEncoding {
     }
 }
 
+/// Bytes of a row as text, in the encoding that they seem to be in; what is no text is replaced.
+pub fn shown(row: &[u8]) -> String {
+    suggest(row).decoded(row)
+}
+
 /// The encoding that the head of a text file seems to be in. The head may end within a character.
 ///
 /// A byte order mark decides; else UTF-8 where the bytes are UTF-8; else CP949 where they are CP949 and most of their pairs are

@@ -31,7 +31,7 @@ use crate::files::Source;
 use crate::records::copybook;
 use crate::xlsx;
 
-pub use encoding::{TextEncoding, suggest};
+pub use encoding::{TextEncoding, shown, suggest};
 pub use format::FileFormat;
 pub use proposal::{Column, Proposal, SheetPlace};
 pub use types::Identify;

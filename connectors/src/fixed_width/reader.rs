@@ -65,7 +65,7 @@ impl FixedWidthConnector {
             return Err(Error::config("list separator must be ASCII, no letter, digit, quote or line end")
                 .at("dataset", &dataset.code));
         }
-        let names = files::find(root, &export.path)?;
+        let names = files::of(root, &export)?;
         if names.is_empty() {
             return Err(nothing_matches(dataset, &export));
         }

@@ -22,9 +22,9 @@ use crate::spelling::{DAY, civil_from_days, digits, write_date, write_time};
 const KOREA: i64 = 9 * 3600;
 
 /// A cast column and the rows, in ascending order, whose value was there and could not be cast.
-pub(super) struct Cast {
-    pub(super) array: ArrayRef,
-    pub(super) bad: Vec<usize>,
+pub(crate) struct Cast {
+    pub(crate) array: ArrayRef,
+    pub(crate) bad: Vec<usize>,
 }
 
 /// Casts `array` to `wanted`. Empty text is an absent number, date or list. A timestamp without a zone is taken as it
@@ -32,7 +32,7 @@ pub(super) struct Cast {
 ///
 /// # Errors
 /// When no value of the array's type can become one of the wanted type.
-pub(super) fn cast(
+pub(crate) fn cast(
     array: &ArrayRef,
     wanted: &DataType,
     item_type: Option<ItemType>,

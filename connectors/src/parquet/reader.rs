@@ -13,7 +13,7 @@ use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use ieum_model::connector::{BatchReader, KeyProbe, ReadCounts, Reject, RejectSink, ScanSpec, Strays};
+use ieum_model::connector::{BatchReader, FileColumn, KeyProbe, ReadCounts, Reject, RejectSink, ScanSpec, Strays};
 use ieum_model::dataset::ItemType;
 use ieum_model::error::{Error, Result, nearest};
 use parquet::arrow::ProjectionMask;
@@ -56,6 +56,16 @@ pub(super) fn verify_footer(path: &Path, name: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The columns of a file, with the types that it gives them.
+pub(super) fn columns(path: &Path, name: &str) -> Result<Vec<FileColumn>> {
+    let (_, metadata) = open_file(path, name)?;
+    let column = |field: &Arc<Field>| FileColumn {
+        name: field.name().clone(),
+        kind: Some(field.data_type().to_string().to_ascii_lowercase()),
+    };
+    Ok(metadata.schema().fields().iter().map(column).collect())
 }
 
 /// The rows of `rejects`, which are in file order, each as an Arrow IPC stream of all columns of the file.
@@ -615,6 +625,8 @@ mod tests {
                 record_bytes: None,
                 sheet: Sheet::default(),
                 max_reject_ratio: 0.0,
+                max_shrink: 0.5,
+                contract: Vec::new(),
                 control: Control::default(),
             }),
         }

@@ -16,6 +16,8 @@
 //! | `reader` | files, partitions, control totals |
 //! | [`copybook`] | the layout that a COBOL program declares |
 
+#[cfg(test)]
+mod cobrix;
 pub mod copybook;
 mod decoder;
 pub(crate) mod ebcdic;

@@ -55,7 +55,7 @@ impl RecordsConnector {
             return config("`record_bytes` is less than the layout needs");
         }
         let cutter = RecordsCutter::new(framing, bytes, export.record_bytes.is_some());
-        let names = files::find(root, &export.path)?;
+        let names = files::of(root, &export)?;
         if names.is_empty() {
             return Err(nothing_matches(dataset, &export));
         }

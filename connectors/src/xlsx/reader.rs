@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 use arrow::record_batch::RecordBatch;
 use glob::Pattern;
-use ieum_model::connector::{BatchReader, Connector, ReadCounts, Reject, ScanSpec};
+use ieum_model::connector::{BatchReader, Connector, FileColumn, ReadCounts, Reject, ScanSpec};
 use ieum_model::dataset::{Dataset, Export, ItemType};
 use ieum_model::error::{Error, Result};
 
@@ -52,7 +52,7 @@ impl XlsxConnector {
         let first = export.sheet.header_row.saturating_sub(1);
         let rows = if export.header { export.sheet.header_rows } else { 0 };
         let wanted = Wanted { sheets, header: first..first.saturating_add(rows) };
-        let names = files::find(root, &export.path)?;
+        let names = files::of(root, &export)?;
         if names.is_empty() {
             return Err(nothing_matches(dataset, &export));
         }
@@ -286,6 +286,28 @@ impl Connector for XlsxConnector {
 
     fn partition_modified(&self) -> &[i64] {
         &self.modified
+    }
+
+    fn columns(&self, partition: usize) -> Result<Option<Vec<FileColumn>>> {
+        let name = self.names.get(partition).ok_or_else(|| Error::internal("no such partition"))?;
+        if !self.export.header {
+            return Ok(None);
+        }
+        let mut found = None;
+        let first = |met: Met| {
+            if let Met::Sheet { names, .. } = met {
+                found = Some(names);
+            }
+            false
+        };
+        let (file, _) = self.bytes(name)?;
+        let wanted = self.wanted.clone();
+        // A reader that a damaged file makes panic is no harm to anybody.
+        let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| book::read(file, &wanted, &mut { first })));
+        read.unwrap_or_else(|_| Err(Error::contract("the workbook is damaged")))
+            .map_err(|error| error.at("dataset", &self.dataset.code).at("export", name))?;
+        let named = found.into_iter().flatten().filter(|name| !name.is_empty());
+        Ok(Some(named.map(|name| FileColumn { name, kind: None }).collect()))
     }
 
     fn open(&self, partition: usize, spec: &ScanSpec) -> Result<Box<dyn BatchReader>> {

@@ -13,7 +13,7 @@ use crate::journal::steps::reached;
 use crate::journal::{self, Begun, Entry, Journal, Progress};
 pub use crate::manifest::MANIFEST;
 use crate::manifest::{Manifest, SourceCounts};
-pub use crate::records::{CARRIED_OVER, OUTCOMES};
+pub use crate::records::{CARRIED_OVER, OUTCOMES, ROWS as REJECTED_ROWS};
 use crate::rejects::{RejectedRows, Rejects};
 pub use crate::sink::CommitGate;
 use crate::sink::{Beginning, Output};

@@ -166,6 +166,8 @@ pub enum Format {
     /// Workbooks of a spreadsheet program, `.xlsx` or `.xls`; which of the two a file is, is told by its bytes.
     #[serde(alias = "xls")]
     Xlsx,
+    /// Arrow IPC, in the file format (Feather 2) or as a stream.
+    Arrow,
     /// Bare records of byte-counted fields, as COBOL programs write them: no header, no trailer, numbers packed or binary.
     Records,
 }
@@ -177,6 +179,7 @@ impl fmt::Display for Format {
             Self::FixedWidth => "fixed_width",
             Self::Parquet => "parquet",
             Self::Xlsx => "xlsx",
+            Self::Arrow => "arrow",
             Self::Records => "records",
         })
     }
@@ -223,6 +226,10 @@ pub struct Control {
     /// `sha256`: a file named like the export plus `.sha256` holds its digest, as `sha256sum` writes it.
     #[serde(default)]
     pub manifest: Option<ManifestRule>,
+    /// Ending of a file that the holder writes last, such as `.fin`: beside `a.csv.gz` it is `a.csv.gz.fin` or `a.fin`. An export
+    /// of which a file has none is not delivered yet.
+    #[serde(default)]
+    pub marker: Option<String>,
 }
 
 /// What the trailer record of an export carries.
@@ -365,9 +372,21 @@ pub struct Export {
     /// Share of unreadable rows above which the export breaks its contract.
     #[serde(default)]
     pub max_reject_ratio: f64,
+    /// Share of the rows of the last committed run that may be missing before the export breaks its contract; 1 allows an empty
+    /// one.
+    #[serde(default = "half")]
+    pub max_shrink: f64,
+    /// Names of the file's columns in their order, with the types of a typed file (`name: type`): a file that has others is not
+    /// read. Without it only the columns that are asked for are looked for.
+    #[serde(default)]
+    pub contract: Vec<String>,
     /// How the export proves that it is complete.
     #[serde(default)]
     pub control: Control,
+}
+
+fn half() -> f64 {
+    0.5
 }
 
 fn yes() -> bool {

@@ -11,6 +11,7 @@ pub mod ledger;
 pub mod manual;
 pub mod open;
 pub mod receipt;
+pub mod rejects;
 mod rekey;
 pub mod report;
 pub mod run;
@@ -55,6 +56,7 @@ pub fn dispatch(command: Command, screen: &Screen) -> Result<u8> {
         Command::Receipt(args) => receipt::receipt(&args, screen),
         Command::Open(args) => open::open(&args, screen),
         Command::Catalog { command } => catalog::catalog(&command, screen),
+        Command::Rejects { command } => rejects::rejects(&command, screen),
         Command::Source { command } => source::source(&command, screen),
         Command::Keys { command } => keys::keys(&command, screen),
         Command::Ledger { command } => ledger::ledger(&command, screen),

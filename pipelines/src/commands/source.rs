@@ -6,6 +6,7 @@ use std::path::Path;
 
 use chrono::NaiveDate;
 use ieum_connectors::discover::{self, Proposal};
+use ieum_connectors::drift;
 use ieum_connectors::sample::{self, Extent, Sample};
 use ieum_connectors::{Found, connect};
 use ieum_model::connector::Connector;
@@ -93,7 +94,7 @@ fn export(night: &Path, code: &str, date: Option<NaiveDate>) -> Result<(Dataset,
     let (definition, as_of) = definition(night, date)?;
     let catalog = parse_catalog(&catalog_sources(&definition.catalog)?)
         .map_err(|error| error.at("catalog", definition.catalog.display()))?;
-    let Some(dataset) = catalog.datasets.get(code) else {
+    let Some(dataset) = catalog.datasets.get(code).cloned() else {
         let error = Error::config(format!("the catalog has no dataset `{code}`"));
         return Err(match nearest(code, catalog.datasets.keys().map(String::as_str)) {
             Some(near) => error.hint(format!("did you mean `{near}`?")),
@@ -101,12 +102,18 @@ fn export(night: &Path, code: &str, date: Option<NaiveDate>) -> Result<(Dataset,
         });
     };
     let late = |message: String| Error::contract(message).at("dataset", code);
-    match connect(&definition.exports, dataset, as_of)? {
+    // What is looked at may be the very drift: it is told, and not in the way.
+    let mut unwritten = dataset.clone();
+    if let Some(export) = &mut unwritten.export {
+        export.contract.clear();
+    }
+    match connect(&definition.exports, &unwritten, as_of)? {
         Found::Missing => Err(late("the holder delivered no file".into())),
         Found::Stale { date, validity_days } => {
             Err(late(format!("the newest export is of {date} and is valid for {validity_days} days")))
         }
-        Found::Export(export) => Ok((dataset.clone(), export)),
+        Found::Unfinished(error) | Found::Drifted(error) => Err(error.at("dataset", code)),
+        Found::Export(export) => Ok((dataset, export)),
     }
 }
 
@@ -137,10 +144,21 @@ fn check(night: &Path, code: &str, date: Option<NaiveDate>, screen: &Screen) -> 
         })
         .collect();
     rows.extend(told.iter().map(|(rule, count)| (rule.as_str(), count.clone())));
+    let columns = if connector.partitions().is_empty() { None } else { connector.columns(0)? };
+    let contract: Vec<String> = columns.iter().flatten().map(drift::written).collect();
+    let known = dataset.export.as_ref().map_or(&[][..], |export| &export.contract);
+    let drifts = if known.is_empty() { Vec::new() } else { drift::drift(known, columns.as_deref().unwrap_or(&[])) };
+    let drifts: Vec<String> = drifts.iter().map(ToString::to_string).collect();
+    rows.extend(drifts.iter().map(|drift| ("drift", drift.clone())));
     let value = json!({ "dataset": code, "rows_read": sample.counts.read, "rows_kept": sample.counts.kept,
-        "rows_rejected": sample.counts.rejected });
-    screen.result(&table(&rows), &value);
-    Ok(exit_code(sample.counts.rejected > 0))
+        "rows_rejected": sample.counts.rejected, "drift": drifts, "contract": contract });
+    let mut text = table(&rows);
+    if !contract.is_empty() {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "\n# for [export], to hold the holder to these columns\ncontract = {}", json!(contract));
+    }
+    screen.result(&text, &value);
+    Ok(exit_code(sample.counts.rejected > 0 || !drifts.is_empty()))
 }
 
 /// Prints the first rows of an export: personal data, on purpose.

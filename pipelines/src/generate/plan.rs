@@ -261,9 +261,12 @@ fn choose(dataset: &Dataset, columns: &[Column], turn: usize, order: usize, form
         record_bytes: None,
         sheet: Sheet::default(),
         max_reject_ratio: 0.0,
+        max_shrink: 0.5,
+        contract: Vec::new(),
         control: Control {
             trailer: (format == Format::FixedWidth).then_some(TrailerRule::CountAndSums),
             manifest: (format == Format::Parquet).then_some(ManifestRule::Sha256),
+            marker: None,
         },
     }
 }

@@ -9,4 +9,5 @@ mod invariants;
 mod ledger;
 mod lineage;
 mod plans;
+mod real_exports;
 mod seal;

@@ -37,6 +37,13 @@ impl Load<'_> {
             let message = "max_reject_ratio is not between 0 and 1";
             self.wrong(file, "max_reject_ratio", "max_reject_ratio", message, None);
         }
+        if !(0.0..=1.0).contains(&export.max_shrink) {
+            self.wrong(file, "max_shrink", "max_shrink", "max_shrink is not between 0 and 1", None);
+        }
+        if let Some(marker) = export.control.marker.as_ref().filter(|marker| !is_ending(marker)) {
+            let hint = "an ending such as `.fin`";
+            self.wrong(file, "control", marker, format!("marker `{marker}` is no ending of a file"), Some(hint));
+        }
         self.check_export_columns(file, dataset, export);
     }
 
@@ -122,6 +129,9 @@ impl Load<'_> {
                 let hint = "take it out, or let the holder write a `.sha256` (`manifest = \"sha256\"`)";
                 self.wrong(file, "control", "trailer", message, Some(hint));
             }
+            (Format::Arrow, Some(_)) => {
+                self.wrong(file, "control", "trailer", "an arrow file has no trailer", Some("take it out"));
+            }
             (Format::Parquet, Some(_)) => {
                 let hint = "take it out: the file itself tells how many rows it has";
                 self.wrong(file, "control", "trailer", "a parquet file has no trailer", Some(hint));
@@ -194,6 +204,12 @@ fn meaning<'a>(dataset: &'a Dataset, export: &'a Export, name: &'a str) -> &'a s
     dataset.item(name).map_or(name, |(code, _)| code)
 }
 
+/// Whether a text is the ending of a file's name, its point before it.
+fn is_ending(text: &str) -> bool {
+    let rest = text.strip_prefix('.');
+    rest.is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_alphanumeric() || "._-".contains(c)))
+}
+
 /// Whether a glob stays below the folder it is applied to.
 fn is_below(path: &str) -> bool {
     !path.is_empty()
@@ -242,6 +258,9 @@ mod tests {
         let sums = "a csv trailer carries a count, no sums (write `trailer = \"count\"`)";
         one("columns =", "control = { trailer = \"count_and_sums\" }\ncolumns =", 34, sums);
         let trailer = "a parquet file has no trailer (take it out: the file itself tells how many rows it has)";
+        let ending = "marker `fin` is no ending of a file (an ending such as `.fin`)";
+        one("columns =", "control = { marker = \"fin\" }\ncolumns =", 34, ending);
+        one("columns =", "max_shrink = 2.0\ncolumns =", 34, "max_shrink is not between 0 and 1");
         one("format = \"csv\"", "format = \"parquet\"\ncontrol = { trailer = \"count\" }", 33, trailer);
         let records = |export: &str, line: usize, message: &str| {
             one("format = \"csv\"", &format!("format = \"records\"\n{export}"), line, message);
