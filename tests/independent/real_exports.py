@@ -49,7 +49,7 @@ def found(rows, text_item, texts, number_item, numbers):
 
 
 def kosis():
-    sheet = openpyxl.load_workbook(f"{ROOT}/korean/KOSIS_행정구역별_5세별_인구.xlsx").worksheets[0]
+    sheet = openpyxl.load_workbook(f"{ROOT}/korean/KOSIS_행정구역별_5세별_인구.xlsx", data_only=True).worksheets[0]
     rows = [list(row) for row in sheet.iter_rows(min_row=3, values_only=True)]
     above = [None, None]
     for row in rows:

@@ -117,9 +117,20 @@ pub(super) fn ebcdic(head: &[u8]) -> Option<TextEncoding> {
     if told.is_empty() || common * 10 < told.len() * 6 || plain * 10 > told.len() {
         return None;
     }
-    let shifts = |shift: u8| head.iter().filter(|byte| **byte == shift).count();
-    let (out, back) = (shifts(0x0E), shifts(0x0F));
-    Some(if out > 0 && out.abs_diff(back) <= 1 { TextEncoding::Cp933 } else { TextEncoding::Cp037 })
+    Some(if has_shifts(head) { TextEncoding::Cp933 } else { TextEncoding::Cp037 })
+}
+
+/// Whether two-byte characters stand between most of the bytes that begin and end them.
+fn has_shifts(head: &[u8]) -> bool {
+    let (mut begun, mut ended, mut at) = (0_usize, 0_usize, 0_usize);
+    while let Some(start) = head[at..].iter().position(|byte| *byte == 0x0E) {
+        begun += 1;
+        at += start + 1;
+        let Some(length) = head[at..].iter().position(|byte| *byte == 0x0F) else { break };
+        let is_wide = length > 0 && length % 2 == 0 && head[at..at + length].iter().all(|byte| *byte >= 0x40);
+        ended += usize::from(is_wide);
+    }
+    begun > 0 && ended * 10 >= begun * 9
 }
 
 #[cfg(test)]

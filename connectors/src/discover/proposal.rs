@@ -197,7 +197,15 @@ impl Proposal {
         let renamed: Vec<&Column> = renamed.collect();
         if !renamed.is_empty() {
             text.push_str("\n[export.columns]\n");
+            let mut told = BTreeSet::new();
             for column in renamed {
+                if !told.insert(&column.name) {
+                    line(
+                        &mut text,
+                        format_args!("# {} stands there twice: neither of the two can be read", quoted(&column.name)),
+                    );
+                    continue;
+                }
                 line(&mut text, format_args!("{} = {}", quoted(&column.name), quoted(&column.code)));
             }
         }

@@ -144,7 +144,7 @@ fn has_header(records: &[Vec<String>]) -> bool {
     let numbers: Vec<usize> = (0..first.len()).filter(is_numbers).collect();
     if !numbers.is_empty() {
         let named = numbers.iter().filter(|at| !is_number(&first[**at]) && !first[**at].trim().is_empty()).count();
-        return named * 2 > numbers.len();
+        return named * 2 >= numbers.len();
     }
     let names: Vec<&str> = first.iter().map(|cell| cell.trim()).filter(|cell| !cell.is_empty()).collect();
     let are_unique = names.iter().enumerate().all(|(at, name)| !names[..at].contains(name));
@@ -163,7 +163,12 @@ pub(super) fn of_sheets(preview: &Preview, identify: &Identify<'_>) -> Proposal 
     let width = rows.iter().map(|(_, row)| filled(row)).max().unwrap_or(0);
     // A title takes few cells of a row.
     let first = rows.iter().position(|(_, row)| filled(row) * 2 >= width.min(4)).unwrap_or(0);
-    let is_data = |row: &[String]| row.iter().filter(|cell| is_number(cell)).count() * 3 >= filled(row).max(1);
+    let is_data = |row: &[String]| {
+        let numbers: Vec<&str> = row.iter().map(|cell| cell.trim()).filter(|cell| is_number(cell)).collect();
+        // The year over a group of columns is a name, repeated under the cells of a merged one.
+        let is_year = numbers.len() > 1 && numbers[0].len() == 4 && numbers.iter().all(|number| *number == numbers[0]);
+        !is_year && numbers.len() * 3 >= filled(row).max(1)
+    };
     let found = rows[first..].iter().take(HEADER_ROWS + 1).position(|(_, row)| is_data(row));
     let header_rows = found.filter(|rows| *rows > 0).unwrap_or(1);
     let titles: Vec<Vec<String>> = rows[first..].iter().take(header_rows).map(|(_, row)| row.clone()).collect();
@@ -222,7 +227,7 @@ mod tests {
         check("male,*\nfemale,*\n", false);
         check("이름,주소\n갑,서울\n을,부산\n", true);
         check("구분,2016\n갑,1\n을,2\n", false);
-        check("a,b,2016\nx,1,1\ny,2,2\nz,3,3", false);
+        check("a,b,2016\nx,1,1\ny,2,2\nz,3,3", true);
         check("a,,b\nx,1,1\n", true);
     }
 

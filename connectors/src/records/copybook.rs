@@ -193,8 +193,12 @@ fn entry(words: &[String]) -> std::result::Result<Option<Entry>, String> {
         separate_sign: false,
     };
     let is_clause = |word: &str| {
-        matches!(word, "PIC" | "PICTURE" | "REDEFINES" | "OCCURS" | "USAGE" | "COMP" | "BINARY" | "VALUE" | "SIGN")
-            || word.starts_with("COMP")
+        let usage = word.strip_prefix("COMPUTATIONAL").or_else(|| word.strip_prefix("COMP"));
+        matches!(usage, Some("" | "-1" | "-2" | "-3" | "-4" | "-5"))
+            || matches!(
+                word,
+                "PIC" | "PICTURE" | "REDEFINES" | "OCCURS" | "USAGE" | "BINARY" | "PACKED-DECIMAL" | "VALUE" | "SIGN"
+            )
     };
     if let Some(name) = words.next_if(|word| !is_clause(word)) {
         entry.name = (name != "FILLER").then(|| name.to_owned());
@@ -463,6 +467,7 @@ mod tests {
                 "d_2 10 1 Text 0",
             ],
         );
+        check("01 R. 05 COMPANY PIC X. 05 COMP-3-X PIC X.", &["company 1 1 Text 0", "comp_3_x 2 1 Text 0"]);
         check("01 R. 05 A. 10 X PIC X. 05 B. 10 X PIC X.", &["r_a_x 1 1 Text 0", "r_b_x 2 1 Text 0"]);
     }
 

@@ -167,7 +167,7 @@ fn read(night: &Path, code: &str, limit: usize, date: Option<NaiveDate>, screen:
     let sample = sample::read(connector.as_ref(), &dataset, &sample::columns(&dataset), Extent::Rows(limit))?;
     screen.note("what follows on stdout are rows of the export: personal data");
     screen.result(&lines(&sample), &json!({ "columns": sample.columns, "rows": sample.rows }));
-    Ok(exit_code(sample.counts.rejected > 0))
+    Ok(DONE)
 }
 
 /// Rows as cells separated by tabs, under the codes of their columns.

@@ -109,6 +109,7 @@ fn told(file: &str) -> [String; 4] {
 }
 
 #[test]
+#[allow(clippy::print_stderr, reason = "how often it is right is what the test is for")]
 fn discover_is_right_of_real_files() {
     let truth = std::fs::read_to_string(exports().join("discover.csv")).unwrap();
     let (mut right, mut wrong, mut asked) = ([0; 4], Vec::new(), [0; 4]);
