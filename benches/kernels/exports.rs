@@ -11,6 +11,7 @@ use ieum_model::catalog::{Catalog, CatalogSource};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
+use rust_xlsxwriter::Workbook;
 
 pub const ROWS: usize = 200_000;
 /// Columns, and their width in the fixed-width export.
@@ -139,6 +140,24 @@ impl Table {
         let mut writer = ArrowWriter::try_new(file, schema, Some(properties)).expect("a Parquet writer");
         writer.write(&batch.expect("columns of one length")).expect("rows are written");
         writer.close().expect("a Parquet footer");
+    }
+
+    /// The first `rows` rows as a workbook: amounts are numbers, the rest is text.
+    pub fn workbook(&self, path: &Path, rows: usize) {
+        let mut book = Workbook::new();
+        let sheet = book.add_worksheet();
+        for (column, (name, ..)) in (0..).zip(COLUMNS) {
+            sheet.write(0, column, name).expect("a cell of the header");
+        }
+        for (at, row) in (1..).zip(self.rows.iter().take(rows)) {
+            for (column, (cell, (_, kind, _))) in (0..).zip(row.iter().zip(COLUMNS)) {
+                match cell.parse::<f64>() {
+                    Ok(number) if kind == "amt" => sheet.write(at, column, number).expect("a number"),
+                    _ => sheet.write(at, column, cell).expect("a text"),
+                };
+            }
+        }
+        book.save(path).expect("a workbook in the temporary folder");
     }
 }
 

@@ -6,8 +6,17 @@ mod night;
 mod permit;
 mod probe;
 mod pseudonyms;
+mod workbook;
 
 use criterion::{criterion_group, criterion_main};
 
-criterion_group!(kernels, probe::benches, night::benches, permit::benches, bundle::benches, pseudonyms::benches);
+criterion_group!(
+    kernels,
+    probe::benches,
+    workbook::benches,
+    night::benches,
+    permit::benches,
+    bundle::benches,
+    pseudonyms::benches
+);
 criterion_main!(kernels);

@@ -31,7 +31,7 @@ impl RejectSink for NoRejects {
 }
 
 /// What a night asks of the dataset: the key and three of its seven items, for every row with one of `wanted`.
-fn spec(dataset: &Dataset, wanted: &[&String]) -> ScanSpec {
+pub fn spec(dataset: &Dataset, wanted: &[&String]) -> ScanSpec {
     let keys = wanted.iter().map(|key| Box::from(key.as_bytes()));
     let fields: Vec<_> = ["rrno", "year", "amount", "payer"].iter().map(|code| dataset.column_field(code)).collect();
     ScanSpec {
@@ -43,7 +43,7 @@ fn spec(dataset: &Dataset, wanted: &[&String]) -> ScanSpec {
     }
 }
 
-fn read(connector: &dyn Connector, spec: &ScanSpec) -> ReadCounts {
+pub fn read(connector: &dyn Connector, spec: &ScanSpec) -> ReadCounts {
     let mut reader = connector.open(0, spec).expect("the export opens");
     while let Some(batch) = reader.next_batch().expect("the export is sound") {
         black_box(batch);

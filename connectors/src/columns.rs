@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use arrow::datatypes::Schema;
 use ieum_model::connector::ScanSpec;
-use ieum_model::dataset::{Dataset, Export};
+use ieum_model::dataset::{Dataset, Export, ItemType};
 use ieum_model::error::{Error, Result, nearest};
 
 /// The item code that a holder's column name means: mapped by the export, an item's code or standard abbreviation,
@@ -14,6 +14,20 @@ pub fn code<'a>(dataset: &'a Dataset, export: &'a Export, name: &'a str) -> &'a 
         Some(code) => code,
         None => dataset.item(name).map_or(name, |(code, _)| code),
     }
+}
+
+/// The type of every item, and of every key whose space tells it: a key need not be an item.
+pub(crate) fn types(dataset: &Dataset) -> BTreeMap<String, ItemType> {
+    let key_types = dataset.keys().filter_map(|key| {
+        let item_type = match key.space.as_str() {
+            "person" => ItemType::Rrno,
+            "business" => ItemType::Brno,
+            "corporation" => ItemType::Crno,
+            _ => return None,
+        };
+        Some((key.item.clone(), item_type))
+    });
+    key_types.chain(dataset.items.iter().map(|(code, item)| (code.clone(), item.item_type))).collect()
 }
 
 /// A column as its holder and the catalog name it.

@@ -10,14 +10,17 @@ use ::parquet::arrow::ArrowWriter;
 use ::parquet::file::properties::WriterProperties;
 use arrow::array::{ArrayRef, AsArray, Date32Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use arrow::ipc::writer::{FileWriter, StreamWriter};
 use chrono::NaiveDate;
 use ieum_model::connector::{Connector, KeyProbe, ReadCounts, Reject, RejectSink, Repaired, ScanSpec, Strays};
 use ieum_model::dataset::Dataset;
 use ieum_model::error::{ErrorKind, Result};
 use proptest::prelude::*;
+use rust_xlsxwriter::{Format as ExcelFormat, Workbook, Worksheet};
 
 use crate::csv::reader::CsvConnector;
 use crate::fixed_width::reader::FixedWidthConnector;
+use crate::records::reader::RecordsConnector;
 use crate::staged::tests::Staged;
 use crate::{Found, connect, parquet};
 
@@ -342,8 +345,8 @@ fn fixed_width_keeps_the_contract() {
     }
 }
 
-/// The rows of [`EXPECTED`] as a Parquet file: all text as holders write it, or typed.
-fn as_parquet(typed: bool) -> Vec<u8> {
+/// The rows of [`EXPECTED`] as a batch: all text as holders write it, or typed.
+fn as_batch(typed: bool) -> RecordBatch {
     let text = |cells: [&'static str; 3]| Arc::new(StringArray::from_iter_values(cells)) as ArrayRef;
     let (amount, day): (ArrayRef, ArrayRef) = if typed {
         let amounts = Int64Array::from(vec![Some(-1234), None, Some(7)]);
@@ -358,11 +361,53 @@ fn as_parquet(typed: bool) -> Vec<u8> {
         ("NM", text(["뷁똠샾, \"갑\"", "을", "병"]), true),
         ("amount", amount, true),
     ];
-    let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+    RecordBatch::try_from_iter_with_nullable(columns).unwrap()
+}
+
+fn as_parquet(typed: bool) -> Vec<u8> {
+    let batch = as_batch(typed);
     let properties = WriterProperties::builder().set_max_row_group_row_count(Some(2)).build();
     let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
     writer.write(&batch).unwrap();
     writer.into_inner().unwrap()
+}
+
+#[test]
+fn arrow_keeps_the_contract() {
+    let dataset = dataset("format='arrow'\npath='a.arrow*'\ncolumns={'주민'='rrno'}");
+    for typed in [false, true] {
+        let batch = as_batch(typed);
+        let mut file = FileWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+        let mut stream = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+        for piece in [batch.slice(0, 1), batch.slice(1, 0), batch.slice(1, 2)] {
+            file.write(&piece).unwrap();
+            stream.write(&piece).unwrap();
+        }
+        let (file, stream) = (file.into_inner().unwrap(), stream.into_inner().unwrap());
+        for (name, bytes) in [("a.arrow", &file), ("a.arrow", &stream), ("a.arrow.zst", &stream)] {
+            let (root, path) = folder(name, &compress(name, bytes));
+            let connector = crate::arrow_ipc::open(root.path(), &dataset).unwrap();
+            keeps_the_contract(connector.as_ref(), root.path(), &dataset);
+            // A file that is cut off is no shorter export.
+            let whole = std::fs::read(&path).unwrap();
+            std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+            let error = read(connector.as_ref(), &dataset, &["rrno"], None).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Contract, "{error}");
+        }
+    }
+    let batch = RecordBatch::try_from_iter([
+        ("rrno", Arc::new(StringArray::from(vec!["1", "2", "3"])) as ArrayRef),
+        ("amount", Arc::new(StringArray::from(vec!["5", "x", "7"])) as ArrayRef),
+    ]);
+    let mut stream = StreamWriter::try_new(Vec::new(), &batch.as_ref().unwrap().schema()).unwrap();
+    stream.write(&batch.unwrap()).unwrap();
+    let (root, _path) = folder("a.arrow", &stream.into_inner().unwrap());
+    let connector = crate::arrow_ipc::open(root.path(), &dataset).unwrap();
+    let read = read(connector.as_ref(), &dataset, &["rrno", "amount"], None).unwrap();
+    assert_eq!(read.rows, ["1|5", "3|7"]);
+    let reject = &read.rejects[0];
+    assert_eq!((reject.line, reject.rule, strays_of(reject).as_str()), (2, "type", "2"));
+    assert_eq!(String::from_utf8_lossy(&reject.raw), "rrno=2\tamount=x");
 }
 
 #[test]
@@ -373,6 +418,110 @@ fn parquet_keeps_the_contract() {
         let connector = parquet::open(root.path(), &dataset).unwrap().unwrap();
         keeps_the_contract(connector.as_ref(), root.path(), &dataset);
     }
+}
+
+/// The rows of [`EXPECTED`] as a workbook: all text as holders write it, or typed; `months` puts each row in a sheet of its own.
+fn as_workbook(typed: bool, months: bool) -> Vec<u8> {
+    let mut book = Workbook::new();
+    let rows = [
+        ("800101", "뷁똠샾, \"갑\"", Some(-1234), Some(45_351)),
+        ("900202", "을", None, None),
+        ("700303", "병", Some(7), None),
+    ];
+    let day = ExcelFormat::new().set_num_format("yyyy-mm-dd");
+    let mut sheets: Vec<Worksheet> = Vec::new();
+    for (at, (key, name, amount, serial)) in rows.into_iter().enumerate() {
+        if months || sheets.is_empty() {
+            let mut sheet = Worksheet::new();
+            sheet.set_name(format!("{}월", sheets.len() + 1)).unwrap();
+            sheet.write(0, 0, "2024년 명부").unwrap();
+            for (column, title) in [(0, "주민"), (1, "구분"), (3, "NM")] {
+                sheet.write(2, column, title).unwrap();
+            }
+            sheet.write(3, 1, "amount").unwrap().write(3, 2, "day").unwrap();
+            sheets.push(sheet);
+        }
+        let row = if months { 5 } else { 4 + at as u32 };
+        let sheet = sheets.last_mut().unwrap();
+        sheet.write(row, 0, key).unwrap().write(row, 3, name).unwrap();
+        match amount {
+            Some(amount) if typed => sheet.write(row, 1, amount).unwrap(),
+            Some(-1234) => sheet.write(row, 1, "-1,234").unwrap(),
+            Some(_) => sheet.write(row, 1, "007").unwrap(),
+            None => sheet.write(row, 1, " ").unwrap(),
+        };
+        match serial {
+            Some(serial) if typed => sheet.write_with_format(row, 2, serial, &day).unwrap(),
+            Some(_) => sheet.write(row, 2, "2024-02-29").unwrap(),
+            None => sheet.write(row, 2, if at == 1 { "00000000" } else { "9999.12.31" }).unwrap(),
+        };
+    }
+    let mut notes = Worksheet::new();
+    notes.set_name("설명").unwrap().write(0, 0, "no table").unwrap();
+    book.push_worksheet(notes);
+    for sheet in sheets {
+        book.push_worksheet(sheet);
+    }
+    book.save_to_buffer().unwrap()
+}
+
+#[test]
+fn xlsx_keeps_the_contract() {
+    let dataset = dataset(
+        "format='xlsx'\npath='a.xlsx*'\ncolumns={'주민'='rrno','구분/amount'='amount','구분/day'='day'}\n\
+         sheet={name='*월',header_row=3,header_rows=2}",
+    );
+    for (typed, months) in [(false, false), (true, false), (true, true)] {
+        for name in ["a.xlsx", "a.xlsx.gz"] {
+            let (root, _path) = folder(name, &compress(name, &as_workbook(typed, months)));
+            let connector = crate::xlsx::open(root.path(), &dataset).unwrap();
+            keeps_the_contract(connector.as_ref(), root.path(), &dataset);
+        }
+    }
+}
+
+#[test]
+fn records_keep_the_contract() {
+    let whole = records("\n", 3, "-000000000000001227");
+    // The data records without their heads.
+    let rows: Vec<&[u8]> = whole.chunks(81).skip(1).take(3).map(|record| &record[13..57]).collect();
+    let described = |row: &&[u8]| [&(row.len() as u16 + 4).to_be_bytes()[..], b"\0\0", row].concat();
+    let files = [
+        ("lines", rows.join(&b"\r\n"[..])),
+        ("fixed", rows.concat()),
+        ("rdw", rows.iter().flat_map(described).collect()),
+    ];
+    for (framing, bytes) in files {
+        let layout = LAYOUT.replace("fixed_width", "records").replace("control={trailer='count_and_sums'}\n", "");
+        let layout = layout.replace("item='amount',bytes=10", "item='amount',bytes=10,kind='zoned'");
+        let dataset = dataset(&format!("{layout}\nframing='{framing}'"));
+        for chunk in [1, 7, 1 << 20] {
+            let (root, _path) = folder("a.dat", &bytes);
+            let connector = RecordsConnector::try_new(root.path(), &dataset, chunk).unwrap();
+            keeps_the_contract(&connector, root.path(), &dataset);
+        }
+        // What is left of a record, or a field that is no number, is a reject, and its bytes are kept.
+        let cut = &bytes[..bytes.len() - 3];
+        let mut wrong = cut.to_vec();
+        let at = wrong.windows(10).position(|window| window == b"-000001234").unwrap();
+        wrong[at + 4] = b'x';
+        let (root, _path) = folder("a.dat", &wrong);
+        let connector = RecordsConnector::try_new(root.path(), &dataset, 64).unwrap();
+        let read = read(&connector, &dataset, &["rrno", "amount"], None).unwrap();
+        assert_eq!(read.rows, ["900202|-"]);
+        let told: Vec<_> = read.rejects.iter().map(|reject| (reject.rule, reject.column.as_deref())).collect();
+        assert_eq!(told, [("type", Some("amount")), ("length", None)]);
+        assert_eq!(strays_of(&read.rejects[0]), "800101");
+        assert!(read.rejects.iter().all(|reject| {
+            let at = usize::try_from(reject.byte_offset).unwrap();
+            wrong[at..at + reject.raw.len()] == reject.raw[..]
+        }));
+    }
+}
+
+fn strays_of(reject: &Reject) -> String {
+    let keys: Vec<String> = reject.strays.keys.iter().map(|key| String::from_utf8(key.clone()).unwrap()).collect();
+    keys.join(" and ")
 }
 
 /// Reading to the end says what `verify_control` says, with or without a probe, and never hands on the last batch.
@@ -444,6 +593,54 @@ fn a_file_that_breaks_its_contract_says_what_to_do() {
     check(LAYOUT, &[&whole[..78], &whole[79..]].concat(), "header record is shorter");
     check(&LAYOUT.replace("bytes=20", "bytes=90"), &whole, "header declares records of 80 bytes, the layout needs 127");
     check("format='parquet'\npath='a.dat'\ncolumns={'number'='rrno'}", &as_parquet(false), "the export has no column");
+}
+
+#[test]
+fn a_file_without_its_completion_marker_is_not_delivered_yet() {
+    let marked = dataset("format='csv'\npath='a*'\ncontrol={marker='.fin'}");
+    let found = |root: &Path| connect(root, &marked, NaiveDate::default()).unwrap();
+    for marker in ["a.csv.gz.fin", "a.csv.fin", "a.fin"] {
+        let (root, path) = folder("a.csv.gz", &compress("a.csv.gz", b"rrno\n1\n"));
+        assert!(matches!(found(root.path()), Found::Unfinished(error) if error.hint.is_some()));
+        std::fs::write(path.with_file_name(marker), b"").unwrap();
+        let Found::Export(export) = found(root.path()) else { panic!("{marker}") };
+        assert_eq!(export.partitions(), ["a.csv.gz"], "a marker is no export");
+        std::fs::write(path.with_file_name("a2.csv"), b"rrno\n2\n").unwrap();
+        assert!(matches!(found(root.path()), Found::Unfinished(_)), "every file needs one");
+    }
+}
+
+#[test]
+fn a_file_of_other_columns_than_those_written_down_has_drifted() {
+    let workbook = as_workbook(true, false);
+    let files: [(&str, &str, Vec<u8>, &str, &str); 3] = [
+        ("a.csv", "format='csv'", b"rrno,name\n1,2\n".to_vec(), "'rrno','name'", "'rrno','nmae','day'"),
+        (
+            "a.parquet",
+            "format='parquet'",
+            as_parquet(true),
+            "'unwanted','day: date32','주민','NM','amount: int64'",
+            "'day: utf8'",
+        ),
+        (
+            "a.xlsx",
+            "format='xlsx'\nsheet={name='1월',header_row=3,header_rows=2}",
+            workbook,
+            "'주민','구분/amount','구분/day','NM'",
+            "'주민'",
+        ),
+    ];
+    for (name, format, bytes, same, other) in files {
+        let (root, _path) = folder(name, &bytes);
+        let found = |contract: &str| {
+            let dataset = dataset(&format!("path='{name}'\n{format}\ncontract=[{contract}]"));
+            connect(root.path(), &dataset, NaiveDate::default()).unwrap()
+        };
+        assert!(matches!(found(same), Found::Export(_)), "{name}");
+        let Found::Drifted(error) = found(other) else { panic!("{name}") };
+        assert!(error.kind == ErrorKind::Contract && error.hint.is_some(), "{error}");
+        assert!(error.context.iter().any(|(field, _)| *field == "column"), "{error}");
+    }
 }
 
 #[test]

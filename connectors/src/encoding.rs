@@ -10,11 +10,18 @@ use ieum_model::connector::{KeyProbe, Strays};
 use ieum_model::dataset::Encoding;
 pub use ieum_model::dataset::is_separator;
 
+use crate::records::ebcdic;
+
 /// The text of `bytes`, or `None` where they are not `encoding`. `scratch` holds it if it had to be translated.
 pub fn decode<'a>(encoding: Encoding, bytes: &'a [u8], scratch: &'a mut String) -> Option<&'a str> {
     match encoding {
         Encoding::Cp949 if !bytes.is_ascii() => cp949(bytes, scratch),
         Encoding::Windows1252 if !bytes.is_ascii() => windows_1252(bytes, scratch),
+        encoding if encoding.is_ebcdic() => {
+            scratch.clear();
+            ebcdic::decode(encoding, bytes, scratch)?;
+            Some(scratch)
+        }
         _ => std::str::from_utf8(bytes).ok(),
     }
 }
@@ -59,6 +66,7 @@ pub fn probe(encoding: Encoding, probe: Arc<dyn KeyProbe>) -> Arc<dyn KeyProbe> 
     match encoding {
         Encoding::Cp949 => Arc::new(Translating { encoding, reader: EUC_KR, probe }),
         Encoding::Windows1252 => Arc::new(Translating { encoding, reader: WINDOWS_1252, probe }),
+        // Fields of EBCDIC are probed as text.
         _ => probe,
     }
 }
@@ -99,7 +107,7 @@ pub fn without_dangling(encoding: Encoding, bytes: &[u8]) -> &[u8] {
             }
             if at > bytes.len() { &bytes[..bytes.len() - 1] } else { bytes }
         }
-        Encoding::Windows1252 => bytes,
+        Encoding::Windows1252 | Encoding::Cp037 | Encoding::Cp500 | Encoding::Cp933 => bytes,
         _ => match std::str::from_utf8(bytes) {
             Err(error) if error.error_len().is_none() => &bytes[..error.valid_up_to()],
             _ => bytes,

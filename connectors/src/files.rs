@@ -44,13 +44,15 @@ pub fn find(root: &Path, pattern: &str) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The partitions of an export below `root`, in name order: its files, and in the place of archives their entries.
+/// The partitions of an export below `root`, in name order: its files, completion markers left out, and in the place of
+/// archives their entries.
 ///
 /// # Errors
 /// As [`find`], or when an archive cannot be read or has no such entry.
 pub fn partitions(root: &Path, export: &Export) -> Result<Vec<String>> {
     let mut names = Vec::new();
-    for name in find(root, &export.path)? {
+    let is_marker = |name: &str| export.control.marker.as_deref().is_some_and(|marker| name.ends_with(marker));
+    for name in find(root, &export.path)?.into_iter().filter(|name| !is_marker(name)) {
         if archive::is_archive(&name) {
             names.extend(archive::entries(root, &name, export.entries.as_deref(), export.limits)?);
         } else {
@@ -63,6 +65,17 @@ pub fn partitions(root: &Path, export: &Export) -> Result<Vec<String>> {
 /// The file that a partition stands in.
 pub(crate) fn on_storage(root: &Path, name: &str) -> PathBuf {
     root.join(archive::split(name).0)
+}
+
+/// The first file of `names` beside which no completion marker stands: `a.csv.gz` has `a.csv.gz.fin`, `a.csv.fin` or `a.fin`.
+pub(crate) fn unmarked<'n>(root: &Path, names: &'n [String], marker: &str) -> Option<&'n str> {
+    let is_marked = |name: &str| {
+        let name = archive::split(name).0;
+        let (folder, file) = name.rsplit_once('/').map_or(("", name), |(folder, file)| (folder, file));
+        let ends = file.match_indices('.').map(|(at, _)| at).filter(|at| *at > 0).chain([file.len()]);
+        ends.map(|end| format!("{}{marker}", &file[..end])).any(|beside| root.join(folder).join(beside).is_file())
+    };
+    names.iter().map(String::as_str).find(|name| !is_marked(name))
 }
 
 /// Bytes on storage of each file of `names`.

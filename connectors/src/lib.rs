@@ -12,9 +12,12 @@
 //!
 //! | module | knows |
 //! |---|---|
-//! | [`csv`], [`fixed_width`], [`parquet`] | one format each: `decoder` (bytes, no files), `reader` (files, partitions) |
+//! | [`csv`], [`fixed_width`], [`parquet`], [`xlsx`], [`records`], [`arrow_ipc`] | one format each: `decoder` (bytes, no files), `reader` (files, partitions) |
 //! | [`json`], [`xml`], [`nested`] | two formats whose rows are trees, and what they share |
 //! | [`staged`] | copies of exports, sorted by their keys: how they are made, whether they are fresh, how they are read |
+//! | [`drift`] | what the columns of a file are, against what the catalog has written down |
+//! | [`discover`] | what a file of a new holder seems to be, as a catalog file |
+//! | [`sample`] | the first rows of an export as text |
 //! | [`replay`] | rows kept aside that their own format decodes later |
 //! | [`files`], [`dated`] | which files an export has, of which date, and how to open them |
 //! | [`archive`], [`limits`] | entries of zip and tar files; how much a file may become |
@@ -27,6 +30,7 @@
 //! | `contract`, `contract_of_texts` (tests) | the behaviours that every connector passes |
 
 pub mod archive;
+pub mod arrow_ipc;
 pub mod columns;
 #[cfg(test)]
 pub mod contract;
@@ -37,6 +41,8 @@ pub mod convert;
 pub mod csv;
 pub mod dated;
 pub mod detect;
+pub mod discover;
+pub mod drift;
 pub mod encoding;
 pub mod files;
 pub mod fixed_width;
@@ -45,20 +51,25 @@ pub mod json;
 pub mod limits;
 pub mod nested;
 pub mod parquet;
+pub mod records;
 pub mod replay;
+pub mod sample;
+mod spelling;
 pub mod staged;
 pub mod text;
 pub mod utf16;
+pub mod xlsx;
 pub mod xml;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use chrono::NaiveDate;
-use ieum_model::connector::Connector;
+use ieum_model::connector::{Connector, ReadCounts};
 use ieum_model::dataset::{Dataset, Export, Format};
-use ieum_model::error::{Error, Result};
+use ieum_model::error::{Error, ErrorKind, Result};
 
-use crate::replay::Replay;
+use crate::replay::{KeptRow, Replay};
 
 /// What was found of a dataset's export.
 pub enum Found {
@@ -71,6 +82,10 @@ pub enum Found {
         /// Days it is valid.
         validity_days: u32,
     },
+    /// The holder has not finished writing: a file has no completion marker. Told as a warning.
+    Unfinished(Error),
+    /// The columns of a file are not those that the catalog has written down.
+    Drifted(Error),
     /// The export, ready to be read.
     Export(Box<dyn Connector>),
 }
@@ -84,6 +99,8 @@ pub fn connect(exports_root: &Path, dataset: &Dataset, on: NaiveDate) -> Result<
     Ok(match locate(exports_root, dataset, on)? {
         Located::Missing => Found::Missing,
         Located::Stale { date, validity_days } => Found::Stale { date, validity_days },
+        Located::Unfinished(error) => Found::Unfinished(error),
+        Located::Drifted(error) => Found::Drifted(error),
         Located::Export(export) => Found::Export(export),
     })
 }
@@ -92,6 +109,8 @@ pub fn connect(exports_root: &Path, dataset: &Dataset, on: NaiveDate) -> Result<
 enum Located {
     Missing,
     Stale { date: NaiveDate, validity_days: u32 },
+    Unfinished(Error),
+    Drifted(Error),
     Export(Box<dyn Replay>),
 }
 
@@ -128,9 +147,47 @@ fn base_date(exports_root: &Path, dataset: &Dataset) -> Result<Option<NaiveDate>
 
 fn open(exports_root: &Path, dataset: &Dataset) -> Result<Located> {
     let export = export_of(dataset)?;
-    if files::find(exports_root, &export.path)?.is_empty() {
+    let names = files::partitions(exports_root, export)?;
+    if names.is_empty() {
         return Ok(Located::Missing);
     }
+    if let Some(marker) = &export.control.marker
+        && let Some(name) = files::unmarked(exports_root, &names, marker)
+    {
+        let error = Error::contract("the holder has not finished writing: a file has no completion marker");
+        let hint = format!("the holder writes it last, named like the file with `{marker}`");
+        return Ok(Located::Unfinished(error.at("export", name).at("marker", marker).hint(hint)));
+    }
+    let located = in_format(exports_root, dataset, export)?;
+    let Located::Export(connector) = located else { return Ok(located) };
+    match drift::check(connector.as_ref(), dataset) {
+        Ok(()) => Ok(Located::Export(connector)),
+        Err(error) if error.kind == ErrorKind::Contract => Ok(Located::Drifted(error)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Decodes rows that were rejected of the file called `name` as the export of `dataset` is read now, all of its columns, and says how
+/// many can be read.
+///
+/// # Errors
+/// When the export is not there, has no file of that name, or cannot be read.
+pub fn replayed(
+    exports_root: &Path,
+    dataset: &Dataset,
+    on: NaiveDate,
+    name: &str,
+    rows: &[KeptRow],
+) -> Result<ReadCounts> {
+    let gone = || Error::contract("the file is no longer there").at("dataset", &dataset.code).at("export", name);
+    let Located::Export(export) = locate(exports_root, dataset, on)? else { return Err(gone()) };
+    let partition = export.partitions().iter().position(|partition| partition == name).ok_or_else(gone)?;
+    let columns = sample::columns(dataset);
+    let spec = sample::spec(dataset, &columns, Arc::new(sample::Bin::default()));
+    Ok(export.replay(partition, &spec, rows)?.counts)
+}
+
+fn in_format(exports_root: &Path, dataset: &Dataset, export: &Export) -> Result<Located> {
     match export.format {
         Format::Csv => csv::open(exports_root, dataset).map(Located::Export),
         Format::FixedWidth => fixed_width::open(exports_root, dataset).map(Located::Export),
@@ -138,6 +195,9 @@ fn open(exports_root: &Path, dataset: &Dataset) -> Result<Located> {
         Format::Json => json::open_document(exports_root, dataset).map(Located::Export),
         Format::Xml => xml::open(exports_root, dataset).map(Located::Export),
         Format::Parquet => Ok(parquet::open(exports_root, dataset)?.map_or(Located::Missing, Located::Export)),
+        Format::Arrow => arrow_ipc::open(exports_root, dataset).map(Located::Export),
+        Format::Records => records::open(exports_root, dataset).map(Located::Export),
+        Format::Xlsx => xlsx::open(exports_root, dataset).map(Located::Export),
     }
 }
 

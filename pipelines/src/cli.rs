@@ -155,6 +155,22 @@ pub enum Command {
         #[command(subcommand)]
         command: CatalogCommand,
     },
+    /// Look at what a holder sends: suggest a catalog file, test an export, show its rows
+    #[command(
+        before_help = "Example:\n  ieum source discover sample-data/exports/nts/income_amount_cert/part-0000.csv.gz"
+    )]
+    Source {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: SourceCommand,
+    },
+    /// Look at the rows that a run could not read, and read them again after the catalog was mended
+    #[command(before_help = "Example:\n  ieum rejects show sample-data/out/2026-11-22")]
+    Rejects {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: RejectsCommand,
+    },
     /// Make keys
     #[command(before_help = "Example:\n  ieum keys new night.key --key-id night-2026")]
     Keys {
@@ -206,6 +222,8 @@ impl Command {
             Self::Bench(args) => args.output.output,
             Self::Ledger { command } => command.output(),
             Self::BenchPart { .. } => Output::Json,
+            Self::Source { command } => command.output(),
+            Self::Rejects { command } => command.output(),
             Self::Catalog { .. }
             | Self::Keys { .. }
             | Self::Receipt(_)
@@ -496,6 +514,125 @@ pub enum CatalogCommand {
         /// Code of a dataset or service
         code: String,
     },
+}
+
+/// Verbs of `ieum rejects`.
+#[derive(Debug, Subcommand)]
+pub enum RejectsCommand {
+    /// Tell how many rows of which file break which rule
+    #[command(before_help = "Example:\n  ieum rejects show sample-data/out/2026-11-22")]
+    Show {
+        /// Output folder of a run
+        out: PathBuf,
+        /// Print the rows too: personal data, on stdout
+        #[arg(long)]
+        values: bool,
+        /// Format of the result
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Read the rejected rows as the catalog of a night says now, and tell how many can be read
+    #[command(before_help = "Example:\n  ieum rejects replay sample-data/nightly.toml sample-data/out/2026-11-22")]
+    Replay {
+        /// Run definition (TOML)
+        night: PathBuf,
+        /// Output folder of the run that rejected them
+        out: PathBuf,
+        /// Date of the run [default: the file's, else today]
+        #[arg(long)]
+        date: Option<NaiveDate>,
+        /// Format of the result
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+}
+
+impl RejectsCommand {
+    fn output(&self) -> Output {
+        match self {
+            Self::Show { output, .. } | Self::Replay { output, .. } => output.output,
+        }
+    }
+}
+
+/// Verbs of `ieum source`.
+#[derive(Debug, Subcommand)]
+pub enum SourceCommand {
+    /// Guess what a file is and print a catalog file for it, ready to be edited; no value of a row is printed
+    #[command(
+        before_help = "Example:\n  ieum source discover sample-data/exports/nhis/nhis_eligibility_history/part-0000.csv --code eligibility"
+    )]
+    Discover {
+        /// File of a holder
+        path: PathBuf,
+        /// Code of the dataset; without it made of the file's name
+        #[arg(long)]
+        code: Option<String>,
+    },
+    /// Lay out a COBOL copybook and print a catalog file for its records
+    #[command(before_help = "Example:\n  ieum source copybook TRANS.cob --encoding cp933 > trans.toml")]
+    Copybook {
+        /// File of the copybook
+        path: PathBuf,
+        /// Encoding of the records
+        #[arg(long, value_enum, default_value_t = CopybookEncoding::Cp037)]
+        encoding: CopybookEncoding,
+    },
+    /// Read all columns of an export once and tell what would become of its rows
+    #[command(before_help = "Example:\n  ieum source check sample-data/nightly.toml income_amount_cert")]
+    Check {
+        /// Run definition (TOML)
+        night: PathBuf,
+        /// Code of a dataset
+        dataset: String,
+        /// Date of the run [default: the file's, else today]
+        #[arg(long)]
+        date: Option<NaiveDate>,
+        /// Format of the result
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Print the first rows of an export as the catalog reads them: personal data, on stdout
+    #[command(before_help = "Example:\n  ieum source read sample-data/nightly.toml income_amount_cert --limit 3")]
+    Read {
+        /// Run definition (TOML)
+        night: PathBuf,
+        /// Code of a dataset
+        dataset: String,
+        /// Rows to print
+        #[arg(long, default_value_t = 10)]
+        limit: usize,
+        /// Date of the run [default: the file's, else today]
+        #[arg(long)]
+        date: Option<NaiveDate>,
+        /// Format of the result
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+}
+
+impl SourceCommand {
+    fn output(&self) -> Output {
+        match self {
+            Self::Discover { .. } | Self::Copybook { .. } => Output::Text,
+            Self::Check { output, .. } | Self::Read { output, .. } => output.output,
+        }
+    }
+}
+
+/// Encoding of the records that a copybook describes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CopybookEncoding {
+    /// EBCDIC of the United States
+    Cp037,
+    /// International EBCDIC
+    Cp500,
+    /// Korean EBCDIC
+    Cp933,
+    /// CP949
+    Cp949,
+    /// UTF-8
+    Utf8,
 }
 
 /// Verbs of `ieum keys`.

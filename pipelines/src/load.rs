@@ -33,6 +33,7 @@ use ieum_connectors::staged::{self, Standing, Use};
 use ieum_connectors::{Found, connect};
 use ieum_core::bundle_files::folders_are_not_encrypted;
 use ieum_core::encrypt::Encryption;
+use ieum_core::manifest::Manifest;
 use ieum_core::night::{CARRIED_OVER, ExportState, MANIFEST, Night};
 use ieum_model::catalog::{Catalog, CatalogSource, Problem};
 use ieum_model::check::{CarriedOver, CheckedNight, Checker, IdGrade};
@@ -56,6 +57,9 @@ pub use keys::{
 
 /// Columns of a carried-over file.
 const CARRIED_OVER_FIELDS: &[&str] = &["request_id", "dataset", "reason"];
+
+/// Committed runs that are looked through for the rows that a source had.
+const COMPARED_RUNS: usize = 32;
 
 /// A night that is ready to run, and what an operator should know about it.
 pub struct Loaded {
@@ -175,6 +179,7 @@ fn load(
         out: definition.out.join(as_of.to_string()),
         catalog_digest: digest(sources.iter().map(|source| (source.path.as_str(), source.text.as_bytes()))),
         requests_digest: files.digest(),
+        earlier_rows: earlier_rows(&definition.out, as_of)?,
     };
     Ok(Loaded { night, warnings, damages })
 }
@@ -305,21 +310,44 @@ fn cannot_read(path: &Path, error: &io::Error) -> Error {
 
 /// The file of the lines that the latest committed run before a date left open, if there is one.
 fn left_open(out: &Path, as_of: NaiveDate) -> Result<Option<PathBuf>> {
+    Ok(latest_before(out, as_of)?.map(|folder| folder.join(CARRIED_OVER)))
+}
+
+/// Rows that the latest committed run before a date read of every source: of one that it left out, an earlier one. A manifest
+/// that cannot be read as one is for `ieum verify`.
+fn earlier_rows(out: &Path, as_of: NaiveDate) -> Result<BTreeMap<String, u64>> {
+    let mut rows = BTreeMap::new();
+    for folder in committed_before(out, as_of)?.iter().rev().take(COMPARED_RUNS) {
+        let Ok(manifest) = serde_json::from_slice::<Manifest>(&bytes(&folder.join(MANIFEST))?) else { continue };
+        for (source, counts) in manifest.sources {
+            rows.entry(source).or_insert(counts.read);
+        }
+    }
+    Ok(rows)
+}
+
+/// The folder of the latest committed run before a date.
+fn latest_before(out: &Path, as_of: NaiveDate) -> Result<Option<PathBuf>> {
+    Ok(committed_before(out, as_of)?.pop())
+}
+
+/// The folders of the committed runs before a date, the latest last.
+fn committed_before(out: &Path, as_of: NaiveDate) -> Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(out) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(|error| cannot_read(out, &error))?,
     };
-    let mut latest = None;
+    let mut dates = BTreeSet::new();
     for entry in entries {
         let folder = entry.map_err(|error| cannot_read(out, &error))?;
         let date = folder.file_name().to_str().and_then(|name| name.parse::<NaiveDate>().ok());
         let Some(date) = date.filter(|date| *date < as_of) else { continue };
         // Its name is a date as a run writes it, and the run is committed.
         if folder.file_name() == *date.to_string() && folder.path().join(MANIFEST).is_file() {
-            latest = latest.max(Some(date));
+            dates.insert(date);
         }
     }
-    Ok(latest.map(|date| out.join(date.to_string()).join(CARRIED_OVER)))
+    Ok(dates.into_iter().map(|date| out.join(date.to_string())).collect())
 }
 
 /// What requests ask for and a night does otherwise.
@@ -412,6 +440,7 @@ enum Probe {
     Stale(String),
     Ready(Arc<dyn Connector>),
     Broken(Error),
+    Drifted(Error),
 }
 
 /// Datasets of every line that is not decided yet, and those that lead from one key space to another.
@@ -451,6 +480,9 @@ impl Reading<'_> {
                 Probe::Missing(why) | Probe::Stale(why) => {
                     warnings.push(format!("dataset `{code}` is delayed: {why}"));
                 }
+                Probe::Drifted(error) => {
+                    warnings.push(format!("dataset `{code}` is left out of the night: {}", error.told()));
+                }
                 Probe::Ready(_) => {}
             }
         }
@@ -464,6 +496,7 @@ impl Reading<'_> {
             _ if broken.contains(holder(code)) => ExportState::Delayed(Reason::ControlTotals),
             Probe::Ready(connector) => ExportState::Ready(connector),
             Probe::Broken(_) => ExportState::Delayed(Reason::ControlTotals),
+            Probe::Drifted(_) => ExportState::Delayed(Reason::ContractBroken),
         };
         Ok(wanted.iter().zip(probes).map(|(code, (probe, _))| (code.clone(), state(code, probe))).collect())
     }
@@ -487,6 +520,8 @@ impl Reading<'_> {
                 Probe::Stale(format!("the newest export is of {date} and is valid for {validity_days} days"))
             }
             Found::Missing => Probe::Missing("the holder delivered no file".to_owned()),
+            Found::Unfinished(error) => Probe::Missing(error.told()),
+            Found::Drifted(error) => Probe::Drifted(error),
             Found::Export(connector) => {
                 self.proven(connector.into(), &standing).map_err(|error| error.at("dataset", code))?
             }

@@ -268,7 +268,8 @@ pub fn night(
     for (code, dataset) in &catalog.datasets {
         let state = match ieum_connectors::connect(&root.join("exports"), dataset, as_of)? {
             Found::Stale { .. } => ExportState::Delayed(Reason::Stale),
-            Found::Missing => ExportState::Delayed(Reason::HolderMissing),
+            Found::Missing | Found::Unfinished(_) => ExportState::Delayed(Reason::HolderMissing),
+            Found::Drifted(_) => ExportState::Delayed(Reason::ContractBroken),
             Found::Export(connector) => ExportState::Ready(Arc::from(connector)),
         };
         exports.insert(code.clone(), state);
@@ -297,5 +298,6 @@ pub fn night(
         out: root.join("out"),
         catalog_digest: "catalog".into(),
         requests_digest: "requests".into(),
+        earlier_rows: BTreeMap::new(),
     })
 }

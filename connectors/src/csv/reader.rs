@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ieum_model::connector::{BatchReader, Connector, ScanSpec};
+use ieum_model::connector::{BatchReader, Connector, FileColumn, ScanSpec};
 use ieum_model::dataset::{Dataset, Encoding, Export, TrailerRule};
 use ieum_model::error::{Error, Result};
 
@@ -180,6 +180,14 @@ impl Connector for CsvConnector {
 
     fn partition_modified(&self) -> &[i64] {
         &self.modified
+    }
+
+    fn columns(&self, partition: usize) -> Result<Option<Vec<FileColumn>>> {
+        let name = self.names.get(partition).ok_or_else(|| Error::internal("no such partition"))?;
+        let (_, header) = self.rows(name, self.chunk.min(HEAD_CHUNK))?;
+        let Some((row, quoted)) = header else { return Ok(None) };
+        let (names, _) = self.header_names(name, &row, quoted)?;
+        Ok(Some(names.into_iter().map(|name| FileColumn { name, kind: None }).collect()))
     }
 
     fn open(&self, partition: usize, spec: &ScanSpec) -> Result<Box<dyn BatchReader>> {

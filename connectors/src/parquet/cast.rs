@@ -1,6 +1,5 @@
 //! Casts file columns to the types of items, and says which rows could not be cast. Nothing is rounded or cut.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -17,15 +16,15 @@ use arrow::error::ArrowError;
 use ieum_model::dataset::ItemType;
 
 use crate::convert;
+use crate::spelling::{DAY, civil_from_days, digits, write_date, write_time};
 
 /// Seconds by which Korean time is ahead of UTC.
 const KOREA: i64 = 9 * 3600;
-const DAY: i64 = 24 * 3600;
 
 /// A cast column and the rows, in ascending order, whose value was there and could not be cast.
-pub(super) struct Cast {
-    pub(super) array: ArrayRef,
-    pub(super) bad: Vec<usize>,
+pub(crate) struct Cast {
+    pub(crate) array: ArrayRef,
+    pub(crate) bad: Vec<usize>,
 }
 
 /// Casts `array` to `wanted`. Empty text is an absent number, date or list. A timestamp without a zone is taken as it
@@ -33,7 +32,7 @@ pub(super) struct Cast {
 ///
 /// # Errors
 /// When no value of the array's type can become one of the wanted type.
-pub(super) fn cast(
+pub(crate) fn cast(
     array: &ArrayRef,
     wanted: &DataType,
     item_type: Option<ItemType>,
@@ -84,17 +83,6 @@ pub(super) fn cast(
         (from, to) => return Err(ArrowError::CastError(format!("{from} is never {to}"))),
     };
     Ok(lost(array, done))
-}
-
-/// Digits of an identifier that is a number of a fixed length: as an integer it has lost the zeros that it begins with.
-pub(super) fn digits(item_type: Option<ItemType>) -> Option<usize> {
-    match item_type? {
-        ItemType::Rrno | ItemType::Frno | ItemType::Crno => Some(13),
-        ItemType::Brno => Some(10),
-        ItemType::Dln => Some(12),
-        ItemType::Pnu => Some(19),
-        _ => None,
-    }
 }
 
 fn padded(texts: &ArrayRef, digits: usize) -> ArrayRef {
@@ -211,18 +199,6 @@ fn days_from_civil(year: i32, month: i32, day: i32) -> i32 {
     era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
 }
 
-fn civil_from_days(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    (year, month, day_of_year - (153 * shifted + 2) / 5 + 1)
-}
-
 /// Civil seconds since 1970 of a timestamp or `Date64` column.
 fn seconds(array: &ArrayRef) -> Result<Int64Array, ArrowError> {
     let DataType::Timestamp(unit, zone) = array.data_type() else {
@@ -264,32 +240,6 @@ fn text_of(seconds: &Int64Array, write: impl Fn(i64, &mut String) -> Option<()>)
         }
     }
     Arc::new(builder.finish())
-}
-
-fn write_date(seconds: i64, item_type: Option<ItemType>, out: &mut String) -> Option<()> {
-    let (year, month, day) = civil_from_days(seconds.div_euclid(DAY));
-    if !(0..=9999).contains(&year) {
-        return None;
-    }
-    match item_type {
-        Some(ItemType::Year) => write!(out, "{year:04}"),
-        Some(ItemType::Ym) => write!(out, "{year:04}{month:02}"),
-        Some(ItemType::Dt) => write!(out, "{year:04}{month:02}{day:02}"),
-        _ => write!(out, "{year:04}-{month:02}-{day:02}"),
-    }
-    .ok()
-}
-
-fn write_time(seconds: i64, item_type: Option<ItemType>, out: &mut String) -> Option<()> {
-    write_date(seconds, item_type, out)?;
-    let time = seconds.rem_euclid(DAY);
-    let (hour, minute, second) = (time / 3600, time / 60 % 60, time % 60);
-    match item_type {
-        Some(ItemType::Year | ItemType::Ym) => Ok(()),
-        Some(ItemType::Dt) => write!(out, "{hour:02}{minute:02}{second:02}"),
-        _ => write!(out, " {hour:02}:{minute:02}:{second:02}"),
-    }
-    .ok()
 }
 
 fn cast_list(

@@ -5,7 +5,7 @@
 //!                  └─ filtered                                └─ rejected (rule `type`)
 //! ```
 
-mod cast;
+pub(crate) mod cast;
 mod damage;
 mod reader;
 
@@ -15,7 +15,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use ieum_model::connector::{BatchReader, Connector, Reject, ScanSpec};
+use ieum_model::connector::{BatchReader, Connector, FileColumn, Reject, ScanSpec};
 use ieum_model::dataset::{Dataset, Export, ItemType, ManifestRule};
 use ieum_model::error::{Error, ErrorKind, Result};
 use sha2::{Digest, Sha256};
@@ -39,21 +39,11 @@ struct Layout {
 impl Layout {
     fn new(dataset: &Dataset, export: &Export) -> Self {
         let alias = |(code, item): (&String, &ieum_model::dataset::Item)| Some((code.clone(), item.std.clone()?));
-        // A key need not be an item; its space says what it is.
-        let key_types = dataset.keys().filter_map(|key| {
-            let item_type = match key.space.as_str() {
-                "person" => ItemType::Rrno,
-                "business" => ItemType::Brno,
-                "corporation" => ItemType::Crno,
-                _ => return None,
-            };
-            Some((key.item.clone(), item_type))
-        });
         Self {
             dataset: dataset.code.clone(),
             columns: export.columns.clone(),
             aliases: dataset.items.iter().filter_map(alias).collect(),
-            types: key_types.chain(dataset.items.iter().map(|(code, item)| (code.clone(), item.item_type))).collect(),
+            types: crate::columns::types(dataset),
             list_separator: export.list_separator,
         }
     }
@@ -94,6 +84,9 @@ pub fn open(root: &Path, dataset: &Dataset) -> Result<Option<Box<dyn Replay>>> {
         if manifest.is_some() && path.extension().is_some_and(|extension| extension == "sha256") {
             continue;
         }
+        if export.control.marker.as_ref().is_some_and(|marker| path.to_string_lossy().ends_with(marker)) {
+            continue;
+        }
         let about = path.metadata().map_err(|e| temporary("cannot look at the file", &e, path.display()))?;
         if about.is_file() {
             files.push((relative(root, &path)?, (about.len(), modified_nanoseconds(&about))));
@@ -132,6 +125,11 @@ impl Connector for ParquetConnector {
 
     fn partition_modified(&self) -> &[i64] {
         &self.modified
+    }
+
+    fn columns(&self, partition: usize) -> Result<Option<Vec<FileColumn>>> {
+        let name = self.name(partition)?;
+        guarded(name, || reader::columns(&self.root.join(name), name)).map(Some)
     }
 
     fn open(&self, partition: usize, spec: &ScanSpec) -> Result<Box<dyn BatchReader>> {

@@ -13,7 +13,7 @@ use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use ieum_model::connector::{BatchReader, KeyProbe, ReadCounts, Reject, RejectSink, ScanSpec, Strays};
+use ieum_model::connector::{BatchReader, FileColumn, KeyProbe, ReadCounts, Reject, RejectSink, ScanSpec, Strays};
 use ieum_model::dataset::ItemType;
 use ieum_model::error::{Error, Result, nearest};
 use parquet::arrow::ProjectionMask;
@@ -28,6 +28,7 @@ use parquet::file::metadata::RowGroupMetaData;
 use super::damage::guarded;
 use super::{Layout, cast as item_cast, temporary};
 use crate::replay::{KeptRow, Replayed};
+use crate::spelling::digits;
 
 fn open_file(path: &Path, name: &str) -> Result<(File, ArrowReaderMetadata)> {
     let file = File::open(path).map_err(|e| temporary("cannot open the file", &e, name))?;
@@ -55,6 +56,16 @@ pub(super) fn verify_footer(path: &Path, name: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The columns of a file, with the types that it gives them.
+pub(super) fn columns(path: &Path, name: &str) -> Result<Vec<FileColumn>> {
+    let (_, metadata) = open_file(path, name)?;
+    let column = |field: &Arc<Field>| FileColumn {
+        name: field.name().clone(),
+        kind: Some(field.data_type().to_string().to_ascii_lowercase()),
+    };
+    Ok(metadata.schema().fields().iter().map(column).collect())
 }
 
 /// The rows of `rejects`, which are in file order, each as an Arrow IPC stream of all columns of the file.
@@ -438,7 +449,7 @@ fn may_be_key(data_type: &DataType, item_type: Option<ItemType>) -> bool {
     match data_type {
         DataType::Dictionary(_, value) => may_be_key(value, item_type),
         number if number.is_integer() => !matches!(item_type, Some(ItemType::Ci | ItemType::Pno)),
-        number if number.is_decimal() => item_cast::digits(item_type).is_none(),
+        number if number.is_decimal() => digits(item_type).is_none(),
         other => !(other.is_floating() || other.is_temporal() || *other == DataType::Boolean),
     }
 }
@@ -450,7 +461,7 @@ fn probe_keys(
     probe: &dyn KeyProbe,
     passed: &mut Passed,
 ) -> Result<BooleanArray, ArrowError> {
-    if keys.data_type().is_integer() && item_cast::digits(item_type).is_some() {
+    if keys.data_type().is_integer() && digits(item_type).is_some() {
         return probe_column(&item_cast::cast(keys, &DataType::Utf8, item_type, '|')?.array, probe, passed);
     }
     probe_column(keys, probe, passed)
@@ -550,7 +561,7 @@ mod tests {
     use arrow::datatypes::Schema;
     use ieum_model::connector::Connector;
     use ieum_model::dataset::{
-        Basis, Control, Dataset, Encoding, Export, Format, Item, Key, Limits, ManifestRule, Sensitivity,
+        Basis, Control, Dataset, Encoding, Export, Format, Item, Key, Limits, ManifestRule, Sensitivity, Sheet,
     };
     use parquet::arrow::ArrowWriter;
     use parquet::file::properties::WriterProperties;
@@ -617,7 +628,12 @@ mod tests {
                 columns: BTreeMap::new(),
                 order: Vec::new(),
                 layout: Vec::new(),
+                framing: None,
+                record_bytes: None,
+                sheet: Sheet::default(),
                 max_reject_ratio: 0.0,
+                max_shrink: 0.5,
+                contract: Vec::new(),
                 control: Control::default(),
             }),
         }

@@ -87,7 +87,8 @@ fn sizes(about: &About, folder: &Path) -> Sizes {
 /// Writes every row of the export, readable by the owner of the folder only.
 pub fn make(dataset: &Dataset, making: &Making<'_>) -> Result<Made> {
     let export = match locate(making.exports, dataset, making.on)? {
-        Located::Missing => return Ok(Made::Missing),
+        Located::Missing | Located::Unfinished(_) => return Ok(Made::Missing),
+        Located::Drifted(error) => return Err(error),
         Located::Stale { .. } => return Ok(Made::Outdated),
         Located::Export(export) => export,
     };

@@ -115,6 +115,8 @@ pub fn connect(exports_root: &Path, dataset: &Dataset, on: NaiveDate, copies: &U
     let export = match locate(exports_root, dataset, on)? {
         Located::Missing => return Ok((Found::Missing, Standing::None)),
         Located::Stale { date, validity_days } => return Ok((Found::Stale { date, validity_days }, Standing::None)),
+        Located::Unfinished(error) => return Ok((Found::Unfinished(error), Standing::None)),
+        Located::Drifted(error) => return Ok((Found::Drifted(error), Standing::None)),
         Located::Export(export) => export,
     };
     let now = about::now(exports_root, dataset, export.as_ref())?;

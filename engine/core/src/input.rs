@@ -124,6 +124,8 @@ pub struct Night {
     pub catalog_digest: String,
     /// SHA-256 of the request files.
     pub requests_digest: String,
+    /// Rows read of every source by the latest committed run before this one: an export that has far fewer breaks its contract.
+    pub earlier_rows: BTreeMap<String, u64>,
 }
 
 impl Night {

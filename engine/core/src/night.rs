@@ -30,7 +30,7 @@ use crate::journal::{self, Begun, Entry, Journal, Progress};
 use crate::late::Late;
 pub use crate::manifest::MANIFEST;
 use crate::manifest::{Manifest, SourceCounts};
-pub use crate::records::{CARRIED_OVER, OUTCOMES};
+pub use crate::records::{CARRIED_OVER, OUTCOMES, ROWS as REJECTED_ROWS};
 use crate::rejects::{RejectedRows, Rejects, RepairedRows};
 pub use crate::sink::CommitGate;
 use crate::sink::{Beginning, Output};

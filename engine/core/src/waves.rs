@@ -141,6 +141,24 @@ fn beyond_reject_ratio(spec: &GatherSpec, counts: &ReadCounts, first: Option<Fir
     )))
 }
 
+/// An export has far fewer rows than the last committed run read of it, and the catalog does not allow it. It is then not among
+/// the sources of this run: the next one compares it with the same count.
+fn shrunk(night: &Night, reading: &Reading, read: &Read) -> Option<Error> {
+    let (counts, dataset) = (&read.counts, &reading.source.dataset);
+    let earlier = night.earlier_rows.get(&reading.name()).copied().filter(|earlier| *earlier > 0)?;
+    let export = night.catalog.datasets.get(dataset)?.export.as_ref()?;
+    #[allow(clippy::cast_precision_loss)]
+    let missing = 1.0 - counts.read as f64 / earlier as f64;
+    if missing <= export.max_shrink {
+        return None;
+    }
+    let error = Error::contract(format!("the export has {} rows, the last run read {earlier}", counts.read));
+    Some(error.at("dataset", dataset).hint(format!(
+        "ask the holder whether it is whole; if it is, write `max_shrink = 1` into the dataset's [export] (it is {} now)",
+        export.max_shrink
+    )))
+}
+
 /// Who wants what in a reading: its lines, and one for every request that needs a bridge.
 ///
 /// # Errors
@@ -205,15 +223,18 @@ pub fn gather(
         let done = side_by_side(night.settings.threads, &readings, read)?;
         for (reading, read) in readings.iter().zip(done) {
             let broken = match read {
-                Ok((read, keys)) => {
-                    gathered.keep(reading.name(), &read);
-                    courses.found(reading, keys);
-                    courses.unreadable(reading, &read.unreadable);
-                    if read.is_anybodys {
-                        courses.anybodys(reading);
+                Ok((read, keys)) => match shrunk(night, reading, &read) {
+                    Some(error) => Some(error),
+                    None => {
+                        gathered.keep(reading.name(), &read);
+                        courses.found(reading, keys);
+                        courses.unreadable(reading, &read.unreadable);
+                        if read.is_anybodys {
+                            courses.anybodys(reading);
+                        }
+                        read.broken
                     }
-                    read.broken
-                }
+                },
                 Err(error) => Some(error),
             };
             if let Some(error) = broken {

@@ -44,9 +44,9 @@ pub struct Strays {
 pub struct Reject {
     /// File below the exports folder.
     pub source: String,
-    /// Line (from 1) of a text file, record number (from 1) otherwise.
+    /// Line (from 1) of a text file, row (from 1) of a sheet, record number (from 1) otherwise.
     pub line: u64,
-    /// Offset of the row's first byte in the decompressed file.
+    /// Offset of the row's first byte in the decompressed file; of a workbook the place (from 0) of the sheet among those read.
     pub byte_offset: u64,
     /// Rule that the row breaks: `ragged`, `encoding`, `type`, `quote`, `length`, `json`, `xml`, `nesting`, `repeated`, `missing`.
     pub rule: &'static str,
@@ -161,6 +161,15 @@ pub struct FoundFile {
     pub modified: i64,
 }
 
+/// A column as it stands in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileColumn {
+    /// Its name.
+    pub name: String,
+    /// Its type, where the file has types.
+    pub kind: Option<String>,
+}
+
 /// A dataset's export in one format.
 pub trait Connector: Send + Sync {
     /// The files, below the exports folder, in name order; each is one partition.
@@ -180,6 +189,15 @@ pub trait Connector: Send + Sync {
         let modified = self.partition_modified().iter().copied().chain(std::iter::repeat(0));
         let files = self.partitions().iter().zip(self.partition_bytes()).zip(modified);
         files.map(|((name, bytes), modified)| FoundFile { name: name.clone(), bytes: *bytes, modified }).collect()
+    }
+
+    /// The columns of one partition in file order; `None` where the file does not name them.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, or is not of its format.
+    fn columns(&self, partition: usize) -> Result<Option<Vec<FileColumn>>> {
+        let _ = partition;
+        Ok(None)
     }
 
     /// Opens one partition.

@@ -169,6 +169,13 @@ pub enum Format {
     Json,
     /// XML with an element for every row.
     Xml,
+    /// Workbooks of a spreadsheet program, `.xlsx` or `.xls`; which of the two a file is, is told by its bytes.
+    #[serde(alias = "xls")]
+    Xlsx,
+    /// Arrow IPC, in the file format (Feather 2) or as a stream.
+    Arrow,
+    /// Bare records of byte-counted fields, as COBOL programs write them: no header, no trailer, numbers packed or binary.
+    Records,
 }
 
 impl fmt::Display for Format {
@@ -180,6 +187,9 @@ impl fmt::Display for Format {
             Self::JsonLines => "json_lines",
             Self::Json => "json",
             Self::Xml => "xml",
+            Self::Xlsx => "xlsx",
+            Self::Arrow => "arrow",
+            Self::Records => "records",
         })
     }
 }
@@ -207,12 +217,23 @@ pub enum Encoding {
     /// UTF-16, high bytes first, with or without a byte order mark.
     #[serde(rename = "utf-16be", alias = "utf16be")]
     Utf16Be,
+    /// EBCDIC of the United States (IBM code page 37); of bare records only.
+    Cp037,
+    /// International EBCDIC (IBM code page 500); of bare records only.
+    Cp500,
+    /// Korean EBCDIC with shifts between one and two bytes (IBM code page 933); of bare records only.
+    Cp933,
 }
 
 impl Encoding {
     /// Whether every character takes two bytes or four: such a file is translated to UTF-8 as it is read.
     pub fn is_utf16(self) -> bool {
         matches!(self, Self::Utf16 | Self::Utf16Le | Self::Utf16Be)
+    }
+
+    /// Whether it is an EBCDIC, whose digits, blanks and line ends are not those of ASCII.
+    pub fn is_ebcdic(self) -> bool {
+        matches!(self, Self::Cp037 | Self::Cp500 | Self::Cp933)
     }
 
     /// The encoding of the cells of a file in this one.
@@ -237,6 +258,10 @@ pub struct Control {
     /// `sha256`: a file named like the export plus `.sha256` holds its digest, as `sha256sum` writes it.
     #[serde(default)]
     pub manifest: Option<ManifestRule>,
+    /// Ending of a file that the holder writes last, such as `.fin`: beside `a.csv.gz` it is `a.csv.gz.fin` or `a.fin`. An export
+    /// of which a file has none is not delivered yet.
+    #[serde(default)]
+    pub marker: Option<String>,
 }
 
 /// What the trailer record of an export carries.
@@ -257,14 +282,84 @@ pub enum ManifestRule {
     Sha256,
 }
 
-/// One field of a fixed-width layout; positions follow from the order and the widths.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// How the bytes of a field stand for its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FieldKind {
+    /// Text in the encoding of the export.
+    #[default]
+    Text,
+    /// Digits, the sign in the upper half of the last byte or as a character of its own (`DISPLAY`).
+    Zoned,
+    /// Two digits a byte, the sign in the last half byte (`COMP-3`).
+    Packed,
+    /// An integer, the most significant byte first (`COMP`, `BINARY`).
+    Binary,
+}
+
+/// One field of a fixed-width layout; positions follow from the order and the widths, unless `at` says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LayoutField {
     /// Column name.
     pub item: String,
     /// Width in bytes of the encoded text.
     pub bytes: usize,
+    /// First byte, from 1; without it the field follows the one before. Of `records` only.
+    #[serde(default)]
+    pub at: Option<usize>,
+    /// What its bytes are; other than text in `records` only.
+    #[serde(default)]
+    pub kind: FieldKind,
+    /// Digits after the decimal point, which is not written.
+    #[serde(default)]
+    pub scale: u32,
+    /// Whether a binary number has a sign.
+    #[serde(default)]
+    pub signed: bool,
+}
+
+/// How one bare record is told from the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Framing {
+    /// Every record has the same number of bytes, and nothing stands between two of them.
+    Fixed,
+    /// Each record is a line.
+    Lines,
+    /// Each record begins with four bytes, of which the first two are its length (IBM record descriptor word).
+    Rdw,
+}
+
+/// Where the table of a workbook stands.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sheet {
+    /// Glob of the names of the sheets that are read, such as `*월`; without one the first sheet.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Column that gets the name of the sheet a row stands in.
+    #[serde(default)]
+    pub name_column: Option<String>,
+    /// Row, from 1, in which the header begins; without a header that of the first record. What stands above is a title.
+    #[serde(default = "one")]
+    pub header_row: u32,
+    /// Rows of the header. The names of several are joined by `/`, one that is repeated below itself once.
+    #[serde(default = "one")]
+    pub header_rows: u32,
+    /// Columns of the file, outer ones first, whose blank cells mean the value above; a new value of one ends those after it.
+    #[serde(default)]
+    pub fill_down: Vec<String>,
+}
+
+impl Default for Sheet {
+    fn default() -> Self {
+        Self { name: None, name_column: None, header_row: 1, header_rows: 1, fill_down: Vec::new() }
+    }
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// A fault of a holder's files that leaves no doubt of what was meant: rows that have it are read as meant, and told.
@@ -362,15 +457,36 @@ pub struct Export {
     /// Column names in file order, empty for a column that is not wanted: needed for a CSV without header.
     #[serde(default)]
     pub order: Vec<String>,
-    /// Fields of a data record after its head, for `fixed_width`.
+    /// Fields of a data record: for `fixed_width` after its head, for `records` from its first byte.
     #[serde(default)]
     pub layout: Vec<LayoutField>,
+    /// How `records` are told apart; without it EBCDIC and files with packed or binary fields are `fixed`, others `lines`.
+    #[serde(default)]
+    pub framing: Option<Framing>,
+    /// Bytes of one of `records`, where they are more than the layout needs.
+    #[serde(default)]
+    pub record_bytes: Option<usize>,
+    /// Where the table of a workbook stands.
+    #[serde(default)]
+    pub sheet: Sheet,
     /// Share of unreadable rows above which the export breaks its contract.
     #[serde(default)]
     pub max_reject_ratio: f64,
+    /// Share of the rows of the last committed run that may be missing before the export breaks its contract; 1 allows an empty
+    /// one.
+    #[serde(default = "half")]
+    pub max_shrink: f64,
+    /// Names of the file's columns in their order, with the types of a typed file (`name: type`): a file that has others is not
+    /// read. Without it only the columns that are asked for are looked for.
+    #[serde(default)]
+    pub contract: Vec<String>,
     /// How the export proves that it is complete.
     #[serde(default)]
     pub control: Control,
+}
+
+fn half() -> f64 {
+    0.5
 }
 
 fn yes() -> bool {

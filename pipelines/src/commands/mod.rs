@@ -11,9 +11,11 @@ pub mod ledger;
 pub mod manual;
 pub mod open;
 pub mod receipt;
+pub mod rejects;
 mod rekey;
 pub mod report;
 pub mod run;
+pub mod source;
 pub mod stage;
 pub mod status;
 pub mod verify;
@@ -54,6 +56,8 @@ pub fn dispatch(command: Command, screen: &Screen) -> Result<u8> {
         Command::Receipt(args) => receipt::receipt(&args, screen),
         Command::Open(args) => open::open(&args, screen),
         Command::Catalog { command } => catalog::catalog(&command, screen),
+        Command::Rejects { command } => rejects::rejects(&command, screen),
+        Command::Source { command } => source::source(&command, screen),
         Command::Keys { command } => keys::keys(&command, screen),
         Command::Ledger { command } => ledger::ledger(&command, screen),
         Command::Generate(args) => generate::generate(&args, screen),

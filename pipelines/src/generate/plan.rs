@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use ieum_model::catalog::Catalog;
 use ieum_model::dataset::{
-    Control, Dataset, Encoding, Export, Format, ItemType, LayoutField, Limits, ManifestRule, TrailerRule,
+    Control, Dataset, Encoding, Export, Format, ItemType, LayoutField, Limits, ManifestRule, Sheet, TrailerRule,
 };
 
 use super::people::{Person, Rng, hash};
@@ -237,7 +237,10 @@ fn choose(dataset: &Dataset, columns: &[Column], turn: usize, order: usize, form
         }
     }
     let layout = if format == Format::FixedWidth {
-        columns.iter().map(|column| LayoutField { item: column.code.clone(), bytes: width(column) }).collect()
+        columns
+            .iter()
+            .map(|column| LayoutField { item: column.code.clone(), bytes: width(column), ..LayoutField::default() })
+            .collect()
     } else {
         Vec::new()
     };
@@ -261,10 +264,16 @@ fn choose(dataset: &Dataset, columns: &[Column], turn: usize, order: usize, form
         columns: titles,
         order: Vec::new(),
         layout,
+        framing: None,
+        record_bytes: None,
+        sheet: Sheet::default(),
         max_reject_ratio: 0.0,
+        max_shrink: 0.5,
+        contract: Vec::new(),
         control: Control {
             trailer: (format == Format::FixedWidth).then_some(TrailerRule::CountAndSums),
             manifest: (format == Format::Parquet).then_some(ManifestRule::Sha256),
+            marker: None,
         },
     }
 }

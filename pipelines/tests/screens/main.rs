@@ -11,6 +11,7 @@ mod exports;
 mod keys;
 mod protected;
 mod requests;
+mod sources;
 mod stopped;
 mod taken_back;
 mod words;

@@ -11,6 +11,7 @@ mod lineage;
 mod metamorphic;
 mod plans;
 mod protected;
+mod real_exports;
 mod seal;
 mod shared_texts;
 mod tampering;

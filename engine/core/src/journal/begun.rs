@@ -6,7 +6,7 @@ use ieum_model::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::input::{BundleFormat, ExportState, Layout, Night};
-use crate::manifest::hex;
+use crate::manifest::{hex, sha256_hex};
 
 /// Format of the journal.
 const FORMAT: &str = "ieum-journal/1";
@@ -84,6 +84,12 @@ impl Export {
     }
 }
 
+/// Digest of what an earlier run read; empty where there was none.
+fn earlier_rows(night: &Night) -> String {
+    let told: String = night.earlier_rows.iter().map(|(source, rows)| format!("{source} {rows}\n")).collect();
+    if told.is_empty() { told } else { sha256_hex(told.as_bytes()) }
+}
+
 impl Begun {
     /// What this night is made from.
     pub fn of(night: &Night) -> Self {
@@ -102,6 +108,7 @@ impl Begun {
             ("shard_requests", night.settings.shard_requests.to_string()),
             ("encryption", night.encryption.as_ref().map_or("", |encryption| encryption.profile().name()).to_owned()),
             ("signing_key", night.signing.as_ref().map_or_else(String::new, |key| key.public().text())),
+            ("earlier_rows", earlier_rows(night)),
         ];
         Self {
             journal: FORMAT.to_owned(),
