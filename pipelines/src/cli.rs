@@ -142,7 +142,7 @@ pub enum Command {
     /// Write the report of a run: one page, in Korean and English, for people and for paper
     #[command(before_help = REPORT)]
     Report(ReportArgs),
-    /// Give the receipt of a request from a sealed output, to be handed out with its bundle
+    /// Give the receipt of a request from a sealed output, to be handed out with its bundle; of its refusal too
     #[command(before_help = "Example:\n  ieum receipt sample-data/out/2026-11-22 R20261122-00000044 > receipt.json")]
     Receipt(ReceiptArgs),
     /// Decrypt a bundle with its recipient's private key, as stock `age -d` does

@@ -189,15 +189,25 @@ fn refusals_that_name_no_recipient_of_the_catalog_are_stated_too() {
         let subject = format!("rrno:{FIRST}");
         small_night::request(&[("request_id", id), ("subject_ids", &subject), field]).unwrap()
     };
+    // These two differ in nothing but their recipients.
+    let refused = |id: &str, recipient: &str| {
+        let subject = format!("rrno:{FIRST}");
+        let fields = [("recipient", recipient), ("documents", "income"), ("verified", "false")];
+        small_night::request(&[&[("request_id", id), ("subject_ids", &subject)], &fields[..]].concat()).unwrap()
+    };
     let requests = vec![
         make("r1", ("service", "../../fund")),
         make("r2", ("recipient", "../x")),
         make("r3", ("service", "fund")),
         make("r3", ("documents", "income")),
+        refused("r5", "semas"),
+        refused("r6", "kcis"),
     ];
     let night = small_night::night(folder.path(), &small_night::catalog_sources(), requests, &[], Making::default());
     night::run(&mut night.unwrap(), false).unwrap();
-    assert_eq!(verify_signed(&out(&folder), Some(&public())).unwrap().receipts, Some(4));
+    assert_eq!(verify_signed(&out(&folder), Some(&public())).unwrap().receipts, Some(6));
+    let recipient = |request: &str| receipt_of(&out(&folder), request).unwrap().terms.recipient.into_owned();
+    assert_eq!(["r1", "r2", "r3", "r5", "r6"].map(recipient), ["semas", "../x", "semas", "semas", "kcis"]);
     let reason = |request: &str| {
         let receipt = receipt_of(&out(&folder), request).unwrap();
         receipt.is_signed(&public()).unwrap();
@@ -208,7 +218,7 @@ fn refusals_that_name_no_recipient_of_the_catalog_are_stated_too() {
     // Of two requests of one id, the one that was delivered is meant.
     assert_eq!(reason("r3"), None);
     let refused = fs::read_to_string(out(&folder).join("receipts/refused.ndjson")).unwrap();
-    assert_eq!(refused.matches("\"refusal\":").count(), 3);
+    assert_eq!(refused.matches("\"refusal\":").count(), 5);
 }
 
 #[test]

@@ -50,10 +50,13 @@ use crate::course::{Course, Courses};
 use crate::input::Night;
 use crate::manifest::{hex, sha256_hex};
 use crate::sink::{Output, OutputWriter};
-use receipt::{FileLeaf, FileName, REFUSED_FILE, encode};
+use receipt::{FileLeaf, FileName, REFUSED_FILE, USUAL_BYTES, encode, encode_to};
 
 /// Folder of the receipts, below the output folder.
 pub const RECEIPTS: &str = "receipts";
+
+/// Statements that a thread makes at a time: they are written as one piece.
+const AT_A_TIME: usize = 128;
 
 /// What stands for the service of requests that name documents themselves.
 const NO_SERVICE: &str = "documents";
@@ -96,12 +99,16 @@ struct File<'a> {
     leaves: Vec<Hash>,
     /// Digests of the terms of requests that ask the same.
     terms: FxHashMap<Alike<'a>, Arc<str>>,
+    /// Those of the latest request, which most often are those of the next.
+    latest: Option<(Alike<'a>, Arc<str>)>,
     written: FxHashSet<Arc<str>>,
 }
 
-/// What makes the terms of two requests of a file the same: their list of lines, by its address, purpose, and the sources
-/// that the lines are read from.
-type Alike<'a> = (usize, &'a str, Box<[u32]>);
+/// What makes the terms of two requests of a file the same, with the sources that their lines are read from.
+type Alike<'a> = (Asked<'a>, Box<[u32]>);
+
+/// The list of lines, by its address, purpose, recipient, and service: the file of refusals has several of the last two.
+type Asked<'a> = (usize, &'a str, &'a str, Option<&'a str>);
 
 /// A request with its subject and the digest of its bundle; of one that was refused as a whole, without.
 struct Digested<'b, 'a> {
@@ -148,7 +155,7 @@ impl<'a> Sealing<'a> {
             if !files.contains_key(name) {
                 let writer = output.create(&path_of(*name))?;
                 let (terms, written) = (FxHashMap::default(), FxHashSet::default());
-                files.insert(*name, File { writer, leaves: Vec::new(), terms, written });
+                files.insert(*name, File { writer, leaves: Vec::new(), terms, latest: None, written });
             }
         }
         let state = |(name, file): (&FileName<'a>, &mut File<'a>)| match by_file.get(name) {
@@ -165,19 +172,33 @@ impl<'a> Sealing<'a> {
         for bundle in bundles {
             terms.push(self.terms(file, bundle.request)?);
         }
-        let make = |(bundle, (terms, _)): (&Digested<'_, 'a>, &(Arc<str>, _))| {
-            let line = encode(&self.statement(answers, bundle, terms))?;
-            Ok((leaf_hash(&line), line))
-        };
-        let made: Vec<(Hash, Vec<u8>)> = bundles.par_iter().zip(&terms).map(make).collect::<Result<_>>()?;
-        let mut text = Vec::with_capacity(made.iter().map(|(_, line)| line.len() + 1).sum());
-        for ((leaf, line), (_, new)) in made.iter().zip(terms) {
-            text.extend(new.unwrap_or_default());
-            text.extend_from_slice(line);
-            text.push(b'\n');
-            file.leaves.push(*leaf);
+        let pieces = bundles.par_chunks(AT_A_TIME).zip(terms.par_chunks(AT_A_TIME));
+        let pieces = pieces.map(|(bundles, terms)| self.piece(answers, bundles, terms));
+        let made: Vec<(Vec<u8>, Vec<Hash>)> = pieces.collect::<Result<_>>()?;
+        for (text, leaves) in made {
+            file.writer.append(&text)?;
+            file.leaves.extend(leaves);
         }
-        file.writer.append(&text).map(drop)
+        Ok(())
+    }
+
+    /// The lines of statements that follow on one another, and their leaves.
+    fn piece(
+        &self,
+        answers: &[Option<Answer>],
+        bundles: &[Digested<'_, 'a>],
+        terms: &[(Arc<str>, Option<Vec<u8>>)],
+    ) -> Result<(Vec<u8>, Vec<Hash>)> {
+        let mut text = Vec::with_capacity(bundles.len() * USUAL_BYTES);
+        let mut leaves = Vec::with_capacity(bundles.len());
+        for (bundle, (terms, new)) in bundles.iter().zip(terms) {
+            text.extend_from_slice(new.as_deref().unwrap_or_default());
+            let begin = text.len();
+            encode_to(&mut text, &self.statement(answers, bundle, terms))?;
+            leaves.push(leaf_hash(&text[begin..]));
+            text.push(b'\n');
+        }
+        Ok((text, leaves))
     }
 
     /// The digest of a request's terms, and their line where the file has it not yet.
@@ -187,10 +208,20 @@ impl<'a> Sealing<'a> {
             Course::Read(source) => *source,
             Course::Decided(..) => u32::MAX,
         };
-        let sources: Box<[u32]> = self.courses.lines[first..][..request.lines.len()].iter().map(source).collect();
-        let alike = (Arc::as_ptr(&request.lines).addr(), &*request.purpose, sources);
-        if let Some(digest) = file.terms.get(&alike) {
+        let sources = self.courses.lines[first..][..request.lines.len()].iter().map(source);
+        let service = request.service.as_deref();
+        let asked = (Arc::as_ptr(&request.lines).addr(), &*request.purpose, &*request.recipient, service);
+        if let Some(((of, from), digest)) = &file.latest
+            && *of == asked
+            && sources.clone().eq(from.iter().copied())
+        {
             return Ok((Arc::clone(digest), None));
+        }
+        let alike: Alike<'a> = (asked, sources.collect());
+        if let Some(digest) = file.terms.get(&alike) {
+            let digest = Arc::clone(digest);
+            file.latest = Some((alike, Arc::clone(&digest)));
+            return Ok((digest, None));
         }
         let asked = |(offset, source): (usize, &u32)| DocumentAsked {
             document: document_name(request, offset),
@@ -203,11 +234,12 @@ impl<'a> Sealing<'a> {
             service: request.service.as_deref().map(Cow::Borrowed),
             purpose: Cow::Borrowed(&request.purpose),
             legal_basis: Cow::Borrowed(&request.legal_basis),
-            documents: alike.2.iter().enumerate().map(asked).collect(),
+            documents: alike.1.iter().enumerate().map(asked).collect(),
         };
         let mut line = encode(&terms)?;
         let digest: Arc<str> = sha256_hex(&line).into();
         line.push(b'\n');
+        file.latest = Some((alike.clone(), Arc::clone(&digest)));
         file.terms.insert(alike, Arc::clone(&digest));
         // Two lists of lines can say the same.
         let is_new = file.written.insert(Arc::clone(&digest));

@@ -236,13 +236,19 @@ pub(super) fn refused(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Integrity, message)
 }
 
+/// Bytes of a statement of a few documents; longer ones grow.
+pub(super) const USUAL_BYTES: usize = 1024;
+
 /// As it is hashed and written, but for the line end.
 pub(super) fn encode(value: &impl Serialize) -> Result<Vec<u8>> {
-    /// A statement of a few documents; longer ones grow.
-    const USUAL_BYTES: usize = 1024;
     let mut line = Vec::with_capacity(USUAL_BYTES);
-    serde_json::to_writer(&mut line, value).map_err(|error| Error::internal(error.to_string()))?;
+    encode_to(&mut line, value)?;
     Ok(line)
+}
+
+/// As [`encode`], behind what stands in `text`.
+pub(super) fn encode_to(text: &mut Vec<u8>, value: &impl Serialize) -> Result<()> {
+    serde_json::to_writer(text, value).map_err(|error| Error::internal(error.to_string()))
 }
 
 /// Reads a line with its line end; refuses any other spelling than that of [`encode`].
