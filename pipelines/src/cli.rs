@@ -8,7 +8,7 @@ use chrono::NaiveDate;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::bench::plan::Axis;
-use crate::definition::{FormatName, LayoutName, parse_bytes, parse_duration};
+use crate::definition::{FormatName, LayoutName, ProfileName, parse_bytes, parse_duration};
 use crate::report::Language;
 
 const TOP: &str = "Examples:
@@ -23,10 +23,14 @@ const LEDGER: &str = "Examples:
   ieum ledger who out --key night.key --subject - --from 2026-01-01 < subject.txt";
 const KEYS_NEW: &str = "Examples:
   ieum keys new night.key --key-id night-2026
-  ieum keys new agency.key --key-id agency-2026 --signing";
+  ieum keys new agency.key --key-id agency-2026 --signing
+  ieum keys new semas.key --key-id semas-2026 --encryption
+
+With --profile kr the algorithms are KCMVP-listed (ECDSA P-256, ARIA); this program is not a validated module.";
 const VERIFY: &str = "Examples:
   ieum verify sample-data/out/2026-11-22
-  ieum verify bundle.json --receipt receipt.json --public-key agency.key.pub";
+  ieum verify bundle.json --receipt receipt.json --public-key agency.key.pub
+  ieum verify --receipt refusal.json --public-key agency.key.pub";
 const KEYS_REKEY: &str = "Example:
   ieum keys rekey nightly.toml --recipient semas --from 1 --out semas-1-2.csv";
 const REPORT: &str = "Examples:
@@ -141,6 +145,9 @@ pub enum Command {
     /// Give the receipt of a request from a sealed output, to be handed out with its bundle
     #[command(before_help = "Example:\n  ieum receipt sample-data/out/2026-11-22 R20261122-00000044 > receipt.json")]
     Receipt(ReceiptArgs),
+    /// Decrypt a bundle with its recipient's private key, as stock `age -d` does
+    #[command(before_help = "Example:\n  ieum open R20261122-00000044.json.age --identity semas.key")]
+    Open(OpenArgs),
     /// Look into a catalog
     #[command(before_help = "Example:\n  ieum catalog check sample-data/catalog")]
     Catalog {
@@ -202,6 +209,7 @@ impl Command {
             Self::Catalog { .. }
             | Self::Keys { .. }
             | Self::Receipt(_)
+            | Self::Open(_)
             | Self::Generate(_)
             | Self::Completions { .. }
             | Self::Man { .. } => Output::Text,
@@ -337,9 +345,9 @@ pub struct GcArgs {
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
     /// Output folder of a run; with --receipt, a bundle or a file of bundles
-    #[arg(value_name = "OUT|BUNDLE")]
-    pub path: PathBuf,
-    /// Receipt of the bundle, or a file of receipts
+    #[arg(value_name = "OUT|BUNDLE", required_unless_present = "receipt")]
+    pub path: Option<PathBuf>,
+    /// Receipt of the bundle, or a file of receipts; of a request that was refused as a whole, without BUNDLE
     #[arg(long, value_name = "FILE", requires = "public_key", conflicts_with = "expected")]
     pub receipt: Option<PathBuf>,
     /// Public key of the agency; of an output, its signature is checked too
@@ -458,6 +466,19 @@ pub struct ReceiptArgs {
     pub request_id: String,
 }
 
+/// Arguments of `ieum open`.
+#[derive(Debug, Args)]
+pub struct OpenArgs {
+    /// Encrypted file
+    pub file: PathBuf,
+    /// Private key of the recipient; one that age-keygen made too
+    #[arg(long, value_name = "FILE")]
+    pub identity: PathBuf,
+    /// File to make, readable by its owner only [default: FILE without its last ending]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
 /// Verbs of `ieum catalog`.
 #[derive(Debug, Subcommand)]
 pub enum CatalogCommand {
@@ -480,7 +501,7 @@ pub enum CatalogCommand {
 /// Verbs of `ieum keys`.
 #[derive(Debug, Subcommand)]
 pub enum KeysCommand {
-    /// Make a master key, or a key that signs; never overwrites a file
+    /// Make a master key, a key that signs, or a key that bundles are encrypted to; never overwrites a file
     #[command(before_help = KEYS_NEW)]
     New {
         /// Key file to make, readable by its owner only
@@ -491,6 +512,12 @@ pub enum KeysCommand {
         /// A key that signs what was delivered; its public half is printed and written beside it
         #[arg(long)]
         signing: bool,
+        /// A key of a recipient; its public half is printed, for the catalog of the agency
+        #[arg(long, conflicts_with = "signing")]
+        encryption: bool,
+        /// What signs or encrypts with it
+        #[arg(long, value_enum, default_value_t = ProfileName::Default)]
+        profile: ProfileName,
     },
     /// Tell which epochs a key file holds, or the public half of a signing key; no secret
     #[command(before_help = "Example:\n  ieum keys list night.key")]

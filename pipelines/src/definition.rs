@@ -7,6 +7,8 @@
 //! requests = ["requests.csv"]
 //! keys = "night.key"
 //! signing_key = "agency.key" # optional: seals the output, with a receipt for each request
+//! encrypt = true           # optional: bundles are encrypted to the `encryption_key` of their recipient in the catalog
+//! profile = "default"      # optional: what signs and encrypts; `kr` has KCMVP-listed algorithms, and no validated module
 //! date = 2026-11-22        # optional; `--date` overrides it
 //! out = "out"
 //! memory = "2 GiB"
@@ -24,6 +26,7 @@ use chrono::NaiveDate;
 use clap::ValueEnum;
 use ieum_core::night::{BundleFormat, Layout, Settings};
 use ieum_model::error::{Error, ErrorKind, Result, nearest};
+use ieum_privacy::Profile;
 use serde::Deserialize;
 
 /// Memory limit where neither file nor flag names one: half of the smallest machine that we expect (4 GiB).
@@ -43,6 +46,8 @@ const SETTINGS: [&str; 17] = [
     "protected",
     "keys",
     "signing_key",
+    "encrypt",
+    "profile",
     "date",
     "out",
     "layout",
@@ -60,6 +65,8 @@ pub enum LayoutName {
     #[default]
     #[serde(alias = "per-request")]
     PerRequest,
+    /// A folder for each request: a bag (BagIt) that is a Frictionless data package
+    Folder,
     /// One file per recipient and service
     Packed,
 }
@@ -68,7 +75,28 @@ impl From<LayoutName> for Layout {
     fn from(name: LayoutName) -> Self {
         match name {
             LayoutName::PerRequest => Self::PerRequest,
+            LayoutName::Folder => Self::Folder,
             LayoutName::Packed => Self::Packed,
+        }
+    }
+}
+
+/// What signs and encrypts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum ProfileName {
+    /// Ed25519, age
+    #[default]
+    Default,
+    /// ECDSA P-256, ARIA: KCMVP-listed algorithms, not a validated module
+    Kr,
+}
+
+impl From<ProfileName> for Profile {
+    fn from(name: ProfileName) -> Self {
+        match name {
+            ProfileName::Default => Self::Default,
+            ProfileName::Kr => Self::Kr,
         }
     }
 }
@@ -128,6 +156,10 @@ pub struct Definition {
     pub keys: PathBuf,
     /// File of the key that signs, if the output is to be sealed.
     pub signing_key: Option<PathBuf>,
+    /// Whether bundles are encrypted to their recipients.
+    pub encrypt: bool,
+    /// What signs and encrypts.
+    pub profile: Profile,
     /// Date of the run, if the file names one.
     pub date: Option<NaiveDate>,
     /// Folder that gets a folder named after the date.
@@ -169,6 +201,10 @@ struct Run {
     keys: PathBuf,
     #[serde(default)]
     signing_key: Option<PathBuf>,
+    #[serde(default)]
+    encrypt: bool,
+    #[serde(default)]
+    profile: ProfileName,
     #[serde(default)]
     date: Option<toml::Value>,
     #[serde(default)]
@@ -267,6 +303,8 @@ fn resolve(run: Run, folder: &Path) -> Result<Definition> {
         protected: run.protected.map(|list| folder.join(list)),
         keys: folder.join(run.keys),
         signing_key: run.signing_key.map(|key| folder.join(key)),
+        encrypt: run.encrypt,
+        profile: run.profile.into(),
         date: run.date.as_ref().map(parse_date).transpose()?,
         out: folder.join(run.out.unwrap_or_else(|| "out".into())),
         layout: run.layout,

@@ -31,6 +31,8 @@ use std::sync::Arc;
 use chrono::NaiveDate;
 use ieum_connectors::staged::{self, Standing, Use};
 use ieum_connectors::{Found, connect};
+use ieum_core::bundle_files::folders_are_not_encrypted;
+use ieum_core::encrypt::Encryption;
 use ieum_core::night::{CARRIED_OVER, ExportState, MANIFEST, Night};
 use ieum_model::catalog::{Catalog, CatalogSource, Problem};
 use ieum_model::check::{CarriedOver, CheckedNight, Checker, IdGrade};
@@ -39,16 +41,17 @@ use ieum_model::error::{Error, ErrorKind, Result};
 use ieum_model::outcome::Reason;
 use ieum_model::request::{MalformedRequest, Texts, Withdrawal};
 use ieum_privacy::normalize::{Grade, IdentifierKind, normalize};
+use ieum_privacy::{Profile, SigningKey};
 use rayon::prelude::*;
 use rustc_hash::FxHashSet;
 use sha2::{Digest, Sha256};
 
-use crate::definition::Definition;
+use crate::definition::{Definition, LayoutName};
 pub use copies::stage;
 use files::{Files, Strict};
 pub use keys::{
-    KeyFile, key_file, key_ring, master_key, new_key_file, new_signing_key_file, public_key, rotate_key_file,
-    signing_key,
+    KeyFile, identity, key_file, key_ring, master_key, new_encryption_key_file, new_key_file, new_signing_key_file,
+    public_key, rotate_key_file, signing_key,
 };
 
 /// Columns of a carried-over file.
@@ -151,6 +154,12 @@ fn load(
     let copies = definition.staged.as_ref().map(|folder| damages.using(folder, totals == ControlTotals::Verify));
     let reading = Reading { definition, as_of, catalog: &catalog, totals, copies };
     let exports = reading.exports(&checked, &mut warnings)?;
+    let signing = definition.signing_key.as_deref().map(|path| signing_key_of(path, definition.profile)).transpose()?;
+    if definition.encrypt && definition.layout == LayoutName::Folder {
+        return Err(folders_are_not_encrypted());
+    }
+    let encrypting = definition.encrypt.then(|| Encryption::of(&catalog, &checked, &master, definition.profile));
+    let encryption = encrypting.transpose().map_err(|error| error.at("catalog", definition.catalog.display()))?;
     let catalog = Arc::new(catalog);
     let night = Night {
         withdrawals: withdrawals::to_read_again(definition, withdrawals.files, &catalog),
@@ -160,13 +169,25 @@ fn load(
         checked,
         exports,
         master,
-        signing: definition.signing_key.as_deref().map(signing_key).transpose()?,
+        signing,
+        encryption,
         settings: definition.settings(),
         out: definition.out.join(as_of.to_string()),
         catalog_digest: digest(sources.iter().map(|source| (source.path.as_str(), source.text.as_bytes()))),
         requests_digest: files.digest(),
     };
     Ok(Loaded { night, warnings, damages })
+}
+
+/// A key of another profile than the night's is a slip in the definition.
+fn signing_key_of(path: &Path, profile: Profile) -> Result<SigningKey> {
+    let key = signing_key(path)?;
+    if key.public().profile() == profile {
+        return Ok(key);
+    }
+    Err(Error::new(ErrorKind::Key, format!("the signing key is not one of profile `{}`", profile.name()))
+        .at("key file", path.display())
+        .hint("compare `profile` in the run definition; `ieum keys new … --signing --profile NAME` makes a key"))
 }
 
 /// Every holder would be late where the folder of all their exports is missing.

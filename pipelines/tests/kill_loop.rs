@@ -22,9 +22,19 @@ use folders::copy;
 const KILLS: u64 = 40;
 /// The output of the night.
 const COMMITTED: &str = "2026-11-22";
-/// Ways to write bundles; small shards, so that there are several.
-const WAYS: [[&str; 2]; 4] =
-    [["packed", "json"], ["per-request", "json"], ["packed", "parquet"], ["per-request", "parquet"]];
+/// Ways to write bundles, and the definition of the night; small shards, so that there are several.
+const WAYS: [[&str; 3]; 7] = [
+    ["packed", "json", PLAIN],
+    ["per-request", "json", PLAIN],
+    ["packed", "parquet", PLAIN],
+    ["per-request", "parquet", PLAIN],
+    ["folder", "json", PLAIN],
+    ["packed", "json", ENCRYPTED],
+    ["per-request", "json", ENCRYPTED],
+];
+const PLAIN: &str = "nightly.toml";
+/// Sealed and encrypted.
+const ENCRYPTED: &str = "encrypted.toml";
 
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
@@ -43,6 +53,29 @@ fn files_below(root: &Path) -> Files {
     files
 }
 
+/// Makes a key that signs and one for all recipients, and the definition of a night that uses them.
+fn with_keys(folder: &Path) {
+    let new = |file: &str, kind: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ieum"));
+        let output = command.current_dir(folder).args(["keys", "new", file, "--key-id", "k", kind]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    new("keys/agency.key", "--signing");
+    let made = new("keys/recipient.key", "--encryption");
+    let public = made.lines().find(|line| line.starts_with("age1")).unwrap();
+    let recipients = folder.join("catalog/recipients.toml");
+    let text = fs::read_to_string(&recipients).unwrap();
+    let with_key = |line: &str| match line.starts_with("[recipients.") {
+        true => format!("{line}\nencryption_key = \"{public}\"\n"),
+        false => format!("{line}\n"),
+    };
+    fs::write(&recipients, text.lines().map(with_key).collect::<String>()).unwrap();
+    let definition = fs::read_to_string(folder.join(PLAIN)).unwrap();
+    let more = "signing_key = \"keys/agency.key\"\nencrypt = true\n";
+    fs::write(folder.join(ENCRYPTED), definition + "\n" + more).unwrap();
+}
+
 /// The sample night, and what it writes when nobody stops it.
 struct Night {
     folder: TempDir,
@@ -56,7 +89,8 @@ impl Night {
         for part in ["catalog", "exports", "requests", "keys"] {
             copy(&sample.join(part), &folder.path().join(part));
         }
-        fs::copy(sample.join("nightly.toml"), folder.path().join("nightly.toml")).unwrap();
+        fs::copy(sample.join(PLAIN), folder.path().join(PLAIN)).unwrap();
+        with_keys(folder.path());
         let mut night = Self { folder, whole: Vec::new() };
         for way in 0..WAYS.len() {
             let output = night.ieum(way, "whole").output().unwrap();
@@ -69,8 +103,8 @@ impl Night {
 
     fn ieum(&self, way: usize, out: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ieum"));
-        let [layout, format] = WAYS[way];
-        command.args(["run", "nightly.toml", "--out", out, "--layout", layout, "--format", format]);
+        let [layout, format, definition] = WAYS[way];
+        command.args(["run", definition, "--out", out, "--layout", layout, "--format", format]);
         command.args(["--shard-requests", "37"]).current_dir(self.folder.path());
         command
     }

@@ -13,13 +13,14 @@ use std::sync::Arc;
 
 use chrono::NaiveDate;
 use ieum_connectors::Found;
+use ieum_core::encrypt::Encryption;
 use ieum_core::night::{BundleFormat, ExportState, Layout, Night, Settings};
 use ieum_model::catalog::{Catalog, CatalogSource};
 use ieum_model::check::{self, IdGrade};
 use ieum_model::error::{Error, Result};
 use ieum_model::outcome::Reason;
 use ieum_model::request::{Request, Withdrawal};
-use ieum_privacy::{MasterKey, SigningKey};
+use ieum_privacy::{MasterKey, Profile, SigningKey};
 
 const INCOME: &str = r#"
 code = "income"
@@ -206,11 +207,23 @@ pub struct Making {
     pub format: BundleFormat,
     /// Whether it is sealed.
     pub sealed: bool,
+    /// Whether it is encrypted, to the key that the catalog has then.
+    pub encrypted: bool,
+    /// What signs and encrypts.
+    pub profile: Profile,
 }
 
 impl Default for Making {
     fn default() -> Self {
-        Self { threads: 2, shard_requests: 1000, layout: Layout::PerRequest, format: BundleFormat::Json, sealed: true }
+        Self {
+            threads: 2,
+            shard_requests: 1000,
+            layout: Layout::PerRequest,
+            format: BundleFormat::Json,
+            sealed: true,
+            encrypted: false,
+            profile: Profile::Default,
+        }
     }
 }
 
@@ -218,9 +231,22 @@ impl Default for Making {
 ///
 /// # Errors
 /// Never: the key is well formed.
-pub fn signing_key() -> Result<SigningKey> {
-    let text = format!("ieum-signing-key/1 small-agency {}", "7e".repeat(32));
+pub fn signing_key(profile: Profile) -> Result<SigningKey> {
+    let format = match profile {
+        Profile::Default => "ieum-signing-key/1",
+        Profile::Kr => "ieum-signing-key-kr/1",
+    };
+    let text = format!("{format} small-agency {}", "7e".repeat(32));
     SigningKey::from_text(&text).map_err(|error| Error::internal(error.to_string()))
+}
+
+/// The catalog sources with the public key of the recipient.
+pub fn catalog_sources_with_key(key: &str) -> Vec<CatalogSource> {
+    let mut sources = catalog_sources();
+    for source in sources.iter_mut().filter(|source| source.path == "recipients.toml") {
+        source.text.push_str(&format!("encryption_key = \"{key}\"\n"));
+    }
+    sources
 }
 
 /// The night of `requests` on the exports below `root/exports`, to be written to `root/out`.
@@ -249,6 +275,8 @@ pub fn night(
     }
     let key = format!("ieum-key/1 small-night 1 {}", "5a".repeat(32));
     let master = MasterKey::from_hex_file_text(&key).map_err(|error| Error::internal(error.to_string()))?;
+    let encryption =
+        making.encrypted.then(|| Encryption::of(&catalog, &checked, &master, making.profile)).transpose()?;
     Ok(Night {
         catalog: Arc::new(catalog),
         as_of,
@@ -257,7 +285,8 @@ pub fn night(
         protected: None,
         exports,
         master,
-        signing: making.sealed.then(signing_key).transpose()?,
+        signing: making.sealed.then(|| signing_key(making.profile)).transpose()?,
+        encryption,
         settings: Settings {
             threads: making.threads,
             memory_bytes: 256 << 20,

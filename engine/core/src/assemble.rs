@@ -70,7 +70,7 @@ pub fn assemble(
         }
         let digests = files.write(&bundles, output)?;
         if let Some(sealing) = &mut sealing {
-            sealing.add(&answers, &bundles, digests, output)?;
+            sealing.add(&answers, requests, &bundles, digests, output)?;
         }
         reached("shard.written");
         progress.note(&Entry::Shard { number: shard, requests: requests.len() as u64 })?;

@@ -1,23 +1,27 @@
-//! Bundles into files: a file for each request, or one per recipient and service with an index.
+//! Bundles into files: a file or a folder for each request, or one per recipient and service with an index; encrypted where
+//! the night says so.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::compute::concat_batches;
 use arrow::record_batch::RecordBatch;
+use ieum_model::catalog::Catalog;
 use ieum_model::check::CheckedRequest;
-use ieum_model::error::Result;
+use ieum_model::error::{Error, Result};
 use parquet::arrow::ArrowWriter;
 use rayon::prelude::*;
 use rustc_hash::FxHashSet;
 
+use crate::bundle::folder::{self, FolderFile};
 use crate::bundle::parquet::{FileSchema, ROWS_AT_A_TIME, from_parquet};
 use crate::bundle::{Bundle, RunHead, json};
+use crate::encrypt::{Encryption, without_ending};
 use crate::from_arrow;
 use crate::input::{BundleFormat, Layout, Night};
 use crate::manifest::OutputFile;
 use crate::seal::{BundleDigest, Form};
-use crate::sink::{Output, OutputWriter};
+use crate::sink::{Output, OutputWriter, WholeFile};
 
 /// Which packed file a bundle goes to: its recipient, and its service or what stands for none.
 type Packed<'a> = (&'a str, &'a str);
@@ -42,6 +46,25 @@ fn packed_path((recipient, service): Packed<'_>, ending: &str) -> String {
 /// What stands beside the file at [`packed_path`].
 const INDEX: &str = "index.csv";
 
+/// Opens a packed file; one that is to be encrypted waits in the stage for its end.
+fn create_packed(night: &Night, file: Packed<'_>, ending: &str, output: &Output) -> Result<OutputWriter> {
+    let (recipient, service) = file;
+    match &night.encryption {
+        None => output.create(&packed_path(file, ending)),
+        Some(encryption) => {
+            output.create_plain(&format!("plain.{recipient}.{service}.{ending}"), encryption.draw(recipient)?)
+        }
+    }
+}
+
+/// A bundle's own file; encrypted, if it is to be.
+fn own_file(encryption: Option<&Encryption>, bundle: &Bundle<'_>, ending: &str, bytes: Vec<u8>) -> Result<WholeFile> {
+    let path = format!("{}.{ending}", per_request_path(bundle));
+    let Some(encryption) = encryption else { return Ok((path, bytes).into()) };
+    let (bytes, plain) = encryption.seal(&bundle.request.recipient, &bytes)?;
+    Ok(WholeFile { path: path + encryption.ending(), bytes, plain: Some(plain) })
+}
+
 fn json_line(head: &RunHead, bundle: &Bundle<'_>) -> Vec<u8> {
     /// A bundle of a few documents; longer ones grow.
     const USUAL_BYTES: usize = 1024;
@@ -49,6 +72,13 @@ fn json_line(head: &RunHead, bundle: &Bundle<'_>) -> Vec<u8> {
     json::write(&mut line, head, bundle);
     line.push(b'\n');
     line
+}
+
+fn parquet_file(catalog: &Catalog, head: &RunHead, bundle: &Bundle<'_>) -> Result<Vec<u8>> {
+    let schema = FileSchema::of(catalog, [bundle.request]);
+    let mut writer = schema.writer(Vec::new())?;
+    writer.write(&schema.batch(head, &[bundle])?).map_err(from_parquet)?;
+    writer.into_inner().map_err(from_parquet)
 }
 
 /// Bundles by the packed file they go to, in their order, each with what goes along with it.
@@ -69,19 +99,22 @@ impl<'a> BundleFiles<'a> {
     /// When the output does not take the heads of the files.
     pub fn begin(night: &'a Night, head: RunHead, output: &Output) -> Result<Self> {
         let mut files = Self { night, head, ndjson: BTreeMap::new(), parquet: BTreeMap::new() };
-        if night.settings.layout == Layout::PerRequest {
-            return Ok(files);
+        match night.settings.layout {
+            Layout::Folder if night.encryption.is_some() => return Err(folders_are_not_encrypted()),
+            Layout::PerRequest | Layout::Folder => return Ok(files),
+            Layout::Packed => {}
         }
         let asked = asked_by_packed_file(night);
         if night.settings.format == BundleFormat::Json {
             for file in asked.into_keys() {
-                let writer = output.create(&packed_path(file, "ndjson"))?;
+                let writer = create_packed(night, file, "ndjson", output)?;
                 files.ndjson.insert(file, (writer, b"request_id,offset,bytes\n".to_vec()));
             }
             return Ok(files);
         }
         let create = |(file, asked): (Packed<'a>, Vec<&CheckedRequest>)| {
-            Ok((file, PackedParquet::create(night, &packed_path(file, "parquet"), &asked, output)?))
+            let writer = create_packed(night, file, "parquet", output)?;
+            Ok((file, PackedParquet::create(night, writer, &asked)?))
         };
         files.parquet = asked.into_iter().collect::<Vec<_>>().into_par_iter().map(create).collect::<Result<_>>()?;
         Ok(files)
@@ -95,12 +128,14 @@ impl<'a> BundleFiles<'a> {
         let sealed = self.night.signing.is_some();
         let written = |form, output: &Output| -> Vec<BundleDigest> {
             let files = if sealed { output.latest(bundles.len()) } else { &[] };
-            let digest = |file: &OutputFile| BundleDigest { form, bytes: file.bytes, sha256: file.sha256.clone() };
+            let digest = |file: &OutputFile| BundleDigest::of_file(form, file);
             files.iter().map(digest).collect()
         };
         match (self.night.settings.format, self.night.settings.layout) {
             (BundleFormat::Json, Layout::PerRequest) => {
-                let line = |bundle| Ok((per_request_name(bundle, "json"), json_line(&self.head, bundle)));
+                let encryption = self.night.encryption.as_ref();
+                let head = &self.head;
+                let line = |bundle| own_file(encryption, bundle, "json", json_line(head, bundle));
                 output.put_all(bundles, line)?;
                 Ok(written(Form::Json, output))
             }
@@ -108,6 +143,7 @@ impl<'a> BundleFiles<'a> {
                 self.write_parquet_files(bundles, output)?;
                 Ok(written(Form::Parquet, output))
             }
+            (format, Layout::Folder) => self.write_folders(bundles, format, output),
             (BundleFormat::Json, Layout::Packed) => self.write_packed_json(bundles, sealed),
             (BundleFormat::Parquet, Layout::Packed) => {
                 self.write_packed_parquet(bundles)?;
@@ -138,14 +174,33 @@ impl<'a> BundleFiles<'a> {
         Ok(digests.into_iter().flatten().collect())
     }
 
+    fn write_folders(
+        &self,
+        bundles: &[Bundle<'_>],
+        format: BundleFormat,
+        output: &mut Output,
+    ) -> Result<Vec<BundleDigest>> {
+        let [in_json, in_parquet] = folder::BUNDLES;
+        let (catalog, head, sealed) = (&self.night.catalog, &self.head, self.night.signing.is_some());
+        let make = |bundle: &Bundle<'_>| -> Result<_> {
+            let (path, form, bytes) = match format {
+                BundleFormat::Json => (in_json, Form::Json, json_line(head, bundle)),
+                BundleFormat::Parquet => (in_parquet, Form::Parquet, parquet_file(catalog, head, bundle)?),
+            };
+            let digest = sealed.then(|| BundleDigest::of(form, &bytes));
+            let root = per_request_path(bundle);
+            let files = folder::files(head, bundle, path, bytes)?.into_iter();
+            Ok((files.map(|(path, bytes)| (format!("{root}/{path}"), bytes)).collect::<Vec<_>>(), digest))
+        };
+        let made: Vec<(Vec<FolderFile>, Option<BundleDigest>)> = bundles.par_iter().map(make).collect::<Result<_>>()?;
+        let (files, digests): (Vec<_>, Vec<_>) = made.into_iter().unzip();
+        output.put_all(files.into_par_iter().flatten_iter(), |file| Ok(file.into()))?;
+        Ok(digests.into_iter().flatten().collect())
+    }
+
     fn write_parquet_files(&self, bundles: &[Bundle<'_>], output: &mut Output) -> Result<()> {
-        let (catalog, head) = (&self.night.catalog, &self.head);
-        output.put_all(bundles, |bundle| {
-            let schema = FileSchema::of(catalog, [bundle.request]);
-            let mut writer = schema.writer(Vec::new())?;
-            writer.write(&schema.batch(head, &[bundle])?).map_err(from_parquet)?;
-            Ok((per_request_name(bundle, "parquet"), writer.into_inner().map_err(from_parquet)?))
-        })
+        let (catalog, head, encryption) = (&self.night.catalog, &self.head, self.night.encryption.as_ref());
+        output.put_all(bundles, |bundle| own_file(encryption, bundle, "parquet", parquet_file(catalog, head, bundle)?))
     }
 
     fn write_packed_parquet(&mut self, bundles: &[Bundle<'_>]) -> Result<()> {
@@ -161,6 +216,7 @@ impl<'a> BundleFiles<'a> {
     /// # Errors
     /// When the output does not take the last bytes.
     pub fn finish(self, output: &mut Output) -> Result<()> {
+        let night = self.night;
         let json = self.ndjson.into_iter().map(|(file, (writer, index))| (file, writer, index)).collect::<Vec<_>>();
         let parquet: Vec<(Packed<'_>, PackedParquet)> = self.parquet.into_iter().collect();
         let close = |(name, mut file): (Packed<'a>, PackedParquet)| {
@@ -168,12 +224,21 @@ impl<'a> BundleFiles<'a> {
             Ok((name, file.close()?, index))
         };
         let parquet = parquet.into_par_iter().map(close).collect::<Result<Vec<_>>>()?;
-        let mut indexes = Vec::with_capacity(json.len() + parquet.len());
-        for (file, writer, index) in json.into_iter().chain(parquet) {
+        let mut closed: Vec<(Packed<'_>, OutputWriter, Vec<u8>)> = json.into_iter().chain(parquet).collect();
+        if let Some(encryption) = &night.encryption {
+            let out = &*output;
+            let encrypt = |(file, plain, index): (Packed<'a>, OutputWriter, Vec<u8>)| {
+                let path = packed_path(file, night.settings.format.packed_ending()) + encryption.ending();
+                Ok((file, out.encrypted(plain, &path, encryption.to(file.0)?)?, index))
+            };
+            closed = closed.into_par_iter().map(encrypt).collect::<Result<_>>()?;
+        }
+        let mut indexes = Vec::with_capacity(closed.len());
+        for (file, writer, index) in closed {
             output.keep(writer)?;
             indexes.push((packed_path(file, INDEX), index));
         }
-        output.put_all(indexes, Ok)
+        output.put_all(indexes, |index| Ok(index.into()))
     }
 }
 
@@ -190,8 +255,27 @@ fn asked_by_packed_file(night: &Night) -> BTreeMap<Packed<'_>, Vec<&CheckedReque
     by_file
 }
 
-fn per_request_name(bundle: &Bundle<'_>, ending: &str) -> String {
-    format!("bundles/per_request/{}/{}.{ending}", bundle.request.recipient, bundle.request.request_id)
+/// Path of what a request has alone, without ending; made from validated ids only.
+fn per_request_path(bundle: &Bundle<'_>) -> String {
+    format!("{PER_REQUEST}{}/{}", bundle.request.recipient, bundle.request.request_id)
+}
+
+const PER_REQUEST: &str = "bundles/per_request/";
+
+/// Recipient and request, as `recipient/request`, of the bundle that stands at a path of its own; `None` for a packed one, and
+/// for what stands beside the bundle in its folder.
+pub(crate) fn own_bundle(path: &str) -> Option<&str> {
+    let name = without_ending(path).0.strip_prefix(PER_REQUEST)?;
+    match name.matches('/').count() {
+        1 => [".json", ".parquet"].iter().find_map(|ending| name.strip_suffix(ending)),
+        _ => folder::BUNDLES.iter().find_map(|bundle| name.strip_suffix(bundle)?.strip_suffix('/')),
+    }
+}
+
+/// Why a night is refused that would write folders and encrypt.
+pub fn folders_are_not_encrypted() -> Error {
+    Error::config("the layout `folder` is not encrypted: its tables and sums would tell what the bundle holds")
+        .hint("encrypt with the layout per-request or packed; their recipient can make a folder of what it opened")
 }
 
 /// A packed Parquet file; its index gives each request's row.
@@ -204,9 +288,9 @@ struct PackedParquet {
 }
 
 impl PackedParquet {
-    fn create(night: &Night, path: &str, asked: &[&CheckedRequest], output: &Output) -> Result<Self> {
+    fn create(night: &Night, writer: OutputWriter, asked: &[&CheckedRequest]) -> Result<Self> {
         let schema = FileSchema::of(&night.catalog, asked.iter().copied());
-        let writer = schema.writer(output.create(path)?)?;
+        let writer = schema.writer(writer)?;
         Ok(Self { schema, writer, waiting: None, index: b"request_id,row\n".to_vec(), rows: 0 })
     }
 
@@ -233,5 +317,21 @@ impl PackedParquet {
             self.writer.write(&rows).map_err(from_parquet)?;
         }
         self.writer.into_inner().map_err(from_parquet)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bundle_of_its_own_is_known_by_its_path() {
+        for path in ["semas/r1.json", "semas/r1.parquet.age", "semas/r1.json.aria", "semas/r1/data/bundle.json"] {
+            assert_eq!(own_bundle(&format!("{PER_REQUEST}{path}")), Some("semas/r1"), "{path}");
+        }
+        for path in ["semas/r1/datapackage.json", "semas/r1/data/income.csv", "semas/r1/bagit.txt", "semas/r1.csv"] {
+            assert_eq!(own_bundle(&format!("{PER_REQUEST}{path}")), None, "{path}");
+        }
+        assert_eq!(own_bundle("bundles/packed/semas/fund.ndjson"), None);
     }
 }

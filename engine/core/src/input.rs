@@ -13,6 +13,7 @@ use ieum_model::outcome::Reason;
 use ieum_model::request::Withdrawal;
 use ieum_privacy::{MasterKey, SigningKey};
 
+use crate::encrypt::Encryption;
 use crate::manifest::sha256_hex;
 use crate::protected::Protected;
 
@@ -21,6 +22,8 @@ use crate::protected::Protected;
 pub enum Layout {
     /// A file for each request.
     PerRequest,
+    /// A folder for each request: a bag (RFC 8493) that is a Frictionless data package.
+    Folder,
     /// One file per recipient and service, one row a request, with an index.
     Packed,
 }
@@ -32,6 +35,16 @@ pub enum BundleFormat {
     Json,
     /// Parquet, one row a bundle.
     Parquet,
+}
+
+impl BundleFormat {
+    /// What the name of a packed file ends with.
+    pub(crate) fn packed_ending(self) -> &'static str {
+        match self {
+            Self::Json => "ndjson",
+            Self::Parquet => "parquet",
+        }
+    }
 }
 
 /// Settings of a run; none of them changes a byte of a bundle but `layout` and `format`.
@@ -101,6 +114,8 @@ pub struct Night {
     pub master: MasterKey,
     /// The key that signs what was delivered; nothing is sealed without one.
     pub signing: Option<SigningKey>,
+    /// To whom bundles are encrypted; none is without it.
+    pub encryption: Option<Encryption>,
     /// Settings.
     pub settings: Settings,
     /// Folder that will hold the committed output.

@@ -15,6 +15,7 @@
 //! | [`stage`] | matched, permitted rows by shard of requests, on disk beyond a limit |
 //! | [`rejects`] | rows that could not be read, likewise |
 //! | [`assemble`], [`bundle`], [`bundle_files`] | one nested row a request, as JSON or Parquet, into files |
+//! | [`encrypt`] | bundles into envelopes that only their recipient opens |
 //! | [`journal`] | what a run has done so far, so that one that was stopped goes on |
 //! | [`seal`] | a tree over the bundles, its root signed, a receipt a request; and all of it checked |
 //! | [`sink`] | written aside, digested, committed once, manifest last |
@@ -28,6 +29,7 @@ pub mod assemble;
 pub mod bundle;
 pub mod bundle_files;
 pub mod course;
+pub mod encrypt;
 pub mod explain;
 pub mod first_look;
 pub mod gather;

@@ -33,6 +33,19 @@ pub struct OutputFile {
     pub bytes: u64,
     /// SHA-256, lower-case hexadecimal.
     pub sha256: String,
+    /// What it holds for its recipient, where it is encrypted; see [`crate::encrypt`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plain: Option<PlainText>,
+}
+
+/// What an encrypted file holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlainText {
+    /// Bytes.
+    pub bytes: u64,
+    /// SHA-256, lower-case hexadecimal.
+    pub sha256: String,
 }
 
 /// Counts of one source; `read = kept + filtered + rejected`.

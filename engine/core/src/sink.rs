@@ -24,12 +24,15 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use ieum_model::error::{Error, ErrorKind, Result};
+use ieum_privacy::RecipientKey;
+use ieum_privacy::envelope::{Draw, PIECE};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+use crate::encrypt::failed;
 use crate::from_io;
 use crate::journal::{Begun, Entry, JOURNAL};
-use crate::manifest::{MANIFEST, Manifest, OutputFile, hex};
+use crate::manifest::{MANIFEST, Manifest, OutputFile, PlainText, hex};
 use crate::steps::reached;
 pub use gate::CommitGate;
 pub use left::{Collected, RunState, RunStatus, Unfinished, collect, status};
@@ -56,6 +59,22 @@ pub struct Output {
     /// Whether an earlier attempt may have written files already.
     goes_on: bool,
     _lock: File,
+}
+
+/// A file to be written at once.
+pub struct WholeFile {
+    /// Path below the output folder; made from validated ids only.
+    pub path: String,
+    /// What is written.
+    pub bytes: Vec<u8>,
+    /// What it is the envelope of, if it is one.
+    pub plain: Option<PlainText>,
+}
+
+impl From<(String, Vec<u8>)> for WholeFile {
+    fn from((path, bytes): (String, Vec<u8>)) -> Self {
+        Self { path, bytes, plain: None }
+    }
 }
 
 /// How an output begins.
@@ -266,7 +285,43 @@ impl Output {
     /// # Errors
     /// When it cannot be created.
     pub fn create(&self, relative: &str) -> Result<OutputWriter> {
-        let path = self.aside.join(relative);
+        self.create_at(self.aside.join(relative), relative)
+    }
+
+    /// Opens a file of the stage that will become the envelope of its text; `name` is made from validated ids only.
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn create_plain(&self, name: &str, draw: Draw) -> Result<OutputWriter> {
+        Ok(self.create_at(self.stage.join(name), name)?.drawing(draw))
+    }
+
+    /// Makes a file of the output from one that [`Output::create_plain`] opened, and removes that one.
+    ///
+    /// # Errors
+    /// When one cannot be read or the other not written.
+    pub fn encrypted(&self, plain: OutputWriter, relative: &str, to: &RecipientKey) -> Result<OutputWriter> {
+        let path = self.stage.join(plain.name());
+        let (written, drawn) = plain.close_drawn()?;
+        let (head, mut pieces) = to.begin(&drawn).map_err(failed)?;
+        let mut out = self.create(relative)?;
+        out.append(&head)?;
+        let mut file = File::open(&path).map_err(|error| from_io(&error, &path))?;
+        let count = written.bytes.div_ceil(PIECE as u64).max(1);
+        // With room for the tag: a piece is encrypted where it stands.
+        let mut piece = Vec::with_capacity(PIECE + 64);
+        for nr in 1..=count {
+            piece.clear();
+            let read = (&mut file).take(PIECE as u64).read_to_end(&mut piece);
+            read.map_err(|error| from_io(&error, &path))?;
+            pieces.seal(&mut piece, nr == count).map_err(failed)?;
+            out.append(&piece)?;
+        }
+        left::remove_file(&path)?;
+        Ok(out.of_plain(PlainText { bytes: written.bytes, sha256: written.sha256 }))
+    }
+
+    fn create_at(&self, path: PathBuf, relative: &str) -> Result<OutputWriter> {
         let file = self.open(&path)?;
         let standing = if self.goes_on { Standing::left_by_another(file) } else { Ok(Standing::empty(file)) };
         let standing = standing.map_err(|error| from_io(&error, &path))?;
@@ -316,9 +371,12 @@ impl Output {
     pub fn put_all<T: Send>(
         &mut self,
         items: impl IntoParallelIterator<Item = T>,
-        make: impl Fn(T) -> Result<(String, Vec<u8>)> + Sync,
+        make: impl Fn(T) -> Result<WholeFile> + Sync,
     ) -> Result<()> {
-        let put = |item| make(item).and_then(|(relative, bytes)| self.whole(&relative, &bytes));
+        let put = |item| {
+            let WholeFile { path, bytes, plain } = make(item)?;
+            Ok(OutputFile { plain, ..self.whole(&path, &bytes)? })
+        };
         let files = items.into_par_iter().map(put).collect::<Result<Vec<OutputFile>>>()?;
         self.files.extend(files);
         Ok(())
@@ -337,7 +395,8 @@ impl Output {
             false => file.write_all(bytes),
         };
         written.map_err(|error| from_io(&error, &path))?;
-        Ok(OutputFile { path: relative.into(), bytes: bytes.len() as u64, sha256: hex(&Sha256::digest(bytes)) })
+        let sha256 = hex(&Sha256::digest(bytes));
+        Ok(OutputFile { path: relative.into(), bytes: bytes.len() as u64, sha256, plain: None })
     }
 
     /// Forgets what was written: all of it is to be made again. What stands already is compared and left, as for a run that

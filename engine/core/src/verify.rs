@@ -1,6 +1,6 @@
 //! verify: every digest, count and identity of a finished output, offline.
 
-mod counts;
+pub(crate) mod counts;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -12,6 +12,7 @@ use ieum_privacy::PublicKey;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::encrypt;
 use crate::manifest::{MANIFEST, Manifest, hex};
 use crate::seal;
 
@@ -26,7 +27,8 @@ pub struct VerifyReport {
     pub requests: u64,
     /// The run's digest.
     pub run_digest: String,
-    /// Receipts that agree with their bundles and lead to the sealed root; none where the output is not sealed.
+    /// Receipts that agree with their bundles, or state a refusal, and lead to the sealed root; none where the output is not
+    /// sealed.
     pub receipts: Option<u64>,
     /// Whether a signature was checked.
     pub signed: bool,
@@ -111,6 +113,9 @@ pub(crate) fn read_manifest(folder: &Path) -> Result<Manifest> {
 fn identities(manifest: &Manifest, folder: &Path) -> Result<()> {
     if !manifest.requests.balances() {
         return Err(broken("requests are not accounted for", folder));
+    }
+    if let Some((path, what)) = encrypt::disagreement(manifest) {
+        return Err(broken(what, &folder.join(path)));
     }
     match manifest.sources.iter().find(|(_, c)| c.read != c.kept + c.filtered + c.rejected) {
         Some((source, _)) => Err(broken(format!("rows of `{source}` are not accounted for"), folder)),

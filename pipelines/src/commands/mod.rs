@@ -9,6 +9,7 @@ pub mod generate;
 pub mod keys;
 pub mod ledger;
 pub mod manual;
+pub mod open;
 pub mod receipt;
 mod rekey;
 pub mod report;
@@ -51,6 +52,7 @@ pub fn dispatch(command: Command, screen: &Screen) -> Result<u8> {
         Command::Verify(args) => verify::verify(&args, screen),
         Command::Report(args) => report::report(&args, screen),
         Command::Receipt(args) => receipt::receipt(&args, screen),
+        Command::Open(args) => open::open(&args, screen),
         Command::Catalog { command } => catalog::catalog(&command, screen),
         Command::Keys { command } => keys::keys(&command, screen),
         Command::Ledger { command } => ledger::ledger(&command, screen),

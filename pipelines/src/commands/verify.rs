@@ -20,10 +20,34 @@ use crate::screen::{Screen, grouped, size, table};
 /// readable public key where one is named.
 pub fn verify(args: &VerifyArgs, screen: &Screen) -> Result<u8> {
     let public = args.public_key.as_deref().map(public_key).transpose()?;
-    match (&args.receipt, &public) {
-        (Some(receipt), Some(public)) => verify_bundle(&args.path, receipt, public, screen),
-        _ => verify_output(args, public.as_ref(), screen),
+    match (&args.path, &args.receipt, &public) {
+        (Some(bundle), Some(receipt), Some(public)) => verify_bundle(bundle, receipt, public, screen),
+        (None, Some(receipt), Some(public)) => verify_refusal(receipt, public, screen),
+        (Some(path), ..) => verify_output(path, args, public.as_ref(), screen),
+        // The arguments require one of the two.
+        (None, ..) => Err(Error::internal("nothing to verify")),
     }
+}
+
+fn verify_refusal(receipt: &Path, public: &PublicKey, screen: &Screen) -> Result<u8> {
+    let verified = screen.busy("verifying", || seal::verify_refusal(receipt, public))?;
+    let refusal = match &verified.refusal {
+        Some((outcome, Some(reason))) => format!("{outcome} ({reason})"),
+        Some((outcome, None)) => outcome.clone(),
+        None => String::new(),
+    };
+    let rows = [
+        ("verified", receipt.display().to_string()),
+        ("refusals", grouped(verified.refused)),
+        ("request", verified.request_id.clone()),
+        ("answer", refusal),
+        ("recipient", verified.recipient.clone()),
+        ("run", verified.run_id.clone()),
+        ("as of", verified.as_of.clone()),
+        ("signed by", format!("{} ({})", verified.signing_key, verified.public_key)),
+    ];
+    screen.result(&table(&rows), &verified);
+    Ok(DONE)
 }
 
 fn verify_bundle(bundle: &Path, receipt: &Path, public: &PublicKey, screen: &Screen) -> Result<u8> {
@@ -41,10 +65,10 @@ fn verify_bundle(bundle: &Path, receipt: &Path, public: &PublicKey, screen: &Scr
     Ok(DONE)
 }
 
-fn verify_output(args: &VerifyArgs, public: Option<&PublicKey>, screen: &Screen) -> Result<u8> {
-    let report = screen.busy("verifying", || verify::verify_signed(&args.path, public))?;
+fn verify_output(path: &Path, args: &VerifyArgs, public: Option<&PublicKey>, screen: &Screen) -> Result<u8> {
+    let report = screen.busy("verifying", || verify::verify_signed(path, public))?;
     let mut rows = vec![
-        ("verified", args.path.display().to_string()),
+        ("verified", path.display().to_string()),
         ("files", grouped(report.files)),
         ("requests", grouped(report.requests)),
         ("bytes", size(report.bytes)),
@@ -59,7 +83,7 @@ fn verify_output(args: &VerifyArgs, public: Option<&PublicKey>, screen: &Screen)
         rows.push(("signature", signature));
     }
     if let Some(expected) = &args.expected {
-        let lines = screen.busy("comparing the answers", || as_expected(expected, &args.path))?;
+        let lines = screen.busy("comparing the answers", || as_expected(expected, path))?;
         rows.push(("as expected", format!("{} lines", grouped(lines))));
     }
     screen.result(&table(&rows), &report);

@@ -6,7 +6,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use ieum_model::error::{Error, ErrorKind, Result};
-use ieum_privacy::{KeyError, KeyRing, MasterKey, PublicKey, SigningKey};
+use ieum_privacy::{Identity, KeyError, KeyRing, MasterKey, Profile, PublicKey, RecipientKey, SigningKey};
 use zeroize::Zeroizing;
 
 /// Permission bits of group and others.
@@ -21,6 +21,8 @@ pub enum KeyFile {
     Master(KeyRing),
     /// A signing key.
     Signing(Box<SigningKey>),
+    /// The private key of a recipient.
+    Encryption(Box<Identity>),
 }
 
 /// Reads the newest master key of a key file.
@@ -62,7 +64,21 @@ pub fn signing_key(path: &Path) -> Result<SigningKey> {
     Ok(key)
 }
 
-/// Reads a key file of either kind.
+/// Reads the private key of a recipient; one that `age-keygen` made too.
+///
+/// # Errors
+/// As [`key_ring`].
+///
+/// # Privacy
+/// As [`key_ring`].
+pub fn identity(path: &Path) -> Result<Identity> {
+    let key_file = Secret::open(path, "make a key with `ieum keys new {} --key-id NAME --encryption`")?;
+    let identity = Identity::from_text(&key_file.text).map_err(|error| malformed(path, error))?;
+    key_file.is_closed("")?;
+    Ok(identity)
+}
+
+/// Reads a key file of any kind.
 ///
 /// # Errors
 /// As [`key_ring`].
@@ -70,9 +86,11 @@ pub fn signing_key(path: &Path) -> Result<SigningKey> {
 /// # Privacy
 /// As [`key_ring`].
 pub fn key_file(path: &Path) -> Result<KeyFile> {
-    let signing = SigningKey::is_meant_by(&Secret::open(path, "compare the name of the key file `{}`")?.text);
-    if signing {
+    let text = Secret::open(path, "compare the name of the key file `{}`")?.text;
+    if SigningKey::is_meant_by(&text) {
         signing_key(path).map(|key| KeyFile::Signing(Box::new(key)))
+    } else if Identity::is_meant_by(&text) {
+        identity(path).map(|key| KeyFile::Encryption(Box::new(key)))
     } else {
         key_ring(path).map(KeyFile::Master)
     }
@@ -159,8 +177,8 @@ pub fn new_key_file(path: &Path, key_id: &str) -> Result<()> {
 ///
 /// # Errors
 /// [`ErrorKind::Key`] if one of the files exists or cannot be written, or the key id cannot stand in them.
-pub fn new_signing_key_file(path: &Path, key_id: &str) -> Result<(PublicKey, PathBuf)> {
-    let text = SigningKey::generate(key_id).map_err(|error| refused(path, error.to_string()))?;
+pub fn new_signing_key_file(path: &Path, profile: Profile, key_id: &str) -> Result<(PublicKey, PathBuf)> {
+    let text = SigningKey::generate(profile, key_id).map_err(|error| refused(path, error.to_string()))?;
     let key = SigningKey::from_text(text.expose()).map_err(|error| refused(path, error.to_string()))?;
     let mut beside = path.as_os_str().to_owned();
     beside.push(".pub");
@@ -172,6 +190,18 @@ pub fn new_signing_key_file(path: &Path, key_id: &str) -> Result<(PublicKey, Pat
     write_new(path, PRIVATE, text.expose().as_bytes(), hint)?;
     write_new(&beside, PUBLIC, key.public().text().as_bytes(), hint)?;
     Ok((key.public().clone(), beside))
+}
+
+/// Writes a new private key of a recipient to a file that only its owner can read; its public half.
+///
+/// # Errors
+/// [`ErrorKind::Key`] if the file exists or cannot be written, or the key id cannot stand in it.
+pub fn new_encryption_key_file(path: &Path, profile: Profile, key_id: &str) -> Result<RecipientKey> {
+    let text = Identity::generate(profile, key_id).map_err(|error| refused(path, error.to_string()))?;
+    let key = Identity::from_text(text.expose()).map_err(|error| refused(path, error.to_string()))?;
+    let hint = "name another file; what was encrypted to the old key cannot be opened without it";
+    write_new(path, PRIVATE, text.expose().as_bytes(), hint)?;
+    Ok(key.recipient())
 }
 
 /// Adds the next epoch to a key file; the older ones stay. The file is replaced as a whole or not at all. The new epoch.
@@ -241,18 +271,32 @@ mod tests {
     fn a_signing_key_is_private_and_its_public_half_stands_beside_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("agency.key");
-        let (public, beside) = new_signing_key_file(&path, "agency").unwrap();
+        let (public, beside) = new_signing_key_file(&path, Profile::Default, "agency").unwrap();
         assert_eq!((mode(&path), mode(&beside)), (0o600, 0o644));
         assert_eq!(public_key(&beside).unwrap(), public);
         assert_eq!(*signing_key(&path).unwrap().public(), public);
         assert!(matches!(key_file(&path).unwrap(), KeyFile::Signing(_)));
-        assert!(new_signing_key_file(&path, "agency").unwrap_err().told().contains("never overwritten"));
+        assert!(new_signing_key_file(&path, Profile::Kr, "agency").unwrap_err().told().contains("never overwritten"));
         assert_eq!(public_key(&path).unwrap_err().kind, ErrorKind::Key);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o604)).unwrap();
         assert!(signing_key(&path).unwrap_err().told().contains("chmod 600"));
         // A public key is left alone even where its private half is gone.
         fs::remove_file(&path).unwrap();
-        assert!(new_signing_key_file(&path, "agency").is_err() && !path.exists());
+        assert!(new_signing_key_file(&path, Profile::Kr, "agency").is_err() && !path.exists());
+    }
+
+    #[test]
+    fn a_recipients_key_is_private_and_known_for_what_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        for profile in [Profile::Default, Profile::Kr] {
+            let path = dir.path().join(profile.name());
+            let public = new_encryption_key_file(&path, profile, "semas").unwrap();
+            assert_eq!((mode(&path), identity(&path).unwrap().recipient().text()), (0o600, public.text()));
+            assert!(matches!(key_file(&path).unwrap(), KeyFile::Encryption(_)));
+            assert!(new_encryption_key_file(&path, profile, "semas").unwrap_err().told().contains("never overwritten"));
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+            assert!(identity(&path).unwrap_err().told().contains("chmod 600"));
+        }
     }
 
     #[test]
@@ -277,7 +321,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("night.key");
         let secret = "c0ffee".repeat(11);
-        for line in ["ieum-key/1 a 1 ", "ieum-key/1 a x ", "ieum-signing-key/1 a ", "ieum-signing-key/1 a b "] {
+        let kr = ["ieum-signing-key-kr/1 a ", "ieum-encryption-key-kr/1 a ", "AGE-SECRET-KEY-1"];
+        let lines = ["ieum-key/1 a 1 ", "ieum-key/1 a x ", "ieum-signing-key/1 a ", "ieum-signing-key/1 a b "];
+        for line in lines.into_iter().chain(kr) {
             fs::write(&path, format!("{line}{secret}")).unwrap();
             let told = format!("{:?} {}", key_file(&path).unwrap_err(), key_file(&path).unwrap_err().told());
             assert!(!told.contains("c0ffee"), "{told}");

@@ -123,6 +123,98 @@ fn a_third_party_verifies_a_bundle_with_its_receipt_and_the_public_key() {
     }
 }
 
+/// Gives every recipient of the catalog a public key.
+fn with_encryption_key(night: &Broken, public: &str) {
+    night.edit("catalog/recipients.toml", |text| {
+        let with_key = |line: &str| match line.starts_with("[recipients.") {
+            true => format!("{line}\nencryption_key = \"{public}\"\n"),
+            false => format!("{line}\n"),
+        };
+        text.lines().map(with_key).collect()
+    });
+}
+
+#[test]
+fn a_night_is_encrypted_and_signed_in_either_profile_and_its_recipient_opens_it() {
+    for (profile, ending, caveat) in [("default", ".age", 0), ("kr", ".aria", 1)] {
+        let night = Broken::new();
+        let new = |file: &str, kind: &str| {
+            let made = night.ieum(&["keys", "new", file, "--key-id", "k", kind, "--profile", profile]);
+            assert_eq!(made.says(0, &[]).stdout.matches("not a validated cryptographic module").count(), caveat);
+            made.stdout
+        };
+        let made = new("keys/semas.key", "--encryption");
+        let public = made.lines().find(|line| line.starts_with("age1") || line.starts_with("ieum-kr1-")).unwrap();
+        assert!(night.ieum(&["keys", "list", "keys/semas.key"]).says(0, &[]).stdout.contains(public));
+        new("keys/agency.key", "--signing");
+        let settings = "signing_key = \"keys/agency.key\"\nencrypt = true\n";
+        night.edit("nightly.toml", |text| format!("{text}\n{settings}profile = \"{profile}\"\n"));
+        // Before the keys are in the catalog, nothing begins.
+        let refused = night.run();
+        refused.says(12, &["recipients of this night have no public key in the catalog", "recipient: ", "keys new"]);
+        night.nothing_is_committed(&refused);
+        night.ieum(&["check", "nightly.toml"]).says(12, &["have no public key"]);
+        with_encryption_key(&night, public);
+        let arguments = ["--layout", "per-request"];
+        night.ieum(&[&["run", "nightly.toml"], &arguments[..]].concat()).says(3, &[]);
+        let out = "out/2026-11-22";
+        let verified = night.ieum(&["verify", out, "--public-key", "keys/agency.key.pub"]);
+        assert!(verified.says(0, &[]).stdout.contains("receipts"), "{}", verified.stdout);
+        let recipient =
+            fs::read_dir(night.path(out).join("bundles/per_request")).unwrap().next().unwrap().unwrap().path();
+        let bundle = fs::read_dir(recipient).unwrap().map(|file| file.unwrap().path()).min().unwrap();
+        let name = bundle.file_name().unwrap().to_str().unwrap().to_owned();
+        let request = name.strip_suffix(ending).unwrap().strip_suffix(".json").unwrap();
+        fs::create_dir(night.path("handed")).unwrap();
+        fs::copy(&bundle, night.path("handed").join(&name)).unwrap();
+        let sealed = format!("handed/{name}");
+        let open = |more: &[&str]| night.ieum(&[&["open", &sealed, "--identity", "keys/semas.key"], more].concat());
+        open(&[]).says(0, &[]);
+        open(&[]).says(6, &["the file exists"]);
+        let plain = format!("handed/{request}.json");
+        assert_eq!(fs::metadata(night.path(&plain)).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(fs::read_to_string(night.path(&plain)).unwrap().contains(request));
+        let receipt = night.ieum(&["receipt", out, request]);
+        fs::write(night.path("handed/receipt.json"), &receipt.says(0, &[]).stdout).unwrap();
+        let verify = |bundle: &str| {
+            let rest = ["--receipt", "handed/receipt.json", "--public-key", "keys/agency.key.pub"];
+            night.ieum(&[&["verify", bundle], &rest[..]].concat())
+        };
+        verify(&plain).says(0, &[]);
+        verify(&sealed).says(20, &["the bundle is encrypted", "ieum open"]);
+        // Another's key opens nothing, and a file that was cut is told from it where the format can tell.
+        let other = ["keys", "new", "keys/other.key", "--key-id", "k", "--encryption", "--profile", profile];
+        night.ieum(&other).says(0, &[]);
+        let closed = night.ieum(&["open", &sealed, "--identity", "keys/other.key", "--out", "handed/x"]);
+        closed.says(12, &["this key does not open the file"]);
+        assert!(!night.path("handed/x").exists());
+        fs::write(night.path("handed/no.age"), "text").unwrap();
+        let none = night.ieum(&["open", "handed/no.age", "--identity", "keys/semas.key"]);
+        none.says(20, &["this is not an encrypted file"]);
+        // A refusal is verified with the public key alone.
+        let refusals = format!("{out}/receipts/refused.ndjson");
+        let refusal = ["verify", "--receipt", &refusals, "--public-key", "keys/agency.key.pub"];
+        assert!(night.ieum(&refusal).says(0, &[]).stdout.contains("refusals"));
+        night
+            .ieum(&["verify", "--receipt", "handed/receipt.json", "--public-key", "keys/agency.key.pub"])
+            .says(6, &["the receipt is for a bundle", "name the bundle too"]);
+        night.ieum(&["verify", "--public-key", "keys/agency.key.pub"]).says(2, &["OUT|BUNDLE"]);
+        let secret = fs::read_to_string(night.path("keys/semas.key")).unwrap();
+        let secret = secret.split_whitespace().next_back().unwrap();
+        for screen in [&refused, &verified, &receipt, &closed] {
+            assert!(!screen.stdout.contains(secret) && !screen.stderr.contains(secret));
+        }
+        // Neither setting may change under an unfinished run, nor may the key be one of another profile.
+        night.killed_at("bundles.closed", &["--out", "out2"]);
+        night.edit("nightly.toml", |text| text.replace("encrypt = true", "encrypt = false"));
+        night.ieum(&["run", "nightly.toml", "--out", "out2"]).says(6, &["changed: `encryption`: it was "]);
+        let another = if profile == "kr" { "default" } else { "kr" };
+        night.edit("nightly.toml", |text| text.replace(&format!("\"{profile}\""), &format!("\"{another}\"")));
+        let words = format!("the signing key is not one of profile `{another}`");
+        night.ieum(&["run", "nightly.toml", "--out", "out3"]).says(12, &[&words]);
+    }
+}
+
 #[test]
 fn the_joins_of_a_recipient_go_on_after_its_pseudonyms_were_rekeyed() {
     let night = Broken::new();

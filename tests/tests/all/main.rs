@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod architecture;
+mod encrypt;
+mod folder;
 mod generated;
 mod invariants;
 mod ledger;

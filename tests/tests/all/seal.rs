@@ -1,27 +1,30 @@
 //! The seal: receipts hold offline for what was delivered, and for nothing else.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use ieum_core::manifest::{Manifest, sha256_hex};
 use ieum_core::night::{self, BundleFormat, Layout};
-use ieum_core::seal::{BundleDigest, Form, Receipt, ReceiptFile, Statement, receipt_of, verify_bundle};
+use ieum_core::seal::{BundleDigest, Form, Receipt, ReceiptFile, Statement, receipt_of, verify_bundle, verify_refusal};
 use ieum_core::verify::{verify, verify_signed};
 use ieum_model::error::{ErrorKind, Result};
-use ieum_privacy::{PublicKey, SigningKey};
+use ieum_privacy::{Profile, PublicKey, SigningKey};
 use ieum_tests::small_night::{self, FIRST, Making, SECOND};
 use tempfile::TempDir;
 
-const LAYOUTS: [(Layout, BundleFormat); 4] = [
+const LAYOUTS: [(Layout, BundleFormat); 6] = [
     (Layout::PerRequest, BundleFormat::Json),
     (Layout::PerRequest, BundleFormat::Parquet),
     (Layout::Packed, BundleFormat::Json),
     (Layout::Packed, BundleFormat::Parquet),
+    (Layout::Folder, BundleFormat::Json),
+    (Layout::Folder, BundleFormat::Parquet),
 ];
 
 fn public() -> PublicKey {
-    small_night::signing_key().unwrap().public().clone()
+    small_night::signing_key(Profile::Default).unwrap().public().clone()
 }
 
 /// A sealed night of a few requests; `purpose` tells one night from another.
@@ -78,7 +81,7 @@ fn a_receipt_holds_for_its_bundle_with_the_public_key_alone() {
         let ending = match (layout, format) {
             (_, BundleFormat::Parquet) => "parquet",
             (Layout::Packed, BundleFormat::Json) => "ndjson",
-            (Layout::PerRequest, BundleFormat::Json) => "json",
+            (Layout::PerRequest | Layout::Folder, BundleFormat::Json) => "json",
         };
         let alone = tempfile::tempdir().unwrap();
         let check = |path: &str, receipts: &[u8], bundles: u64| {
@@ -92,9 +95,10 @@ fn a_receipt_holds_for_its_bundle_with_the_public_key_alone() {
             let file = receipts(&folder, service);
             match layout {
                 Layout::Packed => check(&format!("bundles/packed/semas/{service}.{ending}"), &file, 2),
-                Layout::PerRequest => {
+                Layout::PerRequest | Layout::Folder => {
                     for request in requests {
-                        let path = format!("bundles/per_request/semas/{request}.{ending}");
+                        let name = if layout == Layout::Folder { "/data/bundle" } else { "" };
+                        let path = format!("bundles/per_request/semas/{request}{name}.{ending}");
                         check(&path, &receipt(&folder, request), 1);
                         check(&path, &file, 1);
                     }
@@ -102,8 +106,8 @@ fn a_receipt_holds_for_its_bundle_with_the_public_key_alone() {
             }
         }
         let verified = verify_signed(&out(&folder), Some(&public())).unwrap();
-        assert_eq!((verified.receipts, verified.signed), (Some(4), true));
-        assert_eq!(verify(&out(&folder)).unwrap().receipts, Some(4));
+        assert_eq!((verified.receipts, verified.signed), (Some(5), true));
+        assert_eq!(verify(&out(&folder)).unwrap().receipts, Some(5));
     }
 }
 
@@ -134,9 +138,77 @@ fn a_receipt_says_what_was_given_to_whom_for_what_and_on_which_basis() {
         (&head["as_of"], &head["key_id"], &head["key_epoch"]),
         (&"2026-11-22".into(), &"small-night".into(), &1.into())
     );
-    assert_eq!((&head["bundles"], &head["tree_size"]), (&4.into(), &2.into()));
+    assert_eq!((&head["bundles"], &head["refused"], &head["tree_size"]), (&4.into(), &1.into(), &3.into()));
     assert_eq!(head["root"], *manifest.seal.unwrap().root);
     assert_eq!(head["public_key"], *public().number());
+}
+
+#[test]
+fn a_request_that_was_refused_as_a_whole_has_a_receipt_that_says_why() {
+    let folder = sealed(Layout::PerRequest, BundleFormat::Json, "심사");
+    let text = receipt(&folder, "r4");
+    let receipt: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    let statement = &receipt["statement"];
+    assert_eq!(statement["refusal"], serde_json::json!({ "outcome": "refused", "reason": "R06" }));
+    assert_eq!((&statement["bundle"], &statement["subject"]), (&serde_json::Value::Null, &serde_json::Value::Null));
+    assert_eq!((&receipt["terms"]["recipient"], &statement["request_id"]), (&"semas".into(), &"r4".into()));
+    let alone = tempfile::tempdir().unwrap();
+    let [file, all] = ["receipt", "all"].map(|name| alone.path().join(name));
+    fs::write(&file, &text).unwrap();
+    fs::copy(out(&folder).join("receipts/refused.ndjson"), &all).unwrap();
+    for receipts in [&file, &all] {
+        let verified = verify_refusal(receipts, &public()).unwrap();
+        assert_eq!((verified.bundles, verified.refused, &*verified.request_id), (0, 1, "r4"));
+        assert_eq!(verified.refusal, Some(("refused".to_owned(), Some("R06".to_owned()))));
+    }
+    let another = SigningKey::from_text(&format!("ieum-signing-key/1 small-agency {}", "01".repeat(32))).unwrap();
+    assert!(verify_refusal(&file, another.public()).is_err());
+    for at in 0..text.len() {
+        let mut edited = text.clone();
+        for byte in [text[at] ^ 1, text[at] ^ 0x20, b'0'].into_iter().filter(|byte| *byte != text[at]) {
+            edited[at] = byte;
+            let told = Receipt::read(&edited).and_then(|receipt| receipt.is_signed(&public())).unwrap_err();
+            assert_eq!(told.kind, ErrorKind::Integrity, "{byte} at {at}");
+        }
+    }
+    // It stands for no bundle, and a receipt of a bundle for no refusal.
+    let told = holds(&text, &bundle(&folder, "r1"), &public()).unwrap_err();
+    assert!(told.message.contains("it has no bundle"), "{told}");
+    fs::write(&file, super::seal::receipt(&folder, "r1")).unwrap();
+    assert!(verify_refusal(&file, &public()).unwrap_err().message.contains("is for a bundle"));
+    let mut both = Receipt::read(&text).unwrap();
+    both.statement.bundle = Some(Cow::Owned(BundleDigest::of(Form::Json, b"")));
+    assert!(both.is_signed(&public()).unwrap_err().message.contains("neither a bundle nor a refusal, or both"));
+}
+
+#[test]
+fn refusals_that_name_no_recipient_of_the_catalog_are_stated_too() {
+    let folder = tempfile::tempdir().unwrap();
+    small_night::write_exports(&folder.path().join("exports"), &small_night::exports()).unwrap();
+    let make = |id: &str, field: (&str, &str)| {
+        let subject = format!("rrno:{FIRST}");
+        small_night::request(&[("request_id", id), ("subject_ids", &subject), field]).unwrap()
+    };
+    let requests = vec![
+        make("r1", ("service", "../../fund")),
+        make("r2", ("recipient", "../x")),
+        make("r3", ("service", "fund")),
+        make("r3", ("documents", "income")),
+    ];
+    let night = small_night::night(folder.path(), &small_night::catalog_sources(), requests, &[], Making::default());
+    night::run(&mut night.unwrap(), false).unwrap();
+    assert_eq!(verify_signed(&out(&folder), Some(&public())).unwrap().receipts, Some(4));
+    let reason = |request: &str| {
+        let receipt = receipt_of(&out(&folder), request).unwrap();
+        receipt.is_signed(&public()).unwrap();
+        receipt.statement.refusal.and_then(|given| given.reason.map(|reason| reason.into_owned()))
+    };
+    assert_eq!(reason("r1").as_deref(), Some("R05"));
+    assert!(reason("r2").is_some());
+    // Of two requests of one id, the one that was delivered is meant.
+    assert_eq!(reason("r3"), None);
+    let refused = fs::read_to_string(out(&folder).join("receipts/refused.ndjson")).unwrap();
+    assert_eq!(refused.matches("\"refusal\":").count(), 3);
 }
 
 #[test]
@@ -301,7 +373,7 @@ fn what_disagrees_is_named() {
     check(&stated(|statement| statement.answers[0] = None), path);
     check(&stated(|statement| statement.consent.valid_until = None), path);
     check(&stated(|statement| statement.subject = None), path);
-    check(&stated(|statement| statement.bundle.bytes += 1), "the bundle is not the one");
+    check(&stated(|statement| statement.bundle.as_mut().unwrap().to_mut().bytes += 1), "the bundle is not the one");
     check(&stated(|statement| statement.receipt = "ieum-receipt/9".into()), "a format that this version does not know");
     check(&|receipt| receipt.leaf_index -= 1, path);
     check(&|receipt| receipt.path[0].make_ascii_uppercase(), path);
@@ -401,7 +473,7 @@ fn an_output_whose_manifest_was_made_to_fit_is_refused_by_its_seal() {
         let (fund, seal) = ("receipts/semas/fund.ndjson", "seal.json");
         check("the terms of a receipt are not there", &in_file(fund, "심사", "광고"));
         check("does not lead from the statement to the root", &in_file(fund, "\"regime\":\"egov", "\"regime\":\"egow"));
-        check("does not lead from the statement to the root", &in_file(fund, "\"file_index\":1", "\"file_index\":0"));
+        check("does not lead from the statement to the root", &in_file(fund, "\"file_index\":2", "\"file_index\":1"));
         check("another head or signature", &in_file(fund, "\"signature\":\"", "\"signature\":\"00"));
         check("spelt otherwise", &in_file(fund, "{\"receipt\":", "{ \"receipt\":"));
         check("another recipient or service", &|folder, manifest| {
@@ -420,10 +492,17 @@ fn an_output_whose_manifest_was_made_to_fit_is_refused_by_its_seal() {
         });
         check("does not know of a seal", &|_, manifest| manifest.seal = None);
         check("has no receipt", &|folder, _| fs::remove_file(folder.join(fund)).unwrap());
+        let refused = "receipts/refused.ndjson";
+        check("not those of 4 bundles and 1 refusals", &|folder, _| fs::remove_file(folder.join(refused)).unwrap());
+        check(
+            "does not lead from the statement to the root",
+            &in_file(refused, "\"reason\":\"R06\"", "\"reason\":\"R02\""),
+        );
         if format == BundleFormat::Json {
             let path = match layout {
                 Layout::Packed => "bundles/packed/semas/fund.ndjson",
                 Layout::PerRequest => "bundles/per_request/semas/r1.json",
+                Layout::Folder => "bundles/per_request/semas/r1/data/bundle.json",
             };
             check("the bundle is not the one", &in_file(path, "31000000", "31000001"));
         }

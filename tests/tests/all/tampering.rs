@@ -92,7 +92,7 @@ fn names(found: Result<()>, path: &Path, edit: &str) {
 
 #[test]
 fn any_edit_of_any_file_of_an_output_is_found_and_named() {
-    let public = small_night::signing_key().unwrap();
+    let public = small_night::signing_key(ieum_privacy::Profile::Default).unwrap();
     for (layout, format) in [(Layout::Packed, BundleFormat::Json), (Layout::PerRequest, BundleFormat::Parquet)] {
         let folder = committed(layout, format);
         let out = folder.path().join("out/2026-11-22");

@@ -1,6 +1,7 @@
 //! bundle: one request = one nested row; JSON and Parquet are two encodings of it. Documents stand in the order of the
 //! request's lines, items in code order.
 
+pub mod folder;
 pub mod json;
 pub mod parquet;
 pub mod row;

@@ -89,6 +89,7 @@ impl Begun {
     pub fn of(night: &Night) -> Self {
         let layout = match night.settings.layout {
             Layout::PerRequest => "per-request",
+            Layout::Folder => "folder",
             Layout::Packed => "packed",
         };
         let format = match night.settings.format {
@@ -99,6 +100,7 @@ impl Begun {
             ("layout", layout.to_owned()),
             ("format", format.to_owned()),
             ("shard_requests", night.settings.shard_requests.to_string()),
+            ("encryption", night.encryption.as_ref().map_or("", |encryption| encryption.profile().name()).to_owned()),
             ("signing_key", night.signing.as_ref().map_or_else(String::new, |key| key.public().text())),
         ];
         Self {

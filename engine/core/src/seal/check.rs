@@ -8,14 +8,17 @@ use ieum_model::error::{Error, Result};
 use ieum_privacy::{PublicKey, signature_in};
 use rayon::prelude::*;
 
-use super::RECEIPTS;
 use super::file::ReceiptFile;
 use super::hand::{digest_of_row, rows};
-use super::head::{SEAL, SIGNATURE, TreeHead};
+use super::head::{SEAL, TreeHead, is_signature};
 use super::merkle::{Hash, Tree};
 use super::receipt::{BundleDigest, FileLeaf, Form, Statement, refused};
+use super::{RECEIPTS, path_of};
+use crate::bundle_files::own_bundle;
+use crate::encrypt::without_ending;
 use crate::manifest::{Manifest, OutputFile, hex};
 use crate::verify::broken;
+use crate::verify::counts::index_lines;
 
 /// Checks a seal against the manifest and the files, whose digests agree already; with the public key, the signature too.
 /// The number of receipts; `None` for an output that is not sealed.
@@ -25,7 +28,7 @@ use crate::verify::broken;
 pub fn check(manifest: &Manifest, folder: &Path, public: Option<&PublicKey>) -> Result<Option<u64>> {
     let receipts = || manifest.files.iter().filter(|file| file.path.starts_with(&format!("{RECEIPTS}/")));
     if manifest.seal.is_none() {
-        let sealed = manifest.files.iter().find(|file| [SEAL, SIGNATURE].contains(&&*file.path));
+        let sealed = manifest.files.iter().find(|file| file.path == SEAL || is_signature(&file.path));
         return match (sealed.or_else(|| receipts().next()), public) {
             (Some(file), _) => Err(broken("the manifest does not know of a seal", &folder.join(&file.path))),
             (None, Some(_)) => Err(broken("the output is not sealed: there is no signature to check", folder)),
@@ -44,14 +47,20 @@ pub fn check(manifest: &Manifest, folder: &Path, public: Option<&PublicKey>) -> 
         return Err(broken("a bundle has no receipt", &folder.join(left)));
     }
     let head = &seal.head;
-    if !leaves.keys().copied().eq(0..head.tree_size) || bundles.met != head.bundles {
-        let message = format!("the receipts are not those of {} bundles in {} files", head.bundles, head.tree_size);
+    let met = (bundles.met, bundles.refused);
+    if !leaves.keys().copied().eq(0..head.tree_size) || met != (head.bundles, head.refused) {
+        let (bundles, refused, files) = (head.bundles, head.refused, head.tree_size);
+        let message =
+            format!("the receipts are not those of {bundles} bundles and {refused} refusals in {files} files");
         return Err(broken(message, &folder.join(SEAL)));
+    }
+    if head.bundles + head.refused != manifest.requests.requests {
+        return Err(broken("a request has neither a bundle nor a refusal", &folder.join(SEAL)));
     }
     if hex(&Tree::new(leaves.into_values().collect()).root()) != head.root {
         return Err(broken("the root is not that of the receipts", &folder.join(SEAL)));
     }
-    Ok(Some(head.bundles))
+    Ok(Some(head.bundles + head.refused))
 }
 
 struct Seal {
@@ -77,8 +86,12 @@ impl Seal {
             return Err(broken("the head is spelt otherwise than it was written", &path));
         }
         agrees(&head, manifest, &path)?;
-        let path = folder.join(SIGNATURE);
-        let file = text(&path)?;
+        let mut signatures = manifest.files.iter().filter(|file| is_signature(&file.path));
+        let (Some(listed), None) = (signatures.next(), signatures.next()) else {
+            return Err(broken("the seal has not one signature", &path));
+        };
+        let path = folder.join(&listed.path);
+        let file = bytes(&path)?;
         let signature = signature_in(&file).ok_or_else(|| broken("this is not a signature file", &path))?;
         let seal = Self { head, signature: hex(&signature) };
         if let Some(public) = public {
@@ -100,11 +113,15 @@ impl Seal {
         if proof.head != self.head || proof.signature != self.signature {
             return Err(broken("the receipts have another head or signature", &path));
         }
-        if file.path != format!("{RECEIPTS}/{recipient}/{service}.ndjson") {
+        if file.path != path_of((recipient, service)) {
             return Err(broken("the receipts stand in the file of another recipient or service", &path));
         }
         receipts.is_covered().map_err(at)?;
-        bundles.agree(&receipts, folder).map_err(at)?;
+        if receipts.is_of_refusals() {
+            bundles.refused += receipts.proof.bundles;
+        } else {
+            bundles.agree(&receipts, folder).map_err(at)?;
+        }
         let leaf = FileLeaf { recipient, service, bundles: proof.bundles, root: hex(&receipts.root()) };
         Ok((proof.file_index, leaf.hash()?))
     }
@@ -123,6 +140,7 @@ fn agrees(head: &TreeHead, manifest: &Manifest, path: &Path) -> Result<()> {
     let numbers = [
         ("key_epoch", u64::from(head.key_epoch), Some(u64::from(manifest.key_epoch))),
         ("bundles", head.bundles, seal.map(|seal| seal.bundles)),
+        ("refused", head.refused, seal.map(|seal| seal.refused)),
         ("tree_size", head.tree_size, seal.map(|seal| seal.tree_size)),
     ];
     let text = texts.iter().find(|(_, stated, expected)| stated != expected).map(|(what, ..)| *what);
@@ -142,21 +160,22 @@ struct Bundles<'a> {
     packed: BTreeMap<&'a str, &'a OutputFile>,
     /// Bundles met so far.
     met: u64,
+    /// Refusals met so far.
+    refused: u64,
 }
 
 impl<'a> Bundles<'a> {
     fn of(manifest: &'a Manifest) -> Self {
-        let below = |folder: &str, endings: &[&str]| -> BTreeMap<&'a str, &'a OutputFile> {
-            let name = |file: &'a OutputFile| {
-                let name = file.path.strip_prefix(folder)?;
-                Some((endings.iter().find_map(|ending| name.strip_suffix(ending))?, file))
-            };
-            manifest.files.iter().filter_map(name).collect()
+        let packed = |path: &'a str| {
+            let name = without_ending(path).0.strip_prefix("bundles/packed/")?;
+            [".ndjson", ".parquet"].iter().find_map(|ending| name.strip_suffix(ending))
         };
+        let files = manifest.files.iter();
         Self {
-            single: below("bundles/per_request/", &[".json", ".parquet"]),
-            packed: below("bundles/packed/", &[".ndjson", ".parquet"]),
+            single: files.clone().filter_map(|file| Some((own_bundle(&file.path)?, file))).collect(),
+            packed: files.filter_map(|file| Some((packed(&file.path)?, file))).collect(),
             met: 0,
+            refused: 0,
         }
     }
 
@@ -169,6 +188,9 @@ impl<'a> Bundles<'a> {
         let (recipient, service) = receipts.name();
         self.met += receipts.proof.bundles;
         match self.packed.remove(&*format!("{recipient}/{service}")) {
+            Some(packed) if packed.plain.is_some() => {
+                in_index(&folder.join(format!("bundles/packed/{recipient}/{service}.index.csv")), receipts)
+            }
             Some(packed) if packed.path.ends_with(".parquet") => in_parquet(&folder.join(&packed.path), receipts),
             Some(packed) => in_json_lines(&folder.join(&packed.path), receipts),
             None => receipts.stated().try_for_each(|(statement, _)| self.agree_single(recipient, statement)),
@@ -176,9 +198,11 @@ impl<'a> Bundles<'a> {
     }
 
     fn agree_single(&mut self, recipient: &str, statement: &Statement<'_>) -> Result<()> {
-        let form = statement.bundle.form;
+        let Some(form) = statement.bundle.as_ref().map(|bundle| bundle.form) else {
+            return Err(statement.refused("a receipt has no bundle"));
+        };
         match self.single.remove(&*format!("{recipient}/{}", statement.request_id)) {
-            Some(file) => statement.is_of(&BundleDigest { form, bytes: file.bytes, sha256: file.sha256.clone() }),
+            Some(file) => statement.is_of(&BundleDigest::of_file(form, file)),
             None => Err(statement.refused("a receipt has no bundle")),
         }
     }
@@ -190,6 +214,19 @@ fn as_many(bundles: usize, receipts: &ReceiptFile) -> Result<()> {
         return Ok(());
     }
     Err(refused(format!("there are {bundles} bundles and {receipts} receipts for them")))
+}
+
+/// Of bundles that only their recipient can read: whose they are, and how long.
+fn in_index(path: &Path, receipts: &ReceiptFile) -> Result<()> {
+    let listed = index_lines(path)?;
+    as_many(listed.len(), receipts)?;
+    for ((request, bytes), (statement, _)) in listed.iter().zip(&receipts.statements) {
+        let stated = statement.bundle.as_ref().map(|bundle| bundle.bytes);
+        if *request != statement.request_id || bytes.is_some() && *bytes != stated {
+            return Err(statement.refused("the index of the bundles does not agree with the receipt"));
+        }
+    }
+    Ok(())
 }
 
 fn in_json_lines(path: &Path, receipts: &ReceiptFile) -> Result<()> {

@@ -16,7 +16,7 @@ use ieum_privacy::PublicKey;
 use rayon::prelude::*;
 
 use super::merkle::{Hash, Tree};
-use super::receipt::{FileProof, Receipt, Statement, Terms, decode, refused};
+use super::receipt::{FileName, FileProof, REFUSED_FILE, Receipt, Statement, Terms, decode, refused};
 use crate::manifest::hex;
 
 /// How the lines of terms and of the proof begin.
@@ -88,9 +88,10 @@ impl ReceiptFile {
         Ok(file)
     }
 
-    /// All terms are of one recipient and service, and there are as many statements as there were bundles.
+    /// All statements are of one recipient and service, or all refusals, and as many as there were.
     fn is_of_one_piece(&self) -> Result<()> {
-        if self.terms.iter().any(|terms| terms.file() != self.terms[0].file()) {
+        let name = self.name();
+        if self.stated().any(|(statement, terms)| statement.file(terms) != name) {
             return Err(refused("the file has receipts of two recipients or services"));
         }
         if self.statements.len() as u64 != self.proof.bundles {
@@ -100,8 +101,13 @@ impl ReceiptFile {
     }
 
     /// Recipient and service.
-    pub fn name(&self) -> (&str, &str) {
-        self.terms.first().map_or(("", ""), Terms::file)
+    pub(super) fn name(&self) -> FileName<'_> {
+        self.stated().next().map_or(("", ""), |(statement, terms)| statement.file(terms))
+    }
+
+    /// Whether it states requests that were refused as a whole.
+    pub(super) fn is_of_refusals(&self) -> bool {
+        self.name() == REFUSED_FILE
     }
 
     /// The root over its statements.
@@ -114,8 +120,10 @@ impl ReceiptFile {
     /// # Errors
     /// [`ieum_model::error::ErrorKind::Integrity`] if it is not.
     pub(super) fn is_covered(&self) -> Result<()> {
-        let terms = self.terms.first().ok_or_else(|| refused("the file holds no receipt"))?;
-        self.proof.covers(terms, Some(self.root()))
+        if self.statements.is_empty() {
+            return Err(refused("the file holds no receipt"));
+        }
+        self.proof.covers(self.name(), Some(self.root()))
     }
 
     /// Whether the root that covers it is signed by this key.

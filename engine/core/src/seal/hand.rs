@@ -8,7 +8,7 @@ use std::path::Path;
 use arrow::record_batch::RecordBatch;
 use ieum_model::error::{Error, Result};
 use ieum_model::request::is_request_id;
-use ieum_privacy::PublicKey;
+use ieum_privacy::{PublicKey, envelope};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::{Deserialize, Serialize};
 
@@ -25,10 +25,14 @@ const PARQUET: &[u8] = b"PAR1";
 /// What was verified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Verified {
-    /// Bundles, each with its receipt.
+    /// Bundles, each with its receipt; of receipts of refusals, none.
     pub bundles: u64,
+    /// Requests that were refused as a whole.
+    pub refused: u64,
     /// The request of the first.
     pub request_id: String,
+    /// What became of it, and why, where it was refused as a whole.
+    pub refusal: Option<(String, Option<String>)>,
     /// Its recipient.
     pub recipient: String,
     /// The run.
@@ -54,19 +58,29 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 pub fn verify_bundle(bundle: &Path, receipts: &Path, public: &PublicKey) -> Result<Verified> {
     let stated = Stated::read(&read(receipts)?, public).map_err(|error| error.at("file", receipts.display()))?;
     let bytes = read(bundle)?;
+    if envelope::is_meant_by(&bytes) {
+        return Err(refused("the bundle is encrypted: a receipt is of what it holds")
+            .at("file", bundle.display())
+            .hint("its recipient opens it with `ieum open` or stock `age -d`, then verifies what was in it"));
+    }
     let verified =
         if bytes.starts_with(PARQUET) { verify_parquet(bytes, &stated) } else { verify_json(&bytes, &stated) };
-    let (bundles, (statement, terms)) = verified.map_err(|error| error.at("file", bundle.display()))?;
-    let head = &stated.head;
-    Ok(Verified {
-        bundles,
-        request_id: statement.request_id.to_string(),
-        recipient: terms.recipient.to_string(),
-        run_id: head.run_id.clone(),
-        as_of: head.as_of.clone(),
-        signing_key: head.signing_key.clone(),
-        public_key: head.public_key.clone(),
-    })
+    let (bundles, said) = verified.map_err(|error| error.at("file", bundle.display()))?;
+    Ok(stated.verified(bundles, 0, said))
+}
+
+/// Verifies a receipt of a request that was refused as a whole, or a file of such: there is no bundle to hold against it.
+///
+/// # Errors
+/// As [`verify_bundle`]; [`ieum_model::error::ErrorKind::Config`] for a receipt of a bundle.
+pub fn verify_refusal(receipts: &Path, public: &PublicKey) -> Result<Verified> {
+    let stated = Stated::read(&read(receipts)?, public).map_err(|error| error.at("file", receipts.display()))?;
+    match stated.by_request.values().next() {
+        Some(said) if said.0.refusal.is_some() => Ok(stated.verified(0, stated.count, said)),
+        _ => Err(Error::config("the receipt is for a bundle")
+            .at("file", receipts.display())
+            .hint("name the bundle too: `ieum verify BUNDLE --receipt …`")),
+    }
 }
 
 /// The receipt of a request, from a finished output.
@@ -80,7 +94,9 @@ pub fn receipt_of(output: &Path, request_id: &str) -> Result<Receipt> {
         return Err(Error::config("the output is not sealed").at("folder", output.display()));
     }
     let mut paths = files_below(&folder)?;
-    paths.sort();
+    // A request that repeats the id of another is refused, and the other is meant.
+    let refused = folder.join("refused.ndjson");
+    paths.sort_by_key(|path| (*path == refused, path.clone()));
     let needle = format!("\"request_id\":\"{request_id}\"");
     for path in paths {
         let bytes = read(&path)?;
@@ -94,7 +110,7 @@ pub fn receipt_of(output: &Path, request_id: &str) -> Result<Receipt> {
             return Ok(receipt);
         }
     }
-    Err(Error::config("the output has no bundle of this request").at("folder", output.display()))
+    Err(Error::config("the output has no bundle of this request, and no refusal").at("folder", output.display()))
 }
 
 /// Something stated, and on which terms.
@@ -103,6 +119,7 @@ type Said = (Statement<'static>, Terms<'static>);
 /// What receipts state, by request; covered and signed.
 struct Stated {
     head: TreeHead,
+    count: u64,
     by_request: BTreeMap<String, Said>,
 }
 
@@ -113,14 +130,31 @@ impl Stated {
             receipt.is_signed(public)?;
             let by_request =
                 BTreeMap::from([(receipt.statement.request_id.to_string(), (receipt.statement, receipt.terms))]);
-            return Ok(Self { head: receipt.file.head, by_request });
+            return Ok(Self { head: receipt.file.head, count: 1, by_request });
         }
         let file = ReceiptFile::read(bytes)?;
         file.is_signed(public)?;
         let said = |(statement, terms): (&Statement<'static>, &Terms<'static>)| {
             (statement.request_id.to_string(), (statement.clone(), terms.clone()))
         };
-        Ok(Self { by_request: file.stated().map(said).collect(), head: file.proof.head })
+        let count = file.proof.bundles;
+        Ok(Self { by_request: file.stated().map(said).collect(), count, head: file.proof.head })
+    }
+
+    fn verified(&self, bundles: u64, refused: u64, (statement, terms): &Said) -> Verified {
+        let head = &self.head;
+        let refusal = statement.refusal.as_ref();
+        Verified {
+            bundles,
+            refused,
+            request_id: statement.request_id.to_string(),
+            refusal: refusal.map(|given| (given.outcome.to_string(), given.reason.as_deref().map(str::to_owned))),
+            recipient: terms.recipient.to_string(),
+            run_id: head.run_id.clone(),
+            as_of: head.as_of.clone(),
+            signing_key: head.signing_key.clone(),
+            public_key: head.public_key.clone(),
+        }
     }
 
     /// What is stated of a bundle that says it is of this request.
@@ -159,9 +193,11 @@ fn verify_parquet(bytes: Vec<u8>, stated: &Stated) -> Result<(u64, &Said)> {
         for row in 0..batch.num_rows() {
             let said = stated.of(row::request_id(&batch, row).ok_or_else(not_a_bundle)?)?;
             let (statement, terms) = said;
-            match statement.bundle.form {
-                Form::ParquetRow => statement.is_of(&digest_of_row(&batch, row, statement, terms)?)?,
-                Form::Parquet | Form::Json => statement.is_of(&whole)?,
+            match statement.bundle.as_ref().map(|bundle| bundle.form) {
+                Some(Form::ParquetRow) => {
+                    statement.is_of(&digest_of_row(&batch, row, statement, terms)?)?;
+                }
+                _ => statement.is_of(&whole)?,
             }
             (bundles, first) = (bundles + 1, first.or(Some(said)));
         }

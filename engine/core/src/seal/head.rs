@@ -1,7 +1,7 @@
 //! The head of a run's tree: what is signed.
 
-use ieum_model::error::{Error, Result};
-use ieum_privacy::{PublicKey, SigningKey};
+use ieum_model::error::{Error, ErrorKind, Result};
+use ieum_privacy::{KeyError, PublicKey, SIGNATURE_ENDINGS, SignatureFile, SigningKey};
 use serde::{Deserialize, Serialize};
 
 use super::receipt::refused;
@@ -9,8 +9,11 @@ use crate::manifest::hex;
 
 /// File of the signed head, below the output folder.
 pub const SEAL: &str = "seal.json";
-/// File of its signature, as minisign writes it.
-pub const SIGNATURE: &str = "seal.json.minisig";
+/// Whether a path is that of its signature, as minisign writes it, or of ECDSA in DER.
+pub(super) fn is_signature(path: &str) -> bool {
+    path.strip_prefix(SEAL).is_some_and(|ending| SIGNATURE_ENDINGS.contains(&ending))
+}
+
 /// Format of the head.
 const FORMAT: &str = "ieum-seal/1";
 
@@ -34,13 +37,15 @@ pub struct TreeHead {
     pub key_epoch: u32,
     /// Bundles of the run.
     pub bundles: u64,
+    /// Requests that were refused as a whole.
+    pub refused: u64,
     /// Files of receipts: leaves of the run's tree.
     pub tree_size: u64,
     /// Root over them (RFC 9162, section 2.1), lower-case hexadecimal.
     pub root: String,
     /// Name of the key that signed.
     pub signing_key: String,
-    /// Its number: the beginning of the public key's SHA-256, as minisign tells it.
+    /// Its number: the beginning of the public key's SHA-256, eight bytes from the last, as minisign tells it.
     pub public_key: String,
 }
 
@@ -63,11 +68,12 @@ impl TreeHead {
     /// The signature in hexadecimal, and the file of it.
     ///
     /// # Errors
-    /// As [`TreeHead::encode`].
-    pub(super) fn sign(&self, key: &SigningKey) -> Result<(String, String)> {
-        let signature = key.sign(&self.encode()?);
+    /// [`ErrorKind::Key`] when the cryptographic module refuses.
+    pub(super) fn sign(&self, key: &SigningKey) -> Result<(String, SignatureFile)> {
+        let unsigned = |error: KeyError| Error::new(ErrorKind::Key, format!("the output cannot be signed: {error}"));
+        let signature = key.sign(&self.encode()?).map_err(unsigned)?;
         let comment = format!("ieum run {} of {}, {} bundles", self.run_id, self.as_of, self.bundles);
-        Ok((hex(&signature), key.signature_file(&signature, &comment)))
+        Ok((hex(&signature), key.signature_file(&signature, &comment).map_err(unsigned)?))
     }
 
     /// Whether this key signed the head.

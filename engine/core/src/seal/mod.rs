@@ -11,7 +11,11 @@
 //! and gives the receipt of each (`ieum receipt`), which says and proves one of them alone.
 //!
 //! Files stand in the order of recipient and service, statements in that of the requests (by request id). A request that is
-//! refused as a whole has no bundle, and no leaf.
+//! refused as a whole has no bundle: `receipts/refused.ndjson`, the first file where there is one, states those, of every
+//! recipient and service, since they may name some that there are not.
+//!
+//! A statement has the digest of the bundle as its recipient reads it, whether it is encrypted or not. Whoever has a receipt
+//! can therefore test a guess of a whole bundle.
 
 mod check;
 mod file;
@@ -34,8 +38,8 @@ use serde::{Deserialize, Serialize};
 
 pub use check::check;
 pub use file::ReceiptFile;
-pub use hand::{Verified, receipt_of, verify_bundle};
-pub use head::{SEAL, SIGNATURE, TreeHead};
+pub use hand::{Verified, receipt_of, verify_bundle, verify_refusal};
+pub use head::{SEAL, TreeHead};
 pub use merkle::{Hash, Tree, leaf_hash, root_by};
 pub use receipt::{
     BundleDigest, ConsentReference, DocumentAsked, FileProof, Form, Given, Receipt, STATEMENT, Statement, TERMS, Terms,
@@ -46,7 +50,7 @@ use crate::course::{Course, Courses};
 use crate::input::Night;
 use crate::manifest::{hex, sha256_hex};
 use crate::sink::{Output, OutputWriter};
-use receipt::{FileLeaf, encode};
+use receipt::{FileLeaf, FileName, REFUSED_FILE, encode};
 
 /// Folder of the receipts, below the output folder.
 pub const RECEIPTS: &str = "receipts";
@@ -60,14 +64,21 @@ const NO_SERVICE: &str = "documents";
 pub struct SealRecord {
     /// Bundles of the run.
     pub bundles: u64,
+    /// Requests that were refused as a whole.
+    pub refused: u64,
     /// Files of receipts: leaves of the run's tree.
     pub tree_size: u64,
     /// Root over them, lower-case hexadecimal.
     pub root: String,
 }
 
-/// Recipient, and service or what stands for none.
-type Name<'a> = (&'a str, &'a str);
+/// Path of a file of receipts; made from validated codes only.
+fn path_of((recipient, service): FileName<'_>) -> String {
+    match (recipient, service) {
+        REFUSED_FILE => format!("{RECEIPTS}/{service}.ndjson"),
+        _ => format!("{RECEIPTS}/{recipient}/{service}.ndjson"),
+    }
+}
 
 /// The seal of a run, in the making.
 pub struct Sealing<'a> {
@@ -76,7 +87,7 @@ pub struct Sealing<'a> {
     key: &'a SigningKey,
     /// Plan digest by source.
     plans: Vec<Option<&'a str>>,
-    files: BTreeMap<Name<'a>, File<'a>>,
+    files: BTreeMap<FileName<'a>, File<'a>>,
 }
 
 /// A file of receipts, in the making.
@@ -92,11 +103,11 @@ struct File<'a> {
 /// that the lines are read from.
 type Alike<'a> = (usize, &'a str, Box<[u32]>);
 
-/// A bundle by its request, its subject and its digest.
+/// A request with its subject and the digest of its bundle; of one that was refused as a whole, without.
 struct Digested<'b, 'a> {
     request: &'a CheckedRequest,
     subject: Option<&'b str>,
-    digest: BundleDigest,
+    digest: Option<BundleDigest>,
 }
 
 impl<'a> Sealing<'a> {
@@ -107,34 +118,40 @@ impl<'a> Sealing<'a> {
         Some(Self { night, courses, key, plans, files: BTreeMap::new() })
     }
 
-    /// States the bundles of one shard, in their order; `answers` are those of all lines so far.
+    /// States the requests of one shard and their bundles, in their order; `answers` are those of all lines so far.
     ///
     /// # Errors
     /// When the output does not take the statements.
     pub fn add(
         &mut self,
         answers: &[Option<Answer>],
+        requests: &'a [CheckedRequest],
         bundles: &[Bundle<'_>],
         digests: Vec<BundleDigest>,
         output: &Output,
     ) -> Result<()> {
-        let mut by_file: BTreeMap<Name<'a>, Vec<Digested<'_, 'a>>> = BTreeMap::new();
+        let mut by_file: BTreeMap<FileName<'a>, Vec<Digested<'_, 'a>>> = BTreeMap::new();
+        let refused = requests.iter().filter(|request| request.refusal.is_some());
+        let refused: Vec<_> = refused.map(|request| Digested { request, subject: None, digest: None }).collect();
+        if !refused.is_empty() {
+            by_file.insert(REFUSED_FILE, refused);
+        }
         let requests = &self.night.checked.requests;
         for (bundle, digest) in bundles.iter().zip(digests) {
             let request = &requests[bundle.request.ordinal as usize];
             let name = (&*request.recipient, request.service.as_deref().unwrap_or(NO_SERVICE));
-            let digested = Digested { request, subject: bundle.subject.as_deref(), digest };
+            let digested = Digested { request, subject: bundle.subject.as_deref(), digest: Some(digest) };
             by_file.entry(name).or_default().push(digested);
         }
         let mut files = std::mem::take(&mut self.files);
-        for name @ (recipient, service) in by_file.keys() {
+        for name in by_file.keys() {
             if !files.contains_key(name) {
-                let writer = output.create(&format!("{RECEIPTS}/{recipient}/{service}.ndjson"))?;
+                let writer = output.create(&path_of(*name))?;
                 let (terms, written) = (FxHashMap::default(), FxHashSet::default());
                 files.insert(*name, File { writer, leaves: Vec::new(), terms, written });
             }
         }
-        let state = |(name, file): (&Name<'a>, &mut File<'a>)| match by_file.get(name) {
+        let state = |(name, file): (&FileName<'a>, &mut File<'a>)| match by_file.get(name) {
             Some(bundles) => self.state(file, answers, bundles),
             None => Ok(()),
         };
@@ -207,6 +224,7 @@ impl<'a> Sealing<'a> {
                 records: answer.records,
             })
         };
+        let refusal = request.refusal.map(|(outcome, reason)| Answer { outcome, reason, records: 0 });
         let date = |date: NaiveDate| Cow::Owned(iso(date));
         Statement {
             receipt: STATEMENT.into(),
@@ -221,7 +239,8 @@ impl<'a> Sealing<'a> {
             },
             subject: bundle.subject.map(Cow::Borrowed),
             answers: answers[first..][..request.lines.len()].iter().map(given).collect(),
-            bundle: bundle.digest.clone(),
+            refusal: given(&refusal),
+            bundle: bundle.digest.as_ref().map(Cow::Borrowed),
         }
     }
 
@@ -231,16 +250,18 @@ impl<'a> Sealing<'a> {
     /// When the output does not take them.
     pub fn finish(mut self, output: &mut Output) -> Result<SealRecord> {
         let files = std::mem::take(&mut self.files);
-        let bundles = files.values().map(|file| file.leaves.len() as u64).sum();
-        let close = |((recipient, service), mut file): (Name<'a>, File<'a>)| {
+        let refused = files.get(&REFUSED_FILE).map_or(0, |file| file.leaves.len() as u64);
+        let stated: u64 = files.values().map(|file| file.leaves.len() as u64).sum();
+        let bundles = stated - refused;
+        let close = |((recipient, service), mut file): (FileName<'a>, File<'a>)| {
             let (size, tree) = (file.leaves.len() as u64, Tree::new(std::mem::take(&mut file.leaves)));
             let leaf = FileLeaf { recipient, service, bundles: size, root: hex(&tree.root()) }.hash()?;
             Ok((file.writer, size, leaf))
         };
         let files = files.into_iter().collect::<Vec<_>>().into_par_iter().map(close).collect::<Result<Vec<_>>>()?;
         let tree = Tree::new(files.iter().map(|(.., leaf)| *leaf).collect());
-        let head = self.head(&tree, bundles);
-        let (signature, text) = head.sign(self.key)?;
+        let head = self.head(&tree, bundles, refused);
+        let (signature, file) = head.sign(self.key)?;
         for (place, (mut writer, bundles, _)) in (0..).zip(files) {
             let mut proof = encode(&FileProof {
                 file_index: place,
@@ -254,11 +275,11 @@ impl<'a> Sealing<'a> {
             output.keep(writer)?;
         }
         output.put(SEAL, &head.encode()?)?;
-        output.put(SIGNATURE, text.as_bytes())?;
-        Ok(SealRecord { bundles, tree_size: head.tree_size, root: head.root })
+        output.put(&format!("{SEAL}{}", file.ending), &file.bytes)?;
+        Ok(SealRecord { bundles, refused, tree_size: head.tree_size, root: head.root })
     }
 
-    fn head(&self, tree: &Tree, bundles: u64) -> TreeHead {
+    fn head(&self, tree: &Tree, bundles: u64, refused: u64) -> TreeHead {
         let night = self.night;
         TreeHead {
             seal: String::new(),
@@ -269,6 +290,7 @@ impl<'a> Sealing<'a> {
             key_id: night.master.key_id().to_owned(),
             key_epoch: night.master.epoch(),
             bundles,
+            refused,
             tree_size: tree.size(),
             root: hex(&tree.root()),
             signing_key: String::new(),

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::head::{TreeHead, unhex};
 use super::merkle::{Hash, leaf_hash, root_by};
-use crate::manifest::{hex, sha256_hex};
+use crate::manifest::{OutputFile, hex, sha256_hex};
 
 /// What a bundle's digest is taken of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +48,15 @@ impl BundleDigest {
     /// The digest of a bundle's bytes.
     pub fn of(form: Form, bytes: &[u8]) -> Self {
         Self { form, bytes: bytes.len() as u64, sha256: sha256_hex(bytes) }
+    }
+
+    /// The digest of a bundle that is a file, as its recipient reads it.
+    pub(crate) fn of_file(form: Form, file: &OutputFile) -> Self {
+        let (bytes, sha256) = match &file.plain {
+            Some(plain) => (plain.bytes, &plain.sha256),
+            None => (file.bytes, &file.sha256),
+        };
+        Self { form, bytes, sha256: sha256.clone() }
     }
 }
 
@@ -138,14 +147,25 @@ pub struct Statement<'a> {
     pub subject: Option<Cow<'a, str>>,
     /// The answers to the documents of the terms, in their order; null for one that was not needed.
     pub answers: Vec<Option<Given<'a>>>,
-    /// The bundle.
-    pub bundle: BundleDigest,
+    /// What became of a request that was refused as a whole, and why: it has no bundle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<Given<'a>>,
+    /// The bundle, as the recipient reads it: before it is encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<Cow<'a, BundleDigest>>,
 }
 
 /// Format of a statement.
 pub const STATEMENT: &str = "ieum-receipt/1";
 /// Format of terms.
 pub const TERMS: &str = "ieum-terms/1";
+
+/// Recipient and service of a file of receipts; [`REFUSED_FILE`] of that of the refusals.
+pub(super) type FileName<'a> = (&'a str, &'a str);
+
+/// What stands for recipient and service where requests were refused as a whole. They may name a recipient or service
+/// that there is not, which is no name for a file; a recipient's code is never empty.
+pub(super) const REFUSED_FILE: FileName<'static> = ("", "refused");
 
 /// What is hashed of a file of receipts: a leaf of the run's tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -168,13 +188,13 @@ impl FileLeaf<'_> {
 pub struct FileProof {
     /// Place of the file among the files of the run.
     pub file_index: u64,
-    /// Bundles of the file.
+    /// Bundles of the file, or refusals.
     pub bundles: u64,
     /// The hashes from the file's sibling up to the root, lower-case hexadecimal.
     pub file_path: Vec<String>,
     /// What is signed.
     pub head: TreeHead,
-    /// Ed25519 signature of the head's bytes, lower-case hexadecimal.
+    /// Signature of the head's bytes, lower-case hexadecimal: Ed25519, or `r` and `s` of ECDSA.
     pub signature: String,
 }
 
@@ -183,9 +203,8 @@ impl FileProof {
     ///
     /// # Errors
     /// [`ErrorKind::Integrity`] if it does not.
-    pub fn covers(&self, terms: &Terms<'_>, root: Option<Hash>) -> Result<()> {
+    pub(super) fn covers(&self, (recipient, service): FileName<'_>, root: Option<Hash>) -> Result<()> {
         let reached = root.and_then(|root| {
-            let (recipient, service) = terms.file();
             let leaf = FileLeaf { recipient, service, bundles: self.bundles, root: hex(&root) }.hash().ok()?;
             root_by(&hashes(&self.file_path)?, &leaf, self.file_index, self.head.tree_size)
         });
@@ -245,7 +264,7 @@ fn hashes(path: &[String]) -> Option<Vec<Hash>> {
 
 impl Terms<'_> {
     /// Recipient and service of the file that they stand in.
-    pub fn file(&self) -> (&str, &str) {
+    pub(super) fn file(&self) -> FileName<'_> {
         (&self.recipient, self.service.as_deref().unwrap_or(super::NO_SERVICE))
     }
 
@@ -267,6 +286,11 @@ impl Statement<'_> {
         Ok(leaf_hash(&encode(self)?))
     }
 
+    /// Recipient and service of the file that it stands in.
+    pub(super) fn file<'s>(&self, terms: &'s Terms<'_>) -> FileName<'s> {
+        if self.refusal.is_some() { REFUSED_FILE } else { terms.file() }
+    }
+
     /// Whether it is a statement on these terms.
     ///
     /// # Errors
@@ -278,6 +302,9 @@ impl Statement<'_> {
         if self.terms != terms.digest()? || self.answers.len() != terms.documents.len() {
             return Err(self.refused("the terms are not those that the statement names: one of them was changed"));
         }
+        if self.bundle.is_some() == self.refusal.is_some() {
+            return Err(self.refused("the receipt states neither a bundle nor a refusal, or both"));
+        }
         Ok(())
     }
 
@@ -286,13 +313,15 @@ impl Statement<'_> {
     /// # Errors
     /// [`ErrorKind::Integrity`] if it is another, or was changed.
     pub fn is_of(&self, bundle: &BundleDigest) -> Result<()> {
-        if self.bundle == *bundle {
-            return Ok(());
+        let told = |bundle: &BundleDigest| format!("{} bytes, SHA-256 {}", bundle.bytes, bundle.sha256);
+        match &self.bundle {
+            Some(stated) if **stated == *bundle => Ok(()),
+            Some(stated) => Err(self
+                .refused("the bundle is not the one that the receipt is for, or was changed")
+                .at("stated", told(stated))
+                .at("found", told(bundle))),
+            None => Err(self.refused("the receipt states that the request was refused: it has no bundle")),
         }
-        Err(self
-            .refused("the bundle is not the one that the receipt is for, or was changed")
-            .at("stated", format!("{} bytes, SHA-256 {}", self.bundle.bytes, self.bundle.sha256))
-            .at("found", format!("{} bytes, SHA-256 {}", bundle.bytes, bundle.sha256)))
     }
 
     pub(super) fn refused(&self, message: &str) -> Error {
@@ -328,7 +357,7 @@ impl Receipt {
         self.statement.is_on(&self.terms)?;
         let (leaf, path) = (self.statement.leaf()?, hashes(&self.path));
         let root = path.and_then(|path| root_by(&path, &leaf, self.leaf_index, self.file.bundles));
-        self.file.covers(&self.terms, root).map_err(of_request)?;
+        self.file.covers(self.statement.file(&self.terms), root).map_err(of_request)?;
         self.file.head.is_signed(&self.file.signature, public).map_err(of_request)
     }
 

@@ -4,11 +4,12 @@ use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
-use ieum_model::error::Result;
+use ieum_model::error::{Error, Result};
+use ieum_privacy::envelope::{Draw, Drawn};
 use sha2::{Digest, Sha256};
 
 use crate::from_io;
-use crate::manifest::{OutputFile, hex};
+use crate::manifest::{OutputFile, PlainText, hex};
 
 /// A file of the output, digested while it is written.
 pub struct OutputWriter {
@@ -17,11 +18,28 @@ pub struct OutputWriter {
     out: BufWriter<Standing>,
     digest: Sha256,
     bytes: u64,
+    /// What the envelope of this file draws.
+    draw: Option<Draw>,
+    /// What this file is the envelope of.
+    plain: Option<PlainText>,
 }
 
 impl OutputWriter {
     pub(super) fn new(path: PathBuf, relative: &str, file: Standing) -> Self {
-        Self { path, relative: relative.into(), out: BufWriter::new(file), digest: Sha256::new(), bytes: 0 }
+        let (out, digest) = (BufWriter::new(file), Sha256::new());
+        Self { path, relative: relative.into(), out, digest, bytes: 0, draw: None, plain: None }
+    }
+
+    pub(super) fn drawing(self, draw: Draw) -> Self {
+        Self { draw: Some(draw), ..self }
+    }
+
+    pub(super) fn of_plain(self, plain: PlainText) -> Self {
+        Self { plain: Some(plain), ..self }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.relative
     }
 
     /// Appends bytes; the offset at which they begin.
@@ -37,7 +55,14 @@ impl OutputWriter {
     pub(super) fn close(mut self) -> Result<OutputFile> {
         let closed = self.out.flush().and_then(|()| self.out.get_mut().cut());
         closed.map_err(|error| from_io(&error, &self.path))?;
-        Ok(OutputFile { path: self.relative, bytes: self.bytes, sha256: hex(&self.digest.finalize()) })
+        let sha256 = hex(&self.digest.finalize());
+        Ok(OutputFile { path: self.relative, bytes: self.bytes, sha256, plain: self.plain })
+    }
+
+    /// As `close`, with what its envelope draws.
+    pub(super) fn close_drawn(mut self) -> Result<(OutputFile, Drawn)> {
+        let draw = self.draw.take().ok_or_else(|| Error::internal("a file that was not to be encrypted"))?;
+        Ok((self.close()?, draw.finish()))
     }
 }
 
@@ -45,6 +70,9 @@ impl Write for OutputWriter {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.out.write_all(bytes)?;
         self.digest.update(bytes);
+        if let Some(draw) = &mut self.draw {
+            draw.update(bytes);
+        }
         self.bytes += bytes.len() as u64;
         Ok(bytes.len())
     }

@@ -14,7 +14,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::broken;
 use crate::assemble::{Standing, standing};
-use crate::manifest::{Manifest, RequestCounts};
+use crate::bundle_files::own_bundle;
+use crate::manifest::{Manifest, PlainText, RequestCounts};
 use crate::records::{CARRIED_OVER, OUTCOMES, ROWS, STATISTICS};
 
 /// Compares everything that is counted twice.
@@ -139,9 +140,15 @@ fn bundles(manifest: &Manifest, folder: &Path, answers: &Answers) -> Result<()> 
         let path = folder.join(&file.path);
         let listed: Vec<String> =
             match (file.path.strip_prefix("bundles/packed/"), file.path.strip_suffix(".index.csv")) {
-                (Some(_), Some(packed)) => indexed(&path, &folder.join(packed))?,
+                (Some(_), Some(packed)) => match plain_of(manifest, packed) {
+                    Some(plain) => indexed_plain(&path, plain)?,
+                    None => indexed(&path, &folder.join(packed))?,
+                },
                 (Some(_), None) => continue,
-                (None, _) => path.file_stem().map(|id| id.to_string_lossy().into_owned()).into_iter().collect(),
+                (None, _) => {
+                    let request = own_bundle(&file.path).and_then(|bundle| bundle.split_once('/'));
+                    request.map(|(_, request)| request.to_owned()).into_iter().collect()
+                }
             };
         for request in listed {
             if !found.insert(request) {
@@ -156,6 +163,49 @@ fn bundles(manifest: &Manifest, folder: &Path, answers: &Answers) -> Result<()> 
         0 => Ok(()),
         missing => Err(broken(format!("{missing} requests are answered but have no bundle"), folder)),
     }
+}
+
+/// What a packed file holds that is encrypted, by its path without an ending.
+fn plain_of<'a>(manifest: &'a Manifest, packed: &str) -> Option<&'a PlainText> {
+    let is_of = |path: &str| path.strip_prefix(packed).is_some_and(|ending| ending.starts_with('.'));
+    manifest.files.iter().filter(|file| is_of(&file.path)).find_map(|file| file.plain.as_ref())
+}
+
+/// Requests, and the bytes of their bundles, that the index of an encrypted file lists, whose places follow on one another.
+/// An index of rows tells no bytes.
+pub(crate) fn index_lines(index: &Path) -> Result<Vec<(String, Option<u64>)>> {
+    let text = fs::read_to_string(index).map_err(|error| unreadable(index)(error.to_string()))?;
+    let disagrees = || broken("the index does not agree with its file", index);
+    let mut lines = text.lines();
+    let head = lines.next();
+    let (mut listed, mut offset) = (Vec::new(), 0);
+    for (row, line) in lines.enumerate() {
+        let mut cells = line.rsplitn(if head == Some("request_id,row") { 2 } else { 3 }, ',');
+        let mut number = || cells.next().and_then(|number| number.parse::<u64>().ok()).ok_or_else(disagrees);
+        let (place, bytes) = match head {
+            Some("request_id,row") => (number()? == row as u64, None),
+            Some("request_id,offset,bytes") => {
+                let bytes = number()?;
+                let place = number()? == offset;
+                offset += bytes;
+                (place, Some(bytes))
+            }
+            _ => return Err(disagrees()),
+        };
+        let request = cells.next().filter(|_| place).ok_or_else(disagrees)?;
+        listed.push((request.to_owned(), bytes));
+    }
+    Ok(listed)
+}
+
+/// The requests that the index of an encrypted file lists: their bundles fill it.
+fn indexed_plain(index: &Path, plain: &PlainText) -> Result<Vec<String>> {
+    let listed = index_lines(index)?;
+    if listed.iter().all(|(_, bytes)| bytes.is_some()) {
+        let bytes = listed.iter().filter_map(|(_, bytes)| *bytes).sum();
+        same("bytes", "the plain text", bytes, plain.bytes, index)?;
+    }
+    Ok(listed.into_iter().map(|(request, _)| request).collect())
 }
 
 /// The requests that an index lists; `packed` is its file without an ending.

@@ -61,6 +61,10 @@ pub struct Recipient {
     pub name_ko: String,
     /// Code of its legal kind.
     pub recipient_type: String,
+    /// The public key that its bundles are encrypted to, in nights that encrypt: `age1…`, or `ieum-kr1-…` of profile `kr`.
+    /// Its private half stays with the recipient.
+    #[serde(default)]
+    pub encryption_key: Option<String>,
 }
 
 /// A legal kind of recipient.

@@ -10,6 +10,7 @@
 //! The master key never meets an identifier. A [`DomainKey`] is derived from it for each recipient or research project
 //! with HKDF-SHA-256 (RFC 5869), so that pseudonyms of two domains, or of two epochs, cannot be linked.
 
+mod p256;
 mod ring;
 mod signing;
 
@@ -20,11 +21,13 @@ use hmac::Hmac;
 use sha2::Sha256;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use crate::envelope::EnvelopeKey;
 use crate::pseudonym::keyed;
 use crate::sensitive::Sensitive;
 
 pub use ring::KeyRing;
-pub use signing::{PUBLIC_KEY_LEN, PublicKey, SIGNATURE_LEN, SigningKey, signature_in};
+pub(crate) use ring::key_line;
+pub use signing::{PublicKey, SIGNATURE_ENDINGS, SIGNATURE_LEN, SignatureFile, SigningKey, signature_in};
 
 /// Bytes of a key: the output size of SHA-256, which RFC 2104 recommends for HMAC-SHA-256.
 pub const KEY_LEN: usize = 32;
@@ -35,6 +38,8 @@ const FORMAT: &str = "ieum-key/1";
 const KEY_ID_MAX_LEN: usize = 64;
 /// HKDF `info` starts with the purpose, so that a later use of the same master key gets other keys.
 const PURPOSE: &[u8] = b"ieum/1 pseudonym";
+/// HKDF `info` of the key from which envelopes draw.
+const ENVELOPES: &[u8] = b"ieum/1 envelopes";
 /// HKDF `info` of the value that tells one key from another.
 const CHECK: &[u8] = b"ieum/1 check value";
 
@@ -58,12 +63,21 @@ pub enum KeyError {
     NoEpochLeft,
     /// The text is not a public key file.
     PublicKey,
+    /// The text is not the public key of a recipient.
+    Recipient,
+    /// The line is not a private key of a recipient.
+    IdentityLayout {
+        /// Line in the file, from 1.
+        line: usize,
+    },
+    /// The cryptographic module refused.
+    Module,
     /// The line is not `ieum-key/1 <key_id> <epoch> <64 hex>`.
     Layout {
         /// Line in the file, from 1.
         line: usize,
     },
-    /// The line is not `ieum-signing-key/1 <key_id> <64 hex>`.
+    /// The line is not `ieum-signing-key/1 <key_id> <64 hex>`, nor that of the profile `kr`.
     SigningLayout {
         /// Line in the file, from 1.
         line: usize,
@@ -93,14 +107,26 @@ impl fmt::Display for KeyError {
             }
             Self::EpochTwice { line } => write!(f, "line {line} is an epoch that the file has already"),
             Self::NoEpochLeft => f.write_str("the key has no epoch left: make a key with another id"),
-            Self::PublicKey => f.write_str(
-                "this is not a public key, expected the two lines that `ieum keys new --signing` writes beside the key",
-            ),
+            Self::PublicKey => {
+                f.write_str("this is not a public key, expected what `ieum keys new --signing` writes beside the key")
+            }
+            Self::Recipient => {
+                f.write_str("this is not the public key of a recipient, expected `age1…` or `ieum-kr1-…`")
+            }
+            Self::IdentityLayout { line } => {
+                write!(f, "line {line} is not the private key of a recipient, expected `AGE-SECRET-KEY-1…`, or ")?;
+                f.write_str("`ieum-encryption-key-kr/1 <key id> <64 hex digits>`")
+            }
+            Self::Module => f.write_str("the cryptographic module refused the key"),
             Self::Layout { line } => {
                 write!(f, "line {line} is not a key line, expected `{FORMAT} <key id> <epoch> <64 hex digits>`")
             }
             Self::SigningLayout { line } => {
-                write!(f, "line {line} is not a signing key, expected `ieum-signing-key/1 <key id> <64 hex digits>`")
+                write!(
+                    f,
+                    "line {line} is not a signing key, expected `ieum-signing-key/1 <key id> <64 hex digits>`, or "
+                )?;
+                f.write_str("with `ieum-signing-key-kr/1`")
             }
             Self::KeyId => {
                 write!(f, "the key id is not made of 1 to {KEY_ID_MAX_LEN} ASCII letters, digits, `.`, `_` and `-`")
@@ -201,6 +227,15 @@ impl MasterKey {
         value
     }
 
+    /// The key from which envelopes draw what others draw at random; see [`crate::envelope`]. HKDF-SHA-256 with an `info` of
+    /// its own and the epoch.
+    pub fn envelopes(&self) -> EnvelopeKey {
+        let mut key = Zeroizing::new([0; KEY_LEN]);
+        let info = [ENVELOPES, &[0], &self.epoch.to_be_bytes()].concat();
+        hkdf_sha256(None, self.secret.expose(), &info, &mut key);
+        EnvelopeKey::new(&key)
+    }
+
     /// The key of one domain: HKDF-SHA-256 (RFC 5869) without salt and with
     /// `info = "ieum/1 pseudonym" 00 kind 00 name epoch`, the epoch as four bytes, big-endian.
     ///
@@ -273,7 +308,7 @@ fn hkdf_sha256<const N: usize>(salt: Option<&[u8]>, input_key: &[u8], info: &[u8
     Hkdf::<Sha256>::new(salt, input_key).expand(info, output).expect("the output size is checked at compile time");
 }
 
-fn check_key_id(key_id: &str) -> Result<(), KeyError> {
+pub(crate) fn check_key_id(key_id: &str) -> Result<(), KeyError> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     if (1..=KEY_ID_MAX_LEN).contains(&key_id.len()) && key_id.bytes().all(allowed) {
         Ok(())
@@ -282,7 +317,7 @@ fn check_key_id(key_id: &str) -> Result<(), KeyError> {
     }
 }
 
-fn secret_from_hex(hex: &str) -> Option<SecretKey> {
+pub(crate) fn secret_from_hex(hex: &str) -> Option<SecretKey> {
     if hex.len() != 2 * KEY_LEN {
         return None;
     }

@@ -1,4 +1,4 @@
-//! The key that signs what an agency delivered: Ed25519 (RFC 8032).
+//! The key that signs what an agency delivered: Ed25519 (RFC 8032), or ECDSA P-256 of the profile `kr` (see [`p256`]).
 //!
 //! ```text
 //! ieum-signing-key/1 <key_id> <64 hexadecimal digits>      private: the 32 bytes of RFC 8032, section 5.1.5
@@ -7,8 +7,9 @@
 //! <base64 of "Ed", 8 bytes of key number, 32 bytes of key>
 //! ```
 //!
-//! Public keys and signature files are those of minisign, so that a third party needs none of our software. The key
-//! number is the beginning of the public key's SHA-256, not a random number: the same key has the same number everywhere.
+//! Public keys and signature files are those of minisign, those of `kr` what openssl reads: a third party needs none of our
+//! software. The key number is the beginning of the public key's SHA-256, not a random number: the same key has the same
+//! number everywhere.
 
 use std::fmt;
 
@@ -19,7 +20,8 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::ring::key_line;
-use super::{KeyError, check_key_id, secret_from_hex};
+use super::{KeyError, check_key_id, p256, secret_from_hex};
+use crate::module::{Module, Profile};
 use crate::sensitive::Sensitive;
 
 /// First word of the line of a signing key.
@@ -31,16 +33,31 @@ const NUMBER_LEN: usize = 8;
 /// What stands before the key id in the first line of a public key file.
 const COMMENT: &str = "untrusted comment: ieum public key ";
 
-/// Bytes of a public key.
-pub const PUBLIC_KEY_LEN: usize = ed25519_dalek::PUBLIC_KEY_LENGTH;
-/// Bytes of a signature.
+/// Bytes of a signature, of either kind.
 pub const SIGNATURE_LEN: usize = ed25519_dalek::SIGNATURE_LENGTH;
 
 /// The private key. Wiped when dropped, and prints without its secret.
 pub struct SigningKey {
-    key: ed25519_dalek::SigningKey,
+    key: Private,
     public: PublicKey,
 }
+
+enum Private {
+    Ed25519(Box<ed25519_dalek::SigningKey>),
+    P256(p256::Private),
+}
+
+/// A signature as a file that stands beside what was signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignatureFile {
+    /// What is added to the name of the signed file: `.minisig`, or `.sig` of the profile `kr`.
+    pub ending: &'static str,
+    /// The file.
+    pub bytes: Vec<u8>,
+}
+
+/// What signature files of either kind add to the name of what was signed.
+pub const SIGNATURE_ENDINGS: [&str; 2] = [".minisig", ".sig"];
 
 impl SigningKey {
     /// The text of a new key file with 32 bytes from the operating system.
@@ -50,8 +67,11 @@ impl SigningKey {
     ///
     /// # Privacy
     /// The text holds the key. It prints redacted and wipes itself.
-    pub fn generate(key_id: &str) -> Result<Sensitive<Zeroizing<String>>, KeyError> {
-        key_line(FORMAT, key_id, None)
+    pub fn generate(profile: Profile, key_id: &str) -> Result<Sensitive<Zeroizing<String>>, KeyError> {
+        match profile {
+            Profile::Default => key_line(FORMAT, key_id, None),
+            Profile::Kr => key_line(p256::FORMAT, key_id, None),
+        }
     }
 
     /// Reads the text of a key file: one line, `#` comments, blank lines.
@@ -62,6 +82,14 @@ impl SigningKey {
     /// # Privacy
     /// The text holds the key: read it into something that wipes itself.
     pub fn from_text(text: &str) -> Result<Self, KeyError> {
+        Self::with_module(text, &Module::default())
+    }
+
+    /// As [`SigningKey::from_text`]; a key of the profile `kr` signs with a module.
+    ///
+    /// # Errors
+    /// As [`SigningKey::from_text`], and [`KeyError::Module`] when the module refuses the key.
+    pub fn with_module(text: &str, module: &Module) -> Result<Self, KeyError> {
         let lines =
             (1..).zip(text.lines()).map(|(line, content)| (line, content.trim_start_matches('\u{feff}').trim()));
         let mut lines = lines.filter(|(_, content)| !content.is_empty() && !content.starts_with('#'));
@@ -70,20 +98,29 @@ impl SigningKey {
             return Err(KeyError::Several { line });
         }
         let mut words = content.split_ascii_whitespace();
-        let (Some(FORMAT), Some(key_id), Some(hex), None) = (words.next(), words.next(), words.next(), words.next())
+        let (Some(format @ (FORMAT | p256::FORMAT)), Some(key_id), Some(hex), None) =
+            (words.next(), words.next(), words.next(), words.next())
         else {
             return Err(KeyError::SigningLayout { line });
         };
         check_key_id(key_id)?;
         let secret = secret_from_hex(hex).ok_or(KeyError::Hex { line })?;
-        let key = ed25519_dalek::SigningKey::from_bytes(secret.expose());
-        let public = PublicKey { key_id: key_id.to_owned(), key: key.verifying_key() };
-        Ok(Self { key, public })
+        let (key, public) = if format == FORMAT {
+            let key = Box::new(ed25519_dalek::SigningKey::from_bytes(secret.expose()));
+            let public = Verifying::Ed25519(key.verifying_key());
+            (Private::Ed25519(key), public)
+        } else {
+            let key = p256::Private::new(secret, module)?;
+            let public = Verifying::P256(key.public().clone());
+            (Private::P256(key), public)
+        };
+        Ok(Self { key, public: PublicKey { key_id: key_id.to_owned(), key: public } })
     }
 
     /// Whether a text is that of a signing key rather than of a master key; nothing else of it is checked.
     pub fn is_meant_by(text: &str) -> bool {
-        text.lines().any(|line| line.trim_start_matches('\u{feff}').trim_start().starts_with(FORMAT))
+        let begins = |line: &str| line.starts_with(FORMAT) || line.starts_with(p256::FORMAT);
+        text.lines().any(|line| begins(line.trim_start_matches('\u{feff}').trim_start()))
     }
 
     /// The public half.
@@ -91,21 +128,40 @@ impl SigningKey {
         &self.public
     }
 
-    /// The signature of a message (RFC 8032, section 5.1.6); the same for the same message.
-    pub fn sign(&self, message: &[u8]) -> [u8; SIGNATURE_LEN] {
-        self.key.sign(message).to_bytes()
+    /// The signature of a message (RFC 8032, section 5.1.6, or ECDSA); the same for the same message.
+    ///
+    /// # Errors
+    /// [`KeyError::Module`] when the module refuses.
+    pub fn sign(&self, message: &[u8]) -> Result<[u8; SIGNATURE_LEN], KeyError> {
+        match &self.key {
+            Private::Ed25519(key) => Ok(key.sign(message).to_bytes()),
+            Private::P256(key) => key.sign(message),
+        }
     }
 
-    /// A signature file as minisign writes it, for the message that `signature` signs. The trusted comment is signed too.
-    pub fn signature_file(&self, signature: &[u8; SIGNATURE_LEN], trusted_comment: &str) -> String {
-        let global = self.sign(&[&signature[..], trusted_comment.as_bytes()].concat());
+    /// A signature file for the message that `signature` signs, as minisign or openssl reads it. The trusted comment is
+    /// signed too; openssl's files have none.
+    ///
+    /// # Errors
+    /// As [`SigningKey::sign`].
+    pub fn signature_file(
+        &self,
+        signature: &[u8; SIGNATURE_LEN],
+        trusted_comment: &str,
+    ) -> Result<SignatureFile, KeyError> {
+        let [minisig, sig] = SIGNATURE_ENDINGS;
+        if let Private::P256(_) = &self.key {
+            return Ok(SignatureFile { ending: sig, bytes: p256::der(signature).ok_or(KeyError::Module)? });
+        }
+        let global = self.sign(&[&signature[..], trusted_comment.as_bytes()].concat())?;
         let line = [&ALGORITHM[..], &self.public.number_bytes(), signature].concat();
-        format!(
+        let text = format!(
             "untrusted comment: signature by ieum signing key {}\n{}\ntrusted comment: {trusted_comment}\n{}\n",
             self.public.key_id,
             STANDARD.encode(line),
             STANDARD.encode(global)
-        )
+        );
+        Ok(SignatureFile { ending: minisig, bytes: text.into_bytes() })
     }
 }
 
@@ -119,16 +175,25 @@ impl fmt::Debug for SigningKey {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicKey {
     key_id: String,
-    key: VerifyingKey,
+    key: Verifying,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Verifying {
+    Ed25519(VerifyingKey),
+    P256(p256::Public),
 }
 
 impl PublicKey {
-    /// Reads a public key file: minisign's two lines. The key's name is taken from the comment, which proves nothing; it is
-    /// `-` for a comment that is not ours.
+    /// Reads a public key file: minisign's two lines, or openssl's PEM after a line of ours. The key's name is taken from the
+    /// comment, which proves nothing; it is `-` for a comment that is not ours.
     ///
     /// # Errors
     /// [`KeyError::PublicKey`] if it is none, or not a point that can have signed.
     pub fn from_text(text: &str) -> Result<Self, KeyError> {
+        if let Some((comment, key)) = p256::Public::from_text(text, &Module::default()) {
+            return Self::named(comment, Verifying::P256(key));
+        }
         let mut lines = text.lines();
         let (Some(comment), Some(line), None) = (lines.next(), lines.next(), lines.next()) else {
             return Err(KeyError::PublicKey);
@@ -140,18 +205,40 @@ impl PublicKey {
             return Err(KeyError::PublicKey);
         };
         let key = VerifyingKey::from_bytes(key).map_err(|_| KeyError::PublicKey)?;
-        let named = comment.strip_prefix(COMMENT).and_then(|rest| rest.split(' ').next()).unwrap_or("-");
-        let public = Self { key_id: named.to_owned(), key };
-        if bytes[ALGORITHM.len()..][..NUMBER_LEN] != public.number_bytes() && named != "-" {
+        let public = Self::named(comment, Verifying::Ed25519(key))?;
+        if bytes[ALGORITHM.len()..][..NUMBER_LEN] != public.number_bytes() && public.key_id != "-" {
             return Err(KeyError::PublicKey);
         }
         Ok(public)
     }
 
+    /// With the name in a comment, whose number must be the key's.
+    fn named(comment: &str, key: Verifying) -> Result<Self, KeyError> {
+        let words = comment.strip_prefix(COMMENT).or_else(|| comment.strip_prefix(p256::COMMENT));
+        let Some((name, number)) = words.and_then(|words| words.split_once(' ')) else {
+            return Ok(Self { key_id: "-".to_owned(), key });
+        };
+        let public = Self { key_id: name.to_owned(), key };
+        if public.number() == number { Ok(public) } else { Err(KeyError::PublicKey) }
+    }
+
     /// The text of the public key file.
     pub fn text(&self) -> String {
-        let line = [&ALGORITHM[..], &self.number_bytes(), self.key.as_bytes()].concat();
-        format!("{COMMENT}{} {}\n{}\n", self.key_id, self.number(), STANDARD.encode(line))
+        match &self.key {
+            Verifying::Ed25519(key) => {
+                let line = [&ALGORITHM[..], &self.number_bytes(), key.as_bytes()].concat();
+                format!("{COMMENT}{} {}\n{}\n", self.key_id, self.number(), STANDARD.encode(line))
+            }
+            Verifying::P256(key) => format!("{}{} {}\n{}", p256::COMMENT, self.key_id, self.number(), key.pem()),
+        }
+    }
+
+    /// Its profile.
+    pub const fn profile(&self) -> Profile {
+        match self.key {
+            Verifying::Ed25519(_) => Profile::Default,
+            Verifying::P256(_) => Profile::Kr,
+        }
     }
 
     /// The name of the key.
@@ -165,14 +252,21 @@ impl PublicKey {
     }
 
     fn number_bytes(&self) -> [u8; NUMBER_LEN] {
-        let digest = Sha256::digest(self.key.as_bytes());
+        let digest = match &self.key {
+            Verifying::Ed25519(key) => Sha256::digest(key.as_bytes()),
+            Verifying::P256(key) => Sha256::digest(key.point()),
+        };
         std::array::from_fn(|at| digest[at])
     }
 
-    /// Whether this key signed the trusted comment of a signature file, together with its signature.
-    pub fn has_signed_comment(&self, text: &str) -> bool {
-        let Some((line, comment, global)) = parts(text) else { return false };
-        let Some(signature) = signature_in(text) else { return false };
+    /// Whether this key signed the trusted comment of a signature file, together with its signature. A file of the profile
+    /// `kr` has no comment, and nothing but its signature.
+    pub fn has_signed_comment(&self, file: &[u8]) -> bool {
+        if let Verifying::P256(_) = &self.key {
+            return p256::from_der(file).is_some();
+        }
+        let Some((line, comment, global)) = parts(file) else { return false };
+        let Some(signature) = signature_in(file) else { return false };
         line.get(ALGORITHM.len()..).is_some_and(|rest| rest.starts_with(&self.number_bytes()))
             && self.has_signed(&[&signature[..], comment.as_bytes()].concat(), &global)
     }
@@ -180,21 +274,27 @@ impl PublicKey {
     /// Whether this key signed the message. Strict: of a message and a key, one signature only is accepted in each of its
     /// parts' one spelling, and keys of small order none.
     pub fn has_signed(&self, message: &[u8], signature: &[u8; SIGNATURE_LEN]) -> bool {
-        self.key.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
+        match &self.key {
+            Verifying::Ed25519(key) => key.verify_strict(message, &Signature::from_bytes(signature)).is_ok(),
+            Verifying::P256(key) => key.has_signed(message, signature),
+        }
     }
 }
 
-/// The lines of a signature file: signed bytes with what they are of, trusted comment, and its signature.
-fn parts(text: &str) -> Option<(Vec<u8>, &str, [u8; SIGNATURE_LEN])> {
-    let lines: Vec<&str> = text.lines().collect();
+/// The lines of minisign's file: signed bytes with what they are of, trusted comment, and its signature.
+fn parts(file: &[u8]) -> Option<(Vec<u8>, &str, [u8; SIGNATURE_LEN])> {
+    let lines: Vec<&str> = str::from_utf8(file).ok()?.lines().collect();
     let [_, signature, comment, global] = lines[..] else { return None };
     let comment = comment.strip_prefix("trusted comment: ")?;
     Some((STANDARD.decode(signature).ok()?, comment, STANDARD.decode(global).ok()?.try_into().ok()?))
 }
 
-/// The signature in a signature file as minisign writes it; whose it is, is not checked.
-pub fn signature_in(text: &str) -> Option<[u8; SIGNATURE_LEN]> {
-    let (line, ..) = parts(text)?;
+/// The signature in a signature file as minisign or openssl writes it; whose it is, is not checked.
+pub fn signature_in(file: &[u8]) -> Option<[u8; SIGNATURE_LEN]> {
+    if let Some(signature) = p256::from_der(file) {
+        return Some(signature);
+    }
+    let (line, ..) = parts(file)?;
     line.strip_prefix(ALGORITHM)?.get(NUMBER_LEN..)?.try_into().ok()
 }
 
@@ -202,10 +302,7 @@ pub fn signature_in(text: &str) -> Option<[u8; SIGNATURE_LEN]> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    fn bytes(hex: &str) -> Vec<u8> {
-        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
-    }
+    use crate::testing::bytes;
 
     fn key(hex: &str) -> SigningKey {
         SigningKey::from_text(&format!("# fake\nieum-signing-key/1 agency {hex}\n")).unwrap()
@@ -217,8 +314,9 @@ mod tests {
     fn rfc_8032_section_7_1_tests_1_to_3() {
         let check = |secret: &str, public: &str, message: &str, signature: &str| {
             let key = key(secret);
-            assert_eq!(key.public().key.as_bytes()[..], bytes(public));
-            assert_eq!(key.sign(&bytes(message))[..], bytes(signature));
+            let Verifying::Ed25519(point) = &key.public().key else { panic!("not Ed25519") };
+            assert_eq!(point.as_bytes()[..], bytes(public));
+            assert_eq!(key.sign(&bytes(message)).unwrap()[..], bytes(signature));
             assert!(key.public().has_signed(&bytes(message), &bytes(signature).try_into().unwrap()));
         };
         check(
@@ -244,17 +342,19 @@ mod tests {
     #[test]
     fn minisign_opens_public_key_and_signature() {
         let key = key(FIRST);
-        let signature = key.sign(b"what was delivered");
-        let file = key.signature_file(&signature, "run 2026-11-22");
+        let signature = key.sign(b"what was delivered").unwrap();
+        let file = key.signature_file(&signature, "run 2026-11-22").unwrap();
+        assert_eq!(file.ending, ".minisig");
+        let file = String::from_utf8(file.bytes).unwrap();
         let public = minisign_verify::PublicKey::decode(&key.public().text()).unwrap();
         let read = minisign_verify::Signature::decode(&file).unwrap();
         assert_eq!(read.trusted_comment(), "run 2026-11-22");
         public.verify(b"what was delivered", &read, true).unwrap();
         assert!(public.verify(b"what was delivereD", &read, true).is_err());
-        assert_eq!(signature_in(&file), Some(signature));
-        assert!(key.public().has_signed_comment(&file));
-        assert!(!key.public().has_signed_comment(&file.replace("2026-11-22", "2026-11-23")));
-        assert_eq!(signature_in("untrusted comment: x\nRWQ=\n"), None);
+        assert_eq!(signature_in(file.as_bytes()), Some(signature));
+        assert!(key.public().has_signed_comment(file.as_bytes()));
+        assert!(!key.public().has_signed_comment(file.replace("2026-11-22", "2026-11-23").as_bytes()));
+        assert_eq!(signature_in(b"untrusted comment: x\nRWQ=\n"), None);
     }
 
     #[test]
@@ -288,11 +388,14 @@ mod tests {
 
     #[test]
     fn secrets_do_not_print_and_are_wiped() {
-        let printed = format!("{:?} {:?}", key(FIRST), SigningKey::generate("a").unwrap());
+        let printed = format!("{:?} {:?}", key(FIRST), SigningKey::generate(Profile::Default, "a").unwrap());
         assert!(!printed.to_lowercase().contains("9d61b1") && printed.ends_with("<redacted>"), "{printed}");
         fn wiped<T: zeroize::ZeroizeOnDrop>() {}
         wiped::<ed25519_dalek::SigningKey>();
-        let (one, other) = (SigningKey::generate("a").unwrap(), SigningKey::generate("a").unwrap());
+        let (one, other) = (
+            SigningKey::generate(Profile::Default, "a").unwrap(),
+            SigningKey::generate(Profile::Default, "a").unwrap(),
+        );
         assert_ne!(one.expose().as_str(), other.expose().as_str());
         SigningKey::from_text(one.expose()).unwrap();
     }

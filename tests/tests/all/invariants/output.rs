@@ -146,7 +146,7 @@ fn whatever_is_counted_twice_agrees_in_a_verified_output() {
     let mut exports = small_night::exports();
     exports.entry("income/2026.csv").or_default().push_str("9902284123452,2023,x,가게 다섯\n");
     exports.remove("vat/2026.csv");
-    for layout in [Layout::PerRequest, Layout::Packed] {
+    for layout in [Layout::PerRequest, Layout::Folder, Layout::Packed] {
         for format in [BundleFormat::Json, BundleFormat::Parquet] {
             let ran = run_with(&exports, &[], Making { layout, format, ..Making::default() });
             let check = |expected: &str, change: &dyn Fn(&Path, &mut Manifest)| {
@@ -175,9 +175,10 @@ fn whatever_is_counted_twice_agrees_in_a_verified_output() {
             check("do not agree with the answers", &|out, _| without_last_line(&out.join("statistics.csv")));
             check("folder is not in the manifest", &|out, _| fs::create_dir(out.join("bundles/empty")).unwrap());
             match layout {
-                Layout::PerRequest => check("have no bundle", &|out, _| {
+                Layout::PerRequest | Layout::Folder => check("have no bundle", &|out, _| {
                     let bundles = files(&out.join("bundles"));
-                    let second = bundles.keys().find(|name| name.contains("r2.")).unwrap();
+                    let is_second = |name: &&String| name.contains("/r2.") || name.contains("/r2/data/bundle.");
+                    let second = bundles.keys().find(is_second).unwrap();
                     fs::remove_file(out.join("bundles").join(second)).unwrap();
                 }),
                 Layout::Packed => check("the index", &|out, _| {
