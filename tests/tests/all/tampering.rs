@@ -7,7 +7,7 @@ use ieum_core::ledger;
 use ieum_core::night::{self, BundleFormat, Layout};
 use ieum_core::verify::verify_signed;
 use ieum_model::error::{Error, ErrorKind, Result};
-use ieum_privacy::{MasterKey, Profile};
+use ieum_privacy::MasterKey;
 use ieum_tests::small_night::{self, FIRST, Making, SECOND};
 use tempfile::TempDir;
 
@@ -92,7 +92,7 @@ fn names(found: Result<()>, path: &Path, edit: &str) {
 
 #[test]
 fn any_edit_of_any_file_of_an_output_is_found_and_named() {
-    let public = small_night::signing_key(Profile::Default).unwrap();
+    let public = small_night::signing_key(ieum_privacy::Profile::Default).unwrap();
     for (layout, format) in [(Layout::Packed, BundleFormat::Json), (Layout::PerRequest, BundleFormat::Parquet)] {
         let folder = committed(layout, format);
         let out = folder.path().join("out/2026-11-22");
