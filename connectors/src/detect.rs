@@ -133,6 +133,9 @@ pub fn name(encoding: Encoding) -> &'static str {
         Encoding::Utf16 => "utf-16",
         Encoding::Utf16Le => "utf-16le",
         Encoding::Utf16Be => "utf-16be",
+        Encoding::Cp037 => "cp037",
+        Encoding::Cp500 => "cp500",
+        Encoding::Cp933 => "cp933",
     }
 }
 

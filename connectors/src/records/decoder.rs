@@ -60,7 +60,7 @@ impl RecordsCutter {
         if bytes.iter().all(|byte| b"\r\n\x1A\x25\x15".contains(byte)) {
             return Cut::Blank { next: bytes.len() };
         }
-        Cut::Broken { end: bytes.len(), next: bytes.len(), rule: LENGTH.rule, reason: LENGTH.reason }
+        Cut::Broken { end: bytes.len(), next: bytes.len(), lines: 1, rule: LENGTH.rule, reason: LENGTH.reason }
     }
 
     fn line(&self, bytes: &[u8], at_end: bool) -> Cut {
@@ -71,7 +71,7 @@ impl RecordsCutter {
         if if self.exact { end == self.bytes } else { end >= self.bytes } {
             return Cut::Row { end, next, lines: 1, quoted: false };
         }
-        Cut::Broken { end, next, rule: LENGTH.rule, reason: LENGTH.reason }
+        Cut::Broken { end, next, lines: 1, rule: LENGTH.rule, reason: LENGTH.reason }
     }
 
     fn described(bytes: &[u8], at_end: bool) -> Cut {
@@ -85,7 +85,13 @@ impl RecordsCutter {
             None if !at_end => Cut::More,
             // Nothing tells where the next record begins.
             _ if !at_end => Cut::More,
-            _ => Cut::Broken { end: bytes.len(), next: bytes.len(), rule: DESCRIBED.rule, reason: DESCRIBED.reason },
+            _ => Cut::Broken {
+                end: bytes.len(),
+                next: bytes.len(),
+                lines: 1,
+                rule: DESCRIBED.rule,
+                reason: DESCRIBED.reason,
+            },
         }
     }
 }

@@ -92,7 +92,7 @@ impl RecordsConnector {
         let decoder = RecordsDecoder::new(self.export.encoding, wanted.collect(), probe, self.cutter);
         // Fields are text in UTF-8 by the time they become columns.
         let columns = Columns::try_new(Arc::clone(&spec.schema), Encoding::Utf8, self.export.list_separator)?;
-        let mut window = Window::new(Source::open(&self.root, name)?, chunk);
+        let mut window = Window::new(Source::of_export(&self.root, name, &self.export)?, chunk, self.export.limits);
         window.require(3)?;
         if self.export.encoding == Encoding::Utf8 && window.bytes().starts_with(b"\xEF\xBB\xBF") {
             window.consume(3);
@@ -138,6 +138,6 @@ impl Connector for RecordsConnector {
 impl Replay for RecordsConnector {
     fn replay(&self, partition: usize, spec: &ScanSpec, rows: &[KeptRow]) -> Result<Replayed> {
         let (name, _, mut decoder, columns) = self.decoding(partition, spec, self.chunk.min(HEAD_CHUNK))?;
-        text::replay(&mut decoder, columns, spec, name, rows)
+        text::replay(&mut decoder, columns, spec, (name, None), rows)
     }
 }

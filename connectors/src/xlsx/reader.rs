@@ -230,7 +230,8 @@ impl Reader {
             let cells = Filled { row: &row, filled: &sheet.filled, sheet: name };
             self.counts.read += 1;
             match sheet.decoder.decode(&cells, &mut self.columns) {
-                Verdict::Kept => self.counts.kept += 1,
+                // Nothing of a workbook is repaired.
+                Verdict::Kept | Verdict::Repaired { .. } => self.counts.kept += 1,
                 Verdict::Filtered => self.counts.filtered += 1,
                 Verdict::Rejected { rule, column, reason } => {
                     self.counts.rejected += 1;
@@ -346,7 +347,7 @@ impl Replay for XlsxConnector {
             kept.names.extend(blank);
             let mut decoder = decoder(&self.dataset, &self.export, &self.types, &kept.names, spec)?;
             let (rule, column, reason) = match decoder.decode(&kept, &mut columns) {
-                Verdict::Kept => {
+                Verdict::Kept | Verdict::Repaired { .. } => {
                     counts.kept += 1;
                     continue;
                 }
