@@ -105,7 +105,8 @@ impl Night {
             let at = lines[0].split(',').position(|column| column == "agent").unwrap();
             for line in &mut lines[1..] {
                 let mut cells: Vec<&str> = line.split(',').collect();
-                cells[at] = "카나리대리인";
+                // A confirmed one: the request is answered.
+                (cells[at], cells[at + 1]) = ("카나리대리인", "true");
                 *line = cells.join(",");
             }
             lines.join("\n") + "\n"

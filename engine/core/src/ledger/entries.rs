@@ -83,19 +83,19 @@ fn entry<'a>(
         let space = space_of(&id.kind);
         canonical(space, &id.value).map(|key| name_of(domain, space, &key))
     };
-    // What is not in the catalog is refused with R05; nothing else has to be looked up.
-    let unclear = |reason: Option<Reason>| reason == Some(Reason::R05);
+    // What is not in the catalog is refused; nothing else has to be looked up.
+    let is_refused = request.refusal.is_some();
     let dataset = |line: &'a CheckedLine, answer: Answer| {
-        let unknown = unclear(answer.reason) && !catalog.datasets.contains_key(&*line.document);
+        let unclear = is_refused || answer.reason == Some(Reason::R05);
+        let unknown = unclear && !catalog.datasets.contains_key(&*line.document);
         if unknown { "" } else { &*line.document }
     };
     let answered = request.lines.iter().zip(answers).filter_map(|(line, answer)| Some((line, (*answer)?)));
     let documents: Vec<(&CheckedLine, &str, Answer)> =
         answered.map(|(line, answer)| (line, dataset(line, answer), answer)).collect();
     let outcomes: Vec<_> = documents.iter().map(|(.., answer)| answer.outcome).collect();
-    let refused_unclear = request.refusal.is_some_and(|(_, reason)| unclear(reason));
-    let recipient = Some(&*request.recipient).filter(|code| !refused_unclear || catalog.recipients.contains_key(*code));
-    let service = request.service.as_deref().filter(|code| !refused_unclear || catalog.services.contains_key(*code));
+    let recipient = Some(&*request.recipient).filter(|code| !is_refused || catalog.recipients.contains_key(*code));
+    let service = request.service.as_deref().filter(|code| !is_refused || catalog.services.contains_key(*code));
     let without_lines = request.lines.is_empty().then_some(Reason::R05);
     Entry {
         request,
