@@ -94,6 +94,6 @@ fn a_source_is_discovered_and_shown() {
     assert_eq!(told.stdout.lines().count(), 2, "{}", told.stdout);
     assert!(told.stdout.starts_with("rrno\t") && told.stdout.contains("주식회사 한빛농산"));
     night
-        .ieum(&["source", "read", "nightly.toml", "nhis_eligibility"])
+        .ieum(&["source", "read", "nightly.toml", "nhis_eligibility_histry"])
         .says(6, &["did you mean `nhis_eligibility_history`?"]);
 }
