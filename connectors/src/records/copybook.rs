@@ -75,6 +75,8 @@ fn refused(line: usize, reason: &str) -> Error {
 /// Sentences with their lines: comments, sequence numbers and the period at the end taken off.
 fn statements(text: &str) -> Vec<(usize, Vec<String>)> {
     let (mut statements, mut words, mut first) = (Vec::new(), Vec::new(), 0);
+    // The mark that old editors put at the end of a file.
+    let text = text.trim_end_matches(['\u{1a}', '\r', '\n']);
     for (line, content) in text.lines().enumerate().filter_map(|(line, text)| Some((line + 1, content(text)?))) {
         for word in split(content) {
             if words.is_empty() {
