@@ -1,7 +1,6 @@
 //! How a file proves that it is complete: the manifest beside it, and the count its trailer carries.
 
 use std::fmt::Write;
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -9,7 +8,8 @@ use ieum_model::error::{Error, Result};
 use sha2::{Digest, Sha256};
 
 use crate::archive;
-use crate::files::{io_error, on_storage};
+use crate::files::io_error;
+use crate::folder::Folder;
 
 /// Bytes hashed at a time.
 const HASH_READ: usize = 1024 * 1024;
@@ -25,19 +25,19 @@ pub(crate) const REWRITE: &str =
 ///
 /// # Errors
 /// [`ieum_model::error::ErrorKind::ControlTotals`] when the manifest is absent, malformed, of another file, or does not agree.
-pub fn verify_manifest(root: &Path, name: &str) -> Result<()> {
+pub fn verify_manifest(root: impl Into<Folder>, name: &str) -> Result<()> {
+    let root = root.into();
     // The holder's manifest is of the file that it delivers, archive or not.
     let name = archive::split(name).0;
     let manifest = format!("{name}.sha256");
-    let text = match std::fs::read_to_string(root.join(&manifest)) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+    let text = match root.text(&manifest)? {
+        Some(text) => text,
+        None => {
             return Err(Error::control_totals("manifest is missing").at("export", name).at("manifest", manifest).hint(
                 "ask the holder to deliver it, as `sha256sum` writes it; if it never does, take `manifest` out of \
                  `[export.control]`",
             ));
         }
-        Err(error) => return Err(io_error(&manifest, &error)),
     };
     let broken = |message: &str, hint: &str| {
         Err(Error::control_totals(message).at("export", name).at("manifest", &manifest).hint(hint))
@@ -50,15 +50,15 @@ pub fn verify_manifest(root: &Path, name: &str) -> Result<()> {
     if !of.is_empty() && Path::new(of).file_name() != Path::new(name).file_name() {
         return broken("manifest is of another file", REWRITE);
     }
-    if !expected.eq_ignore_ascii_case(&digest(root, name)?) {
+    if !expected.eq_ignore_ascii_case(&digest(&root, name)?) {
         return broken("file does not agree with its manifest", AGAIN);
     }
     Ok(())
 }
 
 /// Lower-case hexadecimal SHA-256 of a file's bytes.
-pub(crate) fn digest(root: &Path, name: &str) -> Result<String> {
-    let mut file = File::open(on_storage(root, name)).map_err(|error| io_error(name, &error))?;
+pub(crate) fn digest(root: &Folder, name: &str) -> Result<String> {
+    let mut file = root.stream(archive::split(name).0)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; HASH_READ];
     loop {

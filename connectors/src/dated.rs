@@ -1,11 +1,10 @@
 //! Exports whose path carries their date: the newest one that is not after the run's is read, the others are left alone.
 
-use std::path::Path;
-
 use chrono::NaiveDate;
 use ieum_model::error::Result;
 
 use crate::files;
+use crate::folder::Folder;
 
 /// Stands for the date, `YYYYMMDD`, in an export's path.
 pub const DATE: &str = "{date}";
@@ -16,7 +15,7 @@ const DATE_BYTES: usize = 8;
 ///
 /// # Errors
 /// When the folder cannot be looked through.
-pub fn newest(root: &Path, pattern: &str, on: NaiveDate) -> Result<Option<NaiveDate>> {
+pub fn newest(root: impl Into<Folder>, pattern: &str, on: NaiveDate) -> Result<Option<NaiveDate>> {
     let names = files::find(root, &pattern.replace(DATE, ANY_DATE))?;
     let dates = names.iter().flat_map(|name| dates_in(name).map(move |date| (name, date)));
     let meant = dates.filter(|(name, date)| *date <= on && is_match(pattern, *date, name));

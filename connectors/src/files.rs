@@ -1,9 +1,9 @@
 //! Which files an export has, and how to open them: plain, `.gz` and `.zst`, and as entries of archives.
 
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,6 +12,7 @@ use ieum_model::dataset::{Export, Limits};
 use ieum_model::error::{Error, ErrorKind, Result};
 
 use crate::archive;
+use crate::folder::Folder;
 use crate::limits::{Beyond, Limited};
 use crate::utf16::{self, Order, ToUtf8};
 
@@ -22,26 +23,10 @@ const STORAGE_READ: usize = 256 * 1024;
 ///
 /// # Errors
 /// When the pattern is malformed or leaves `root`, or a folder cannot be listed.
-pub fn find(root: &Path, pattern: &str) -> Result<Vec<String>> {
-    let inside = Path::new(pattern).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-    if !inside {
-        return Err(Error::config("export path must stay below the exports folder").at("path", pattern));
-    }
-    let full = format!("{}/{pattern}", glob::Pattern::escape(&root.to_string_lossy()));
-    let paths = glob::glob(&full)
-        .map_err(|error| Error::config(format!("export path is not a pattern: {}", error.msg)).at("path", pattern))?;
-    let mut names = Vec::new();
-    for path in paths {
-        let path = path.map_err(|error| io_error(&error.path().to_string_lossy(), error.error()))?;
-        let relative = path.strip_prefix(root).unwrap_or(&path);
-        let is_manifest = path.extension().is_some_and(|extension| extension == "sha256");
-        if !is_manifest && path.is_file() {
-            names.push(relative.to_string_lossy().into_owned());
-        }
-    }
-    names.sort_unstable();
-    names.dedup();
-    Ok(names)
+pub fn find(root: impl Into<Folder>, pattern: &str) -> Result<Vec<String>> {
+    let found = root.into().find(pattern)?;
+    let is_manifest = |name: &str| Path::new(name).extension().is_some_and(|extension| extension == "sha256");
+    Ok(found.into_iter().map(|(name, ..)| name).filter(|name| !is_manifest(name)).collect())
 }
 
 /// The partitions of an export below `root`, in name order: its files, completion markers left out, and in the place of
@@ -49,12 +34,13 @@ pub fn find(root: &Path, pattern: &str) -> Result<Vec<String>> {
 ///
 /// # Errors
 /// As [`find`], or when an archive cannot be read or has no such entry.
-pub fn partitions(root: &Path, export: &Export) -> Result<Vec<String>> {
+pub fn partitions(root: impl Into<Folder>, export: &Export) -> Result<Vec<String>> {
+    let root = root.into();
     let mut names = Vec::new();
     let is_marker = |name: &str| export.control.marker.as_deref().is_some_and(|marker| name.ends_with(marker));
-    for name in find(root, &export.path)?.into_iter().filter(|name| !is_marker(name)) {
+    for name in find(&root, &export.path)?.into_iter().filter(|name| !is_marker(name)) {
         if archive::is_archive(&name) {
-            names.extend(archive::entries(root, &name, export.entries.as_deref(), export.limits)?);
+            names.extend(archive::entries(root.local()?, &name, export.entries.as_deref(), export.limits)?);
         } else {
             names.push(name);
         }
@@ -62,43 +48,40 @@ pub fn partitions(root: &Path, export: &Export) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The file that a partition stands in.
-pub(crate) fn on_storage(root: &Path, name: &str) -> PathBuf {
-    root.join(archive::split(name).0)
-}
-
 /// The first file of `names` beside which no completion marker stands: `a.csv.gz` has `a.csv.gz.fin`, `a.csv.fin` or `a.fin`.
-pub(crate) fn unmarked<'n>(root: &Path, names: &'n [String], marker: &str) -> Option<&'n str> {
-    let is_marked = |name: &str| {
-        let name = archive::split(name).0;
-        let (folder, file) = name.rsplit_once('/').map_or(("", name), |(folder, file)| (folder, file));
+pub(crate) fn unmarked<'n>(root: &Folder, names: &'n [String], marker: &str) -> Result<Option<&'n str>> {
+    for name in names {
+        let delivered = archive::split(name).0;
+        let (folder, file) = delivered.rsplit_once('/').map_or(("", delivered), |(folder, file)| (folder, file));
+        let slash = if folder.is_empty() { "" } else { "/" };
         let ends = file.match_indices('.').map(|(at, _)| at).filter(|at| *at > 0).chain([file.len()]);
-        ends.map(|end| format!("{}{marker}", &file[..end])).any(|beside| root.join(folder).join(beside).is_file())
-    };
-    names.iter().map(String::as_str).find(|name| !is_marked(name))
+        let mut is_marked = false;
+        for end in ends {
+            is_marked = is_marked || root.is_there(&format!("{folder}{slash}{}{marker}", &file[..end]))?;
+        }
+        if !is_marked {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
 /// Bytes on storage of each file of `names`.
 ///
 /// # Errors
 /// When a file cannot be looked at.
-pub fn sizes(root: &Path, names: &[String]) -> Result<Vec<u64>> {
-    let size = |name: &String| {
-        on_storage(root, name).metadata().map(|meta| meta.len()).map_err(|error| io_error(name, &error))
-    };
-    names.iter().map(size).collect()
+pub fn sizes(root: impl Into<Folder>, names: &[String]) -> Result<Vec<u64>> {
+    let root = root.into();
+    names.iter().map(|name| root.about(name).map(|(bytes, _)| bytes)).collect()
 }
 
 /// When each file of `names` was last written to, in nanoseconds since 1970-01-01 UTC.
 ///
 /// # Errors
 /// When a file cannot be looked at.
-pub fn modified(root: &Path, names: &[String]) -> Result<Vec<i64>> {
-    let modified = |name: &String| match on_storage(root, name).metadata() {
-        Ok(about) => Ok(modified_nanoseconds(&about)),
-        Err(error) => Err(io_error(name, &error)),
-    };
-    names.iter().map(modified).collect()
+pub fn modified(root: impl Into<Folder>, names: &[String]) -> Result<Vec<i64>> {
+    let root = root.into();
+    names.iter().map(|name| root.about(name).map(|(_, modified)| modified)).collect()
 }
 
 pub(crate) fn modified_nanoseconds(about: &Metadata) -> i64 {
@@ -135,16 +118,16 @@ impl Source {
     ///
     /// # Errors
     /// When the file cannot be opened.
-    pub fn open(root: &Path, name: &str) -> Result<Self> {
-        Self::within(root, name, Limits::default())
+    pub fn open(root: impl Into<Folder>, name: &str) -> Result<Self> {
+        Self::within(&root.into(), name, Limits::default())
     }
 
     /// Opens a partition of `export` below `root`; one in UTF-16 is read as UTF-8.
     ///
     /// # Errors
     /// As [`Source::open`], or when a file in UTF-16 does not tell its byte order.
-    pub fn of_export(root: &Path, name: &str, export: &Export) -> Result<Self> {
-        let mut source = Self::within(root, name, export.limits)?;
+    pub fn of_export(root: impl Into<Folder>, name: &str, export: &Export) -> Result<Self> {
+        let mut source = Self::within(&root.into(), name, export.limits)?;
         if export.encoding.is_utf16() {
             let mut head = [0; 2];
             let filled = source.fill(&mut head)?;
@@ -162,15 +145,12 @@ impl Source {
         Ok(source)
     }
 
-    fn within(root: &Path, name: &str, limits: Limits) -> Result<Self> {
+    fn within(root: &Folder, name: &str, limits: Limits) -> Result<Self> {
         let storage = Arc::new(AtomicU64::new(0));
         let (file, entry) = archive::split(name);
         let base: Box<dyn Read + Send> = match entry {
-            Some(entry) => archive::open(root, file, entry, limits, &storage)?,
-            None => {
-                let file = File::open(root.join(name)).map_err(|error| io_error(name, &error))?;
-                Box::new(Counted::new(file, &storage))
-            }
+            Some(entry) => archive::open(root.local()?, file, entry, limits, &storage)?,
+            None => Box::new(Counted::new(root.stream(name)?, &storage)),
         };
         let (stream, is_compressed) = decompressed(base, name, limits, &storage)?;
         let compressed = is_compressed || entry.is_some();

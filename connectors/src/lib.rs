@@ -21,6 +21,7 @@
 //! | [`replay`] | rows kept aside that their own format decodes later |
 //! | [`files`], [`dated`] | which files an export has, of which date, and how to open them |
 //! | [`archive`], [`limits`] | entries of zip and tar files; how much a file may become |
+//! | [`folder`], [`store`], [`database`] | where exports are: on this machine, in an object store, in PostgreSQL or MariaDB |
 //! | [`text`] | what text formats share: the window on a file, its rows, the batch loop |
 //! | [`columns`] | which column of a file is which item |
 //! | [`encoding`], [`utf16`], [`convert`] | a cell's bytes → text → typed column |
@@ -39,6 +40,7 @@ mod contract_of_texts;
 pub mod control;
 pub mod convert;
 pub mod csv;
+pub mod database;
 pub mod dated;
 pub mod detect;
 pub mod discover;
@@ -47,6 +49,7 @@ pub mod encoding;
 pub mod files;
 pub mod fixed_width;
 pub mod floor;
+pub mod folder;
 pub mod json;
 pub mod limits;
 pub mod nested;
@@ -56,12 +59,12 @@ pub mod replay;
 pub mod sample;
 mod spelling;
 pub mod staged;
+pub mod store;
 pub mod text;
 pub mod utf16;
 pub mod xlsx;
 pub mod xml;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use chrono::NaiveDate;
@@ -69,6 +72,7 @@ use ieum_model::connector::{Connector, ReadCounts};
 use ieum_model::dataset::{Dataset, Export, Format};
 use ieum_model::error::{Error, ErrorKind, Result};
 
+pub use crate::folder::{Exports, Folder};
 use crate::replay::{KeptRow, Replay};
 
 /// What was found of a dataset's export.
@@ -90,13 +94,13 @@ pub enum Found {
     Export(Box<dyn Connector>),
 }
 
-/// Finds the export of `dataset` below `exports_root` and opens the connector of its format. Where the export's path carries
+/// Finds the export of `dataset` in its place and opens the connector of its format. Where the export's path carries
 /// a date (`{date}`), the newest one not after `on` is meant; else the headers of a fixed-width export tell its date.
 ///
 /// # Errors
 /// When the dataset declares no export, or declares one that cannot be read.
-pub fn connect(exports_root: &Path, dataset: &Dataset, on: NaiveDate) -> Result<Found> {
-    Ok(match locate(exports_root, dataset, on)? {
+pub fn connect(exports: impl Into<Exports>, dataset: &Dataset, on: NaiveDate) -> Result<Found> {
+    Ok(match locate(exports.into().of(dataset)?, dataset, on)? {
         Located::Missing => Found::Missing,
         Located::Stale { date, validity_days } => Found::Stale { date, validity_days },
         Located::Unfinished(error) => Found::Unfinished(error),
@@ -114,51 +118,60 @@ enum Located {
     Export(Box<dyn Replay>),
 }
 
-fn locate(exports_root: &Path, dataset: &Dataset, on: NaiveDate) -> Result<Located> {
+fn locate(root: &Folder, dataset: &Dataset, on: NaiveDate) -> Result<Located> {
     let export = export_of(dataset)?;
     let stale = |date: NaiveDate| {
         let validity_days = dataset.validity_days.filter(|days| (on - date).num_days() > i64::from(*days))?;
         Some(Located::Stale { date, validity_days })
     };
     if !export.path.contains(dated::DATE) {
-        return match base_date(exports_root, dataset)?.and_then(stale) {
+        return match base_date(root, dataset)?.and_then(stale) {
             Some(stale) => Ok(stale),
-            None => open(exports_root, dataset),
+            None => open(root, dataset),
         };
     }
-    let Some(date) = dated::newest(exports_root, &export.path, on)? else { return Ok(Located::Missing) };
+    let Some(date) = dated::newest(root, &export.path, on)? else { return Ok(Located::Missing) };
     if let Some(stale) = stale(date) {
         return Ok(stale);
     }
     let export = Export { path: dated::of_date(&export.path, date), ..export.clone() };
     // What the path says of the date is not asked of the files once more.
-    open(exports_root, &Dataset { export: Some(export), validity_days: None, ..dataset.clone() })
+    open(root, &Dataset { export: Some(export), validity_days: None, ..dataset.clone() })
 }
 
 /// The date that the files of an export themselves tell, where its validity depends on it.
-fn base_date(exports_root: &Path, dataset: &Dataset) -> Result<Option<NaiveDate>> {
+fn base_date(root: &Folder, dataset: &Dataset) -> Result<Option<NaiveDate>> {
     let export = export_of(dataset)?;
     let tells = export.format == Format::FixedWidth && dataset.validity_days.is_some();
-    if !tells || files::find(exports_root, &export.path)?.is_empty() {
+    if !tells || files::find(root, &export.path)?.is_empty() {
         return Ok(None);
     }
-    fixed_width::base_date(exports_root, dataset)
+    fixed_width::base_date(root, dataset)
 }
 
-fn open(exports_root: &Path, dataset: &Dataset) -> Result<Located> {
+fn open(root: &Folder, dataset: &Dataset) -> Result<Located> {
     let export = export_of(dataset)?;
-    let names = files::partitions(exports_root, export)?;
+    let of_query;
+    let root = match root {
+        Folder::Database(database) => {
+            database::check(dataset)?;
+            of_query = Folder::Database(database.of(export));
+            &of_query
+        }
+        root => root,
+    };
+    let names = files::partitions(root, export)?;
     if names.is_empty() {
         return Ok(Located::Missing);
     }
     if let Some(marker) = &export.control.marker
-        && let Some(name) = files::unmarked(exports_root, &names, marker)
+        && let Some(name) = files::unmarked(root, &names, marker)?
     {
         let error = Error::contract("the holder has not finished writing: a file has no completion marker");
         let hint = format!("the holder writes it last, named like the file with `{marker}`");
         return Ok(Located::Unfinished(error.at("export", name).at("marker", marker).hint(hint)));
     }
-    let located = in_format(exports_root, dataset, export)?;
+    let located = in_format(root, dataset, export)?;
     let Located::Export(connector) = located else { return Ok(located) };
     match drift::check(connector.as_ref(), dataset) {
         Ok(()) => Ok(Located::Export(connector)),
@@ -173,31 +186,31 @@ fn open(exports_root: &Path, dataset: &Dataset) -> Result<Located> {
 /// # Errors
 /// When the export is not there, has no file of that name, or cannot be read.
 pub fn replayed(
-    exports_root: &Path,
+    exports: impl Into<Exports>,
     dataset: &Dataset,
     on: NaiveDate,
     name: &str,
     rows: &[KeptRow],
 ) -> Result<ReadCounts> {
     let gone = || Error::contract("the file is no longer there").at("dataset", &dataset.code).at("export", name);
-    let Located::Export(export) = locate(exports_root, dataset, on)? else { return Err(gone()) };
+    let Located::Export(export) = locate(exports.into().of(dataset)?, dataset, on)? else { return Err(gone()) };
     let partition = export.partitions().iter().position(|partition| partition == name).ok_or_else(gone)?;
     let columns = sample::columns(dataset);
     let spec = sample::spec(dataset, &columns, Arc::new(sample::Bin::default()));
     Ok(export.replay(partition, &spec, rows)?.counts)
 }
 
-fn in_format(exports_root: &Path, dataset: &Dataset, export: &Export) -> Result<Located> {
+fn in_format(root: &Folder, dataset: &Dataset, export: &Export) -> Result<Located> {
     match export.format {
-        Format::Csv => csv::open(exports_root, dataset).map(Located::Export),
-        Format::FixedWidth => fixed_width::open(exports_root, dataset).map(Located::Export),
-        Format::JsonLines => json::open_lines(exports_root, dataset).map(Located::Export),
-        Format::Json => json::open_document(exports_root, dataset).map(Located::Export),
-        Format::Xml => xml::open(exports_root, dataset).map(Located::Export),
-        Format::Parquet => Ok(parquet::open(exports_root, dataset)?.map_or(Located::Missing, Located::Export)),
-        Format::Arrow => arrow_ipc::open(exports_root, dataset).map(Located::Export),
-        Format::Records => records::open(exports_root, dataset).map(Located::Export),
-        Format::Xlsx => xlsx::open(exports_root, dataset).map(Located::Export),
+        Format::Csv => csv::open(root, dataset).map(Located::Export),
+        Format::FixedWidth => fixed_width::open(root, dataset).map(Located::Export),
+        Format::JsonLines => json::open_lines(root, dataset).map(Located::Export),
+        Format::Json => json::open_document(root, dataset).map(Located::Export),
+        Format::Xml => xml::open(root, dataset).map(Located::Export),
+        Format::Parquet => Ok(parquet::open(root, dataset)?.map_or(Located::Missing, Located::Export)),
+        Format::Arrow => arrow_ipc::open(root.local()?, dataset).map(Located::Export),
+        Format::Records => records::open(root, dataset).map(Located::Export),
+        Format::Xlsx => xlsx::open(root, dataset).map(Located::Export),
     }
 }
 

@@ -126,6 +126,9 @@ pub enum Command {
     /// Show the runs of an output folder: committed, unfinished, and how far they are
     #[command(before_help = "Example:\n  ieum status sample-data/nightly.toml")]
     Status(StatusArgs),
+    /// Try out what a night relies on: keys, disk, clock, the store that outputs go to, places of exports
+    #[command(before_help = "Example:\n  ieum doctor sample-data/nightly.toml")]
+    Doctor(DoctorArgs),
     /// Remove what stopped runs left in an output folder, unfinished runs too
     #[command(before_help = "Example:\n  ieum gc sample-data/out")]
     Gc(GcArgs),
@@ -216,6 +219,7 @@ impl Command {
             Self::Stage(args) => args.output.output,
             Self::Run(args) => args.output.output,
             Self::Status(args) => args.output.output,
+            Self::Doctor(args) => args.output.output,
             Self::Gc(args) => args.output.output,
             Self::Verify(args) => args.output.output,
             Self::Report(args) => args.output.output,
@@ -291,8 +295,8 @@ pub struct StageArgs {
 pub struct RunArgs {
     /// Run definition
     pub file: PathBuf,
-    /// Folder that gets a folder named after the date
-    #[arg(long, value_name = "DIR")]
+    /// Folder, or store such as s3://bucket/prefix, that gets a folder named after the date
+    #[arg(long, value_name = "DIR|URL")]
     pub out: Option<PathBuf>,
     /// Date of the run [default: the file's, else today]
     #[arg(long)]
@@ -349,10 +353,21 @@ pub struct StatusArgs {
     pub output: OutputArgs,
 }
 
+/// Arguments of `ieum doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Run definition
+    pub file: PathBuf,
+    /// Format of the result.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
 /// Arguments of `ieum gc`.
 #[derive(Debug, Args)]
 pub struct GcArgs {
-    /// Folder of the outputs
+    /// Folder of the outputs, or run definition: then the store too that outputs are delivered to
+    #[arg(value_name = "DIR|FILE")]
     pub dir: PathBuf,
     /// Format of the result.
     #[command(flatten)]
@@ -362,9 +377,12 @@ pub struct GcArgs {
 /// Arguments of `ieum verify`.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// Output folder of a run; with --receipt, a bundle or a file of bundles
+    /// Output folder of a run, also one in a store (copied to a temporary folder); with --receipt, a bundle or a file of bundles
     #[arg(value_name = "OUT|BUNDLE", required_unless_present = "receipt")]
     pub path: Option<PathBuf>,
+    /// Run definition whose places say how the store is reached [default: the environment says it]
+    #[arg(long, value_name = "FILE", conflicts_with = "receipt")]
+    pub places: Option<PathBuf>,
     /// Receipt of the bundle, or a file of receipts; of a request that was refused as a whole, without BUNDLE
     #[arg(long, value_name = "FILE", requires = "public_key", conflicts_with = "expected")]
     pub receipt: Option<PathBuf>,

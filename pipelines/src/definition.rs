@@ -15,6 +15,7 @@
 //! protected = "protected.txt" # optional: persons about whom nothing is delivered, `kind:value` a line, mode 0600
 //! consents = "consents.jsonld" # optional: consent records of ISO/IEC TS 27560 in JSON-LD, which requests name by `consent_id`
 //! carried_over = []        # optional: files of lines that earlier runs left open; without it those of the latest run in `out`
+//! work = "work"            # optional: where a run works whose `out` is a store, `s3://bucket/prefix`; it keeps the ledger
 //! staged = "staged"        # optional: where `ieum stage` puts copies of the exports; fresh ones are read in their place
 //! ```
 
@@ -24,10 +25,13 @@ use std::time::Duration;
 
 use chrono::NaiveDate;
 use clap::ValueEnum;
-use ieum_core::night::{BundleFormat, Layout, Settings};
+use ieum_connectors::store::is_url;
+use ieum_core::night::{BundleFormat, Delivery, Layout, Settings};
 use ieum_model::error::{Error, ErrorKind, Result, nearest};
 use ieum_privacy::Profile;
 use serde::Deserialize;
+
+use crate::places::{self, Places};
 
 /// Memory limit where neither file nor flag names one: half of the smallest machine that we expect (4 GiB).
 const DEFAULT_MEMORY: u64 = 2 << 30;
@@ -35,7 +39,7 @@ const DEFAULT_MEMORY: u64 = 2 << 30;
 const DEFAULT_SHARD_REQUESTS: u32 = 4096;
 
 /// Settings of `[run]`, for the suggestion of the nearest.
-const SETTINGS: [&str; 19] = [
+const SETTINGS: [&str; 20] = [
     "catalog",
     "exports",
     "staged",
@@ -50,6 +54,7 @@ const SETTINGS: [&str; 19] = [
     "profile",
     "date",
     "out",
+    "work",
     "layout",
     "format",
     "threads",
@@ -138,7 +143,7 @@ pub struct Definition {
     pub folder: PathBuf,
     /// Catalog folder.
     pub catalog: PathBuf,
-    /// Exports folder.
+    /// Exports folder, or the URL of a store.
     pub exports: PathBuf,
     /// Folder of staged copies of the exports, if they are to be used.
     pub staged: Option<PathBuf>,
@@ -164,6 +169,12 @@ pub struct Definition {
     pub date: Option<NaiveDate>,
     /// Folder that gets a folder named after the date.
     pub out: PathBuf,
+    /// URL of the store that outputs are delivered to, if they are.
+    pub delivered_to: Option<String>,
+    /// Places beyond this machine's folders.
+    pub places: Places,
+    /// Folder of a run whose output is delivered to a store.
+    pub work: PathBuf,
     /// Files of the bundles.
     pub layout: LayoutName,
     /// Encoding of the bundles.
@@ -180,6 +191,8 @@ pub struct Definition {
 #[serde(deny_unknown_fields)]
 struct File {
     run: Run,
+    #[serde(default)]
+    places: Places,
 }
 
 #[derive(Deserialize)]
@@ -209,6 +222,8 @@ struct Run {
     date: Option<toml::Value>,
     #[serde(default)]
     out: Option<PathBuf>,
+    #[serde(default)]
+    work: Option<PathBuf>,
     #[serde(default)]
     layout: LayoutName,
     #[serde(default)]
@@ -265,8 +280,23 @@ impl Definition {
         let not_toml = |error: toml::de::Error| Error::config(error.to_string().trim_end());
         let table: toml::Table = text.parse().map_err(not_toml)?;
         check_names(text, &table)?;
-        let run = toml::from_str::<File>(text).map_err(not_toml)?.run;
-        resolve(run, folder)
+        places::check(&table)?;
+        let file = toml::from_str::<File>(text).map_err(not_toml)?;
+        resolve(file.run, file.places, folder)
+    }
+
+    /// Writes to another place: a folder, or a store by its URL.
+    pub fn set_out(&mut self, out: &Path) {
+        self.delivered_to = store_of(out);
+        self.out = if self.delivered_to.is_some() { self.work.clone() } else { out.to_path_buf() };
+    }
+
+    /// The store that outputs are delivered to, if they are.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Key`] for a secret that is missing, [`ErrorKind::Config`] for a place that cannot be one.
+    pub fn delivery(&self) -> Result<Option<Delivery>> {
+        self.delivered_to.as_deref().map(|url| places::delivery(&self.places, &self.folder, url)).transpose()
     }
 
     /// The settings of the machine.
@@ -282,7 +312,14 @@ impl Definition {
     }
 }
 
-fn resolve(run: Run, folder: &Path) -> Result<Definition> {
+/// The URL of a store, where the place is one.
+fn store_of(out: &Path) -> Option<String> {
+    out.to_str().filter(|out| is_url(out)).map(str::to_owned)
+}
+
+fn resolve(run: Run, places: Places, folder: &Path) -> Result<Definition> {
+    let (out, work) = (run.out.unwrap_or_else(|| "out".into()), folder.join(run.work.unwrap_or_else(|| "work".into())));
+    let delivered_to = store_of(&out);
     let requests = run.requests.below(folder);
     if requests.is_empty() {
         return Err(Error::config("`requests` names no file").at("setting", "requests"));
@@ -294,7 +331,7 @@ fn resolve(run: Run, folder: &Path) -> Result<Definition> {
     Ok(Definition {
         folder: folder.to_owned(),
         catalog: folder.join(run.catalog),
-        exports: folder.join(run.exports),
+        exports: if store_of(&run.exports).is_some() { run.exports } else { folder.join(run.exports) },
         staged: run.staged.map(|staged| folder.join(staged)),
         requests,
         withdrawals: run.withdrawals.below(folder),
@@ -306,7 +343,10 @@ fn resolve(run: Run, folder: &Path) -> Result<Definition> {
         encrypt: run.encrypt,
         profile: run.profile.into(),
         date: run.date.as_ref().map(parse_date).transpose()?,
-        out: folder.join(run.out.unwrap_or_else(|| "out".into())),
+        out: if delivered_to.is_some() { work.clone() } else { folder.join(out) },
+        delivered_to,
+        places,
+        work,
         layout: run.layout,
         format: run.format,
         threads: run.threads,
@@ -316,8 +356,9 @@ fn resolve(run: Run, folder: &Path) -> Result<Definition> {
 }
 
 fn check_names(text: &str, table: &toml::Table) -> Result<()> {
-    if let Some(name) = table.keys().find(|name| *name != "run") {
-        return Err(unknown(text, name, "at the top of the file", &["run"]));
+    const TABLES: [&str; 2] = ["run", "places"];
+    if let Some(name) = table.keys().find(|name| !TABLES.contains(&name.as_str())) {
+        return Err(unknown(text, name, "at the top of the file", &TABLES));
     }
     let Some(toml::Value::Table(run)) = table.get("run") else {
         return Err(Error::config("the run definition has no table `[run]`"));

@@ -18,6 +18,7 @@
 //! | [`metrics`] | the latest run as Prometheus reads it |
 //! | [`page`] | pages to read: tables and plots |
 //! | [`place`] | files that others read while they are written anew |
+//! | [`places`] | stores and databases by name, and their credentials |
 //! | [`report`] | a committed run as one page |
 //! | [`screen`] | the only place that prints |
 //! | [`signals`] | what the system tells the process: stop, and that a file may not grow |
@@ -36,6 +37,7 @@ pub mod metrics;
 pub mod page;
 pub mod panics;
 pub mod place;
+pub mod places;
 pub mod report;
 pub mod screen;
 pub mod signals;

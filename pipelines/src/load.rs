@@ -30,7 +30,8 @@ use std::sync::Arc;
 
 use chrono::NaiveDate;
 use ieum_connectors::staged::{self, Standing, Use};
-use ieum_connectors::{Found, connect};
+use ieum_connectors::store::is_url;
+use ieum_connectors::{Exports, Found, connect};
 use ieum_core::bundle_files::folders_are_not_encrypted;
 use ieum_core::encrypt::Encryption;
 use ieum_core::manifest::Manifest;
@@ -48,6 +49,7 @@ use rustc_hash::FxHashSet;
 use sha2::{Digest, Sha256};
 
 use crate::definition::{Definition, LayoutName};
+use crate::places;
 pub use copies::stage;
 use files::{Files, Strict};
 pub use keys::{
@@ -117,7 +119,9 @@ fn load(
     begun_with: Option<Vec<PathBuf>>,
 ) -> Result<Loaded> {
     let master = master_key(&definition.keys)?;
-    exports_folder(&definition.exports)?;
+    if !definition.exports.to_str().is_some_and(is_url) {
+        exports_folder(&definition.exports)?;
+    }
     let sources = catalog_sources(&definition.catalog)?;
     let catalog = parse_catalog(&sources).map_err(|error| error.at("catalog", definition.catalog.display()))?;
     let mut files = Files::below(&definition.folder);
@@ -156,7 +160,8 @@ fn load(
     warnings.extend(open_lines(&checked));
     let damages = copies::Damages::default();
     let copies = definition.staged.as_ref().map(|folder| damages.using(folder, totals == ControlTotals::Verify));
-    let reading = Reading { definition, as_of, catalog: &catalog, totals, copies };
+    let exports = places::exports(definition, &catalog)?;
+    let reading = Reading { exports: &exports, as_of, catalog: &catalog, totals, copies };
     let exports = reading.exports(&checked, &mut warnings)?;
     let signing = definition.signing_key.as_deref().map(|path| signing_key_of(path, definition.profile)).transpose()?;
     if definition.encrypt && definition.layout == LayoutName::Folder {
@@ -456,7 +461,7 @@ fn wanted_datasets(catalog: &Catalog, checked: &CheckedNight) -> BTreeSet<String
 
 /// How exports are found.
 struct Reading<'a> {
-    definition: &'a Definition,
+    exports: &'a Exports,
     as_of: NaiveDate,
     catalog: &'a Catalog,
     totals: ControlTotals,
@@ -509,7 +514,7 @@ impl Reading<'_> {
             let why = "the catalog does not say how its holder writes it".to_owned();
             return Ok((Probe::Missing(why), Standing::None));
         }
-        let (exports, as_of) = (&self.definition.exports, self.as_of);
+        let (exports, as_of) = (self.exports.clone(), self.as_of);
         let found = match &self.copies {
             Some(copies) => staged::connect(exports, dataset, as_of, copies),
             None => connect(exports, dataset, as_of).map(|found| (found, Standing::None)),

@@ -271,3 +271,44 @@ fn a_run_that_is_killed_at_random_goes_on() {
         eprintln!("{kills} kills, {} outputs, all the same bytes", outputs + 1);
     }
 }
+
+/// A disk of its own that becomes full, grows by a quarter, and becomes full again, until the night has room on it.
+const FULL_DISK: &str = r#"
+mount -t tmpfs -o size=64k tmpfs out || exit 99
+size=64
+while :; do
+  "$0" run nightly.toml --out out --layout packed --format json --shard-requests 37 2>> told
+  code=$?
+  echo "ended $code"
+  [ $code = 5 ] || break
+  size=$((size * 5 / 4))
+  mount -o remount,size=${size}k out || exit 99
+done
+"$0" ledger verify out --key keys/sample.key > entered && "$0" gc out > gone && "$0" verify out/2026-11-22 > verified || exit 98
+cp -r out/2026-11-22 kept
+"#;
+
+#[test]
+fn a_full_disk_is_gone_on_from() {
+    let night = Night::new();
+    fs::create_dir(night.out()).unwrap();
+    let mut shell = Command::new("unshare");
+    shell.args(["--mount", "sh", "-c", FULL_DISK, env!("CARGO_BIN_EXE_ieum")]).current_dir(night.folder.path());
+    let output = shell.output().unwrap();
+    let may_not = output.status.code() == Some(99) || told(&output).contains("unshare failed");
+    if may_not && std::env::var("IEUM_SERVERS").is_err() {
+        // Only the superuser may mount a disk.
+        #[allow(clippy::print_stderr)]
+        {
+            eprintln!("left out: no disk can be mounted: {}", told(&output));
+        }
+        return;
+    }
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    let ends = String::from_utf8(output.stdout).unwrap();
+    let ends: Vec<&str> = ends.lines().filter_map(|line| line.strip_prefix("ended ")).collect();
+    assert!(ends.len() > 3 && ends[..ends.len() - 1].iter().all(|code| *code == "5"), "{ends:?}");
+    // One that is committed before the disk has room for its entry in the ledger is entered by the next.
+    assert!(matches!(ends.last(), Some(&"3" | &"6")), "{ends:?}");
+    assert!(files_below(&night.folder.path().join("kept")) == night.whole[0]);
+}

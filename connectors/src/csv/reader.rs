@@ -1,6 +1,5 @@
 //! Files of delimited text.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ieum_model::connector::{BatchReader, Connector, FileColumn, ScanSpec};
@@ -10,6 +9,7 @@ use ieum_model::error::{Error, Result};
 use super::decoder::{Cell, CsvCutter, CsvDecoder, Dialect, check_trailer, cut_cells};
 use crate::convert::Columns;
 use crate::files::{self, Source};
+use crate::folder::Folder;
 use crate::replay::{HEAD_CHUNK, KeptRow, Replay, Replayed};
 use crate::text::{self, CHUNK, Rows, TextReader, Window};
 use crate::{columns, control, detect, encoding, export_of, nothing_matches};
@@ -18,7 +18,7 @@ use crate::{columns, control, detect, encoding, export_of, nothing_matches};
 ///
 /// # Errors
 /// When no file matches, or the export cannot be a CSV.
-pub fn open(root: &Path, dataset: &Dataset) -> Result<Box<dyn Replay>> {
+pub fn open(root: impl Into<Folder>, dataset: &Dataset) -> Result<Box<dyn Replay>> {
     Ok(Box::new(CsvConnector::try_new(root, dataset, CHUNK)?))
 }
 
@@ -26,7 +26,7 @@ pub fn open(root: &Path, dataset: &Dataset) -> Result<Box<dyn Replay>> {
 type HeaderRow = (Vec<u8>, bool);
 
 pub(crate) struct CsvConnector {
-    root: PathBuf,
+    root: Folder,
     dataset: Dataset,
     export: Export,
     names: Vec<String>,
@@ -36,7 +36,8 @@ pub(crate) struct CsvConnector {
 }
 
 impl CsvConnector {
-    pub(crate) fn try_new(root: &Path, dataset: &Dataset, chunk: usize) -> Result<Self> {
+    pub(crate) fn try_new(root: impl Into<Folder>, dataset: &Dataset, chunk: usize) -> Result<Self> {
+        let root = root.into();
         let export = export_of(dataset)?.clone();
         let config = |message: &str| Err(Error::config(message).at("dataset", &dataset.code));
         if export.escape.is_some_and(|escape| !encoding::is_separator(escape) || escape == export.delimiter) {
@@ -51,12 +52,12 @@ impl CsvConnector {
         if export.control.trailer == Some(TrailerRule::CountAndSums) {
             return config("a CSV trailer carries a count, no sums: write `trailer = \"count\"`");
         }
-        let names = files::partitions(root, &export)?;
+        let names = files::partitions(&root, &export)?;
         if names.is_empty() {
             return Err(nothing_matches(dataset, &export));
         }
-        let (sizes, modified) = (files::sizes(root, &names)?, files::modified(root, &names)?);
-        Ok(Self { root: root.to_owned(), dataset: dataset.clone(), export, names, sizes, modified, chunk })
+        let (sizes, modified) = (files::sizes(&root, &names)?, files::modified(&root, &names)?);
+        Ok(Self { root, dataset: dataset.clone(), export, names, sizes, modified, chunk })
     }
 
     /// The encoding of cells.
@@ -70,8 +71,8 @@ impl CsvConnector {
     }
 
     /// The data rows of a file, and its header row's bytes if it has one.
-    fn rows(&self, name: &str, chunk: usize) -> Result<(Rows<CsvCutter>, Option<HeaderRow>)> {
-        let mut window = Window::new(Source::of_export(&self.root, name, &self.export)?, chunk, self.export.limits);
+    fn rows(&self, root: &Folder, name: &str, chunk: usize) -> Result<(Rows<CsvCutter>, Option<HeaderRow>)> {
+        let mut window = Window::new(Source::of_export(root, name, &self.export)?, chunk, self.export.limits);
         window.require(3)?;
         skip_mark(&mut window, self.encoding(), name)?;
         let cutter = CsvCutter::new(self.dialect(), self.export.control.trailer.is_some());
@@ -126,7 +127,11 @@ impl CsvConnector {
         chunk: usize,
     ) -> Result<(&str, Rows<CsvCutter>, CsvDecoder, Columns)> {
         let name = self.names.get(partition).ok_or_else(|| Error::internal("no such partition"))?;
-        let (rows, header) = self.rows(name, chunk)?;
+        let root = match &self.root {
+            Folder::Database(database) => &Folder::Database(database.asked(&self.dataset, &self.export, spec)?),
+            root => root,
+        };
+        let (rows, header) = self.rows(root, name, chunk)?;
         // A row of another width than the header's is never taken for one: a cell too many could stand anywhere in it.
         let (names, width) = match header {
             Some((row, quoted)) => self.header_names(name, &row, quoted)?,
@@ -144,7 +149,7 @@ impl CsvConnector {
     }
 
     fn verify_trailer(&self, name: &str) -> Result<()> {
-        let (mut rows, _) = self.rows(name, self.chunk)?;
+        let (mut rows, _) = self.rows(&self.root, name, self.chunk)?;
         let mut counted = 0;
         while rows.advance()?.is_some() {
             counted += 1;
@@ -184,7 +189,11 @@ impl Connector for CsvConnector {
 
     fn columns(&self, partition: usize) -> Result<Option<Vec<FileColumn>>> {
         let name = self.names.get(partition).ok_or_else(|| Error::internal("no such partition"))?;
-        let (_, header) = self.rows(name, self.chunk.min(HEAD_CHUNK))?;
+        if let Folder::Database(database) = &self.root {
+            let names = database.columns(name)?;
+            return Ok(Some(names.into_iter().map(|name| FileColumn { name, kind: None }).collect()));
+        }
+        let (_, header) = self.rows(&self.root, name, self.chunk.min(HEAD_CHUNK))?;
         let Some((row, quoted)) = header else { return Ok(None) };
         let (names, _) = self.header_names(name, &row, quoted)?;
         Ok(Some(names.into_iter().map(|name| FileColumn { name, kind: None }).collect()))

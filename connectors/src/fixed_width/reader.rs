@@ -1,7 +1,6 @@
 //! Files of byte-counted records.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::NaiveDate;
@@ -13,6 +12,7 @@ use super::decoder::{self, RecordCutter, RecordDecoder, SUM, Summed, TRAILER_HEA
 use super::head::{HEAD, Head};
 use crate::convert::Columns;
 use crate::files::{self, Source};
+use crate::folder::Folder;
 use crate::replay::{HEAD_CHUNK, KeptRow, Replay, Replayed};
 use crate::text::{self, CHUNK, Rows, TextReader, Window};
 use crate::{columns, control, encoding, export_of, nothing_matches};
@@ -21,7 +21,7 @@ use crate::{columns, control, encoding, export_of, nothing_matches};
 ///
 /// # Errors
 /// When no file matches, or the export declares no layout.
-pub fn open(root: &Path, dataset: &Dataset) -> Result<Box<dyn Replay>> {
+pub fn open(root: impl Into<Folder>, dataset: &Dataset) -> Result<Box<dyn Replay>> {
     Ok(Box::new(FixedWidthConnector::try_new(root, dataset, CHUNK)?))
 }
 
@@ -30,7 +30,7 @@ pub fn open(root: &Path, dataset: &Dataset) -> Result<Box<dyn Replay>> {
 ///
 /// # Errors
 /// When the export cannot be opened, or storage fails.
-pub fn base_date(root: &Path, dataset: &Dataset) -> Result<Option<NaiveDate>> {
+pub fn base_date(root: impl Into<Folder>, dataset: &Dataset) -> Result<Option<NaiveDate>> {
     let connector = FixedWidthConnector::try_new(root, dataset, CHUNK)?;
     let mut oldest = None;
     for name in &connector.names {
@@ -45,7 +45,7 @@ pub fn base_date(root: &Path, dataset: &Dataset) -> Result<Option<NaiveDate>> {
 }
 
 pub(crate) struct FixedWidthConnector {
-    root: PathBuf,
+    root: Folder,
     dataset: Dataset,
     export: Export,
     ranges: Vec<Range<usize>>,
@@ -56,7 +56,8 @@ pub(crate) struct FixedWidthConnector {
 }
 
 impl FixedWidthConnector {
-    pub(crate) fn try_new(root: &Path, dataset: &Dataset, chunk: usize) -> Result<Self> {
+    pub(crate) fn try_new(root: impl Into<Folder>, dataset: &Dataset, chunk: usize) -> Result<Self> {
+        let root = root.into();
         let export = export_of(dataset)?.clone();
         if export.layout.is_empty() {
             return Err(Error::config("a fixed_width export needs a `layout`").at("dataset", &dataset.code));
@@ -65,13 +66,13 @@ impl FixedWidthConnector {
             return Err(Error::config("list separator must be ASCII, no letter, digit, quote or line end")
                 .at("dataset", &dataset.code));
         }
-        let names = files::partitions(root, &export)?;
+        let names = files::partitions(&root, &export)?;
         if names.is_empty() {
             return Err(nothing_matches(dataset, &export));
         }
-        let (sizes, ranges) = (files::sizes(root, &names)?, decoder::ranges(&export.layout));
-        let modified = files::modified(root, &names)?;
-        Ok(Self { root: root.to_owned(), dataset: dataset.clone(), export, ranges, names, sizes, modified, chunk })
+        let (sizes, ranges) = (files::sizes(&root, &names)?, decoder::ranges(&export.layout));
+        let modified = files::modified(&root, &names)?;
+        Ok(Self { root, dataset: dataset.clone(), export, ranges, names, sizes, modified, chunk })
     }
 
     /// The money fields that the trailer sums, in layout order; what a repeated one holds is no amount.

@@ -7,13 +7,12 @@ pub mod cutter;
 pub mod markup;
 pub mod tape;
 
-use std::path::Path;
-
 use ieum_model::dataset::{Dataset, Export};
 use ieum_model::error::{Error, Result};
 
 use self::cutter::{ArrayCutter, LineCutter};
 use self::markup::Json;
+use crate::folder::Folder;
 use crate::nested::reader::{Nested, NestedConnector};
 use crate::replay::Replay;
 use crate::text::CHUNK;
@@ -59,7 +58,7 @@ impl Nested for Document {
 ///
 /// # Errors
 /// When no file matches.
-pub fn open_lines(root: &Path, dataset: &Dataset) -> Result<Box<dyn Replay>> {
+pub fn open_lines(root: impl Into<Folder>, dataset: &Dataset) -> Result<Box<dyn Replay>> {
     Ok(Box::new(NestedConnector::<Lines>::try_new(root, dataset, CHUNK)?))
 }
 
@@ -67,6 +66,6 @@ pub fn open_lines(root: &Path, dataset: &Dataset) -> Result<Box<dyn Replay>> {
 ///
 /// # Errors
 /// When no file matches, or the export does not say where the array stands.
-pub fn open_document(root: &Path, dataset: &Dataset) -> Result<Box<dyn Replay>> {
+pub fn open_document(root: impl Into<Folder>, dataset: &Dataset) -> Result<Box<dyn Replay>> {
     Ok(Box::new(NestedConnector::<Document>::try_new(root, dataset, CHUNK)?))
 }

@@ -1,6 +1,5 @@
 //! Files of nested rows.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ieum_model::connector::{BatchReader, Connector, ScanSpec};
@@ -12,6 +11,7 @@ use super::decoder::{Markup, NestedDecoder};
 use crate::convert::Columns;
 use crate::csv::reader::skip_mark;
 use crate::files::{self, Source};
+use crate::folder::Folder;
 use crate::replay::{HEAD_CHUNK, KeptRow, Replay, Replayed};
 use crate::text::{self, Cutter, Rows, TextReader, Window};
 use crate::{columns, control, export_of, nothing_matches};
@@ -37,7 +37,7 @@ pub trait Nested: Send + Sync + 'static {
 
 /// An export of nested rows.
 pub struct NestedConnector<N> {
-    root: PathBuf,
+    root: Folder,
     dataset: Dataset,
     export: Export,
     names: Vec<String>,
@@ -52,15 +52,16 @@ impl<N: Nested> NestedConnector<N> {
     ///
     /// # Errors
     /// When no file matches, or the export does not say where its rows stand.
-    pub fn try_new(root: &Path, dataset: &Dataset, chunk: usize) -> Result<Self> {
+    pub fn try_new(root: impl Into<Folder>, dataset: &Dataset, chunk: usize) -> Result<Self> {
+        let root = root.into();
         let export = export_of(dataset)?.clone();
         N::cutter(&export).map_err(|error| error.at("dataset", &dataset.code))?;
-        let names = files::partitions(root, &export)?;
+        let names = files::partitions(&root, &export)?;
         if names.is_empty() {
             return Err(nothing_matches(dataset, &export));
         }
-        let (sizes, modified) = (files::sizes(root, &names)?, files::modified(root, &names)?);
-        let (root, dataset) = (root.to_owned(), dataset.clone());
+        let (sizes, modified) = (files::sizes(&root, &names)?, files::modified(&root, &names)?);
+        let dataset = dataset.clone();
         Ok(Self { root, dataset, export, names, sizes, modified, chunk, format: std::marker::PhantomData })
     }
 

@@ -10,17 +10,13 @@ mod damage;
 mod reader;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ieum_model::connector::{BatchReader, Connector, FileColumn, Reject, ScanSpec};
 use ieum_model::dataset::{Dataset, Export, ItemType, ManifestRule};
 use ieum_model::error::{Error, ErrorKind, Result};
-use sha2::{Digest, Sha256};
 
-use crate::files::modified_nanoseconds;
+use crate::folder::Folder;
 use crate::replay::{KeptRow, Replay, Replayed};
 use damage::guarded;
 
@@ -55,7 +51,7 @@ impl Layout {
 }
 
 struct ParquetConnector {
-    root: PathBuf,
+    root: Folder,
     names: Vec<String>,
     sizes: Vec<u64>,
     modified: Vec<i64>,
@@ -67,46 +63,26 @@ struct ParquetConnector {
 ///
 /// # Errors
 /// When the dataset has no export, its glob is not one, or a file cannot be looked at.
-pub fn open(root: &Path, dataset: &Dataset) -> Result<Option<Box<dyn Replay>>> {
+pub fn open(root: impl Into<Folder>, dataset: &Dataset) -> Result<Option<Box<dyn Replay>>> {
+    let root = root.into();
     let Some(export) = &dataset.export else {
         return Err(Error::config("the dataset has no export").at("dataset", &dataset.code));
     };
     let manifest = export.control.manifest;
-    let pattern = format!("{}/{}", glob::Pattern::escape(&root.to_string_lossy()), export.path);
-    let found = glob::glob(&pattern).map_err(|e| {
-        Error::config(format!("the export's path is no glob: {e}"))
-            .at("dataset", &dataset.code)
-            .at("path", &export.path)
-    })?;
-    let mut files = Vec::new();
-    for path in found {
-        let path = path.map_err(|e| temporary("cannot look for the export", e.error(), &export.path))?;
-        if manifest.is_some() && path.extension().is_some_and(|extension| extension == "sha256") {
-            continue;
-        }
-        if export.control.marker.as_ref().is_some_and(|marker| path.to_string_lossy().ends_with(marker)) {
-            continue;
-        }
-        let about = path.metadata().map_err(|e| temporary("cannot look at the file", &e, path.display()))?;
-        if about.is_file() {
-            files.push((relative(root, &path)?, (about.len(), modified_nanoseconds(&about))));
-        }
-    }
+    let mut files = root.find(&export.path).map_err(|error| error.at("dataset", &dataset.code))?;
+    files.retain(|(name, ..)| manifest.is_none() || Path::new(name).extension().is_none_or(|end| end != "sha256"));
+    files.retain(|(name, ..)| export.control.marker.as_ref().is_none_or(|marker| !name.ends_with(marker)));
     if files.is_empty() {
         return Ok(None);
     }
-    files.sort();
-    let (names, found): (_, Vec<_>) = files.into_iter().unzip();
-    let (sizes, modified) = found.into_iter().unzip();
+    let (mut names, mut sizes, mut modified) = (Vec::new(), Vec::new(), Vec::new());
+    for (name, bytes, written) in files {
+        names.push(name);
+        sizes.push(bytes);
+        modified.push(written);
+    }
     let layout = Layout::new(dataset, export);
-    Ok(Some(Box::new(ParquetConnector { root: root.to_path_buf(), names, sizes, modified, layout, manifest })))
-}
-
-fn relative(root: &Path, path: &Path) -> Result<String> {
-    let outside = || Error::config("the export lies outside the exports folder").at("file", path.display());
-    let below = path.strip_prefix(root).map_err(|_| outside())?;
-    let parts: Option<Vec<&str>> = below.components().map(|part| part.as_os_str().to_str()).collect();
-    Ok(parts.ok_or_else(|| Error::contract("the file's name is not UTF-8").at("file", path.display()))?.join("/"))
+    Ok(Some(Box::new(ParquetConnector { root, names, sizes, modified, layout, manifest })))
 }
 
 fn temporary(what: &str, error: &std::io::Error, file: impl std::fmt::Display) -> Error {
@@ -129,23 +105,22 @@ impl Connector for ParquetConnector {
 
     fn columns(&self, partition: usize) -> Result<Option<Vec<FileColumn>>> {
         let name = self.name(partition)?;
-        guarded(name, || reader::columns(&self.root.join(name), name)).map(Some)
+        guarded(name, || reader::columns(&self.root, name)).map(Some)
     }
 
     fn open(&self, partition: usize, spec: &ScanSpec) -> Result<Box<dyn BatchReader>> {
         let name = self.name(partition)?;
-        guarded(name, || Ok(Box::new(reader::Reader::open(&self.root.join(name), name, &self.layout, spec)?) as _))
+        guarded(name, || Ok(Box::new(reader::Reader::open(&self.root, name, &self.layout, spec)?) as _))
     }
 
     fn verify_control(&self) -> Result<()> {
         for name in &self.names {
-            let path = self.root.join(name);
             let check = || {
                 match self.manifest {
-                    Some(ManifestRule::Sha256) => verify_digest(&path, name)?,
+                    Some(ManifestRule::Sha256) => verify_digest(&self.root, name)?,
                     None => {}
                 }
-                guarded(name, || reader::verify_footer(&path, name))
+                guarded(name, || reader::verify_footer(&self.root, name))
             };
             check().map_err(|error: Error| error.at("dataset", &self.layout.dataset))?;
         }
@@ -167,28 +142,22 @@ impl Replay for ParquetConnector {
     /// Each row as an Arrow IPC stream of all columns, as the file types them.
     fn keep(&self, partition: usize, rejects: &[Reject]) -> Result<Vec<Vec<u8>>> {
         let name = self.name(partition)?;
-        guarded(name, || reader::keep(&self.root.join(name), name, rejects))
+        guarded(name, || reader::keep(&self.root, name, rejects))
     }
 
     fn replay(&self, partition: usize, spec: &ScanSpec, rows: &[KeptRow]) -> Result<Replayed> {
         let name = self.name(partition)?;
-        reader::Reader::open(&self.root.join(name), name, &self.layout, spec)?.replay(rows)
+        reader::Reader::open(&self.root, name, &self.layout, spec)?.replay(rows)
     }
 }
 
 /// Compares the file with the digest that stands in `<file>.sha256`.
-fn verify_digest(path: &Path, name: &str) -> Result<()> {
+fn verify_digest(root: &Folder, name: &str) -> Result<()> {
     let manifest_name = format!("{name}.sha256");
-    let mut manifest_path = path.as_os_str().to_owned();
-    manifest_path.push(".sha256");
-    let text = match std::fs::read_to_string(&manifest_path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            return Err(Error::control_totals("the export has no `.sha256` file")
-                .at("file", &manifest_name)
-                .hint("the holder writes it with `sha256sum` next to the export"));
-        }
-        Err(e) => return Err(temporary("cannot read the digest", &e, &manifest_name)),
+    let Some(text) = root.text(&manifest_name)? else {
+        return Err(Error::control_totals("the export has no `.sha256` file")
+            .at("file", &manifest_name)
+            .hint("the holder writes it with `sha256sum` next to the export"));
     };
     let base = name.rsplit('/').next().unwrap_or(name);
     let promised = promised_digest(&text, base).ok_or_else(|| {
@@ -196,7 +165,7 @@ fn verify_digest(path: &Path, name: &str) -> Result<()> {
             .at("file", &manifest_name)
             .hint(crate::control::REWRITE)
     })?;
-    if sha256(path).map_err(|e| temporary("cannot read the file", &e, name))? == promised {
+    if crate::control::digest(root, name)? == promised {
         return Ok(());
     }
     Err(Error::control_totals("the file does not have the digest that its `.sha256` promises: truncated or changed")
@@ -214,21 +183,4 @@ fn promised_digest(text: &str, base: &str) -> Option<String> {
         (right_name && is_digest).then(|| digest.to_ascii_lowercase())
     };
     text.lines().find_map(named)
-}
-
-fn sha256(path: &Path) -> std::io::Result<String> {
-    let mut file = File::open(path)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        let n = file.read(&mut buffer)?;
-        if n == 0 {
-            break;
-        }
-        hasher.update(&buffer[..n]);
-    }
-    Ok(hasher.finalize().iter().fold(String::with_capacity(64), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    }))
 }

@@ -1,7 +1,5 @@
 //! Reads one Parquet file, row group by row group, so that memory is bounded by a row group's wanted columns.
 
-use std::fs::File;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, GenericByteArray, PrimitiveArray, new_empty_array};
@@ -24,14 +22,16 @@ use parquet::arrow::arrow_reader::{
 use parquet::errors::ParquetError;
 use parquet::file::metadata::PageIndexPolicy;
 use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::reader::Length;
 
 use super::damage::guarded;
 use super::{Layout, cast as item_cast, temporary};
+use crate::folder::{Folder, RangeFile};
 use crate::replay::{KeptRow, Replayed};
 use crate::spelling::digits;
 
-fn open_file(path: &Path, name: &str) -> Result<(File, ArrowReaderMetadata)> {
-    let file = File::open(path).map_err(|e| temporary("cannot open the file", &e, name))?;
+fn open_file(root: &Folder, name: &str) -> Result<(RangeFile, ArrowReaderMetadata)> {
+    let file = root.ranges(name)?;
     let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
     let metadata = ArrowReaderMetadata::load(&file, options).map_err(|e| unreadable(&e, name))?;
     Ok((file, metadata))
@@ -44,9 +44,9 @@ fn unreadable(error: &ParquetError, name: &str) -> Error {
 }
 
 /// Checks that the footer can be read and that every column chunk it names lies within the file.
-pub(super) fn verify_footer(path: &Path, name: &str) -> Result<()> {
-    let (file, metadata) = open_file(path, name)?;
-    let length_of_file = file.metadata().map_err(|e| temporary("cannot look at the file", &e, name))?.len();
+pub(super) fn verify_footer(root: &Folder, name: &str) -> Result<()> {
+    let (file, metadata) = open_file(root, name)?;
+    let length_of_file = file.len();
     for group in metadata.metadata().row_groups() {
         for column in group.columns() {
             let (start, length) = column.byte_range();
@@ -59,8 +59,8 @@ pub(super) fn verify_footer(path: &Path, name: &str) -> Result<()> {
 }
 
 /// The columns of a file, with the types that it gives them.
-pub(super) fn columns(path: &Path, name: &str) -> Result<Vec<FileColumn>> {
-    let (_, metadata) = open_file(path, name)?;
+pub(super) fn columns(root: &Folder, name: &str) -> Result<Vec<FileColumn>> {
+    let (_, metadata) = open_file(root, name)?;
     let column = |field: &Arc<Field>| FileColumn {
         name: field.name().clone(),
         kind: Some(field.data_type().to_string().to_ascii_lowercase()),
@@ -69,8 +69,8 @@ pub(super) fn columns(path: &Path, name: &str) -> Result<Vec<FileColumn>> {
 }
 
 /// The rows of `rejects`, which are in file order, each as an Arrow IPC stream of all columns of the file.
-pub(super) fn keep(path: &Path, name: &str, rejects: &[Reject]) -> Result<Vec<Vec<u8>>> {
-    let (file, metadata) = open_file(path, name)?;
+pub(super) fn keep(root: &Folder, name: &str, rejects: &[Reject]) -> Result<Vec<Vec<u8>>> {
+    let (file, metadata) = open_file(root, name)?;
     let total = usize::try_from(metadata.metadata().file_metadata().num_rows()).unwrap_or(0);
     let rows = rejects.iter().filter_map(|reject| usize::try_from(reject.line).ok()?.checked_sub(1));
     let selection = RowSelection::from_consecutive_ranges(rows.map(|row| row..row + 1), total);
@@ -110,7 +110,7 @@ struct Passed {
 /// Reads the wanted columns of one file.
 pub(super) struct Reader {
     name: String,
-    file: File,
+    file: RangeFile,
     metadata: ArrowReaderMetadata,
     projection: ProjectionMask,
     key: ProjectionMask,
@@ -172,8 +172,8 @@ fn file_column(layout: &Layout, fields: &[Arc<Field>], code: &str) -> Option<usi
 }
 
 impl Reader {
-    pub(super) fn open(path: &Path, name: &str, layout: &Layout, spec: &ScanSpec) -> Result<Self> {
-        let (file, metadata) = open_file(path, name)?;
+    pub(super) fn open(root: &Folder, name: &str, layout: &Layout, spec: &ScanSpec) -> Result<Self> {
+        let (file, metadata) = open_file(root, name)?;
         let fields = metadata.schema().fields();
         let find = |code: &str| {
             file_column(layout, fields, code).ok_or_else(|| {
@@ -255,7 +255,7 @@ impl Reader {
         let base = self.records_before;
         let key_bytes = chunk_bytes(about, &self.key);
         let all_bytes = chunk_bytes(about, &self.projection);
-        let file = self.file.try_clone().map_err(|e| temporary("cannot open the file again", &e, &self.name))?;
+        let file = self.file.again().map_err(|e| temporary("cannot open the file again", &e, &self.name))?;
         let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
             .with_row_groups(vec![self.next_group])
             .with_batch_size(self.batch_rows)
@@ -553,6 +553,9 @@ fn decimal(value: i64, buffer: &mut [u8; 20]) -> &[u8] {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::fs::File;
+    use std::path::Path;
+
     use std::collections::{BTreeMap, BTreeSet};
 
     use arrow::array::{
@@ -625,6 +628,7 @@ mod tests {
                 null: None,
                 repair: Vec::new(),
                 limits: Limits::default(),
+                at: Default::default(),
                 columns: BTreeMap::new(),
                 order: Vec::new(),
                 layout: Vec::new(),
@@ -840,7 +844,7 @@ mod tests {
         dataset.export.as_mut().unwrap().control.manifest = Some(ManifestRule::Sha256);
         let missing = connector(folder.path(), &dataset).verify_control().unwrap_err();
         assert!(missing.message.contains(".sha256"), "{missing}");
-        let digest = super::super::sha256(&path).unwrap();
+        let digest = crate::control::digest(&folder.path().into(), "a.parquet").unwrap();
         std::fs::write(folder.path().join("a.parquet.sha256"), format!("{digest}  a.parquet\n")).unwrap();
         let whole = connector(folder.path(), &dataset);
         assert_eq!(whole.partitions(), ["a.parquet"]);

@@ -25,11 +25,10 @@ mod number;
 mod picture;
 pub(crate) mod reader;
 
-use std::path::Path;
-
 use ieum_model::dataset::Dataset;
 use ieum_model::error::Result;
 
+use crate::folder::Folder;
 use crate::replay::Replay;
 use crate::text::CHUNK;
 
@@ -37,6 +36,6 @@ use crate::text::CHUNK;
 ///
 /// # Errors
 /// When no file matches, or the export declares no layout.
-pub fn open(root: &Path, dataset: &Dataset) -> Result<Box<dyn Replay>> {
+pub fn open(root: impl Into<Folder>, dataset: &Dataset) -> Result<Box<dyn Replay>> {
     Ok(Box::new(reader::RecordsConnector::try_new(root, dataset, CHUNK)?))
 }

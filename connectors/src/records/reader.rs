@@ -1,7 +1,6 @@
 //! Files of bare records.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ieum_model::connector::{BatchReader, Connector, ScanSpec};
@@ -11,12 +10,13 @@ use ieum_model::error::{Error, Result};
 use super::decoder::{DESCRIPTOR, RecordsCutter, RecordsDecoder, WantedField, ranges};
 use crate::convert::Columns;
 use crate::files::{self, Source};
+use crate::folder::Folder;
 use crate::replay::{HEAD_CHUNK, KeptRow, Replay, Replayed};
 use crate::text::{self, Rows, TextReader, Window};
 use crate::{columns, control, encoding, export_of, nothing_matches};
 
 pub(crate) struct RecordsConnector {
-    root: PathBuf,
+    root: Folder,
     dataset: Dataset,
     export: Export,
     ranges: Vec<Range<usize>>,
@@ -35,7 +35,8 @@ fn framing(export: &Export) -> Framing {
 }
 
 impl RecordsConnector {
-    pub(crate) fn try_new(root: &Path, dataset: &Dataset, chunk: usize) -> Result<Self> {
+    pub(crate) fn try_new(root: impl Into<Folder>, dataset: &Dataset, chunk: usize) -> Result<Self> {
+        let root = root.into();
         let export = export_of(dataset)?.clone();
         let config = |message: &str| Err(Error::config(message).at("dataset", &dataset.code));
         if export.layout.is_empty() {
@@ -55,22 +56,12 @@ impl RecordsConnector {
             return config("`record_bytes` is less than the layout needs");
         }
         let cutter = RecordsCutter::new(framing, bytes, export.record_bytes.is_some());
-        let names = files::partitions(root, &export)?;
+        let names = files::partitions(&root, &export)?;
         if names.is_empty() {
             return Err(nothing_matches(dataset, &export));
         }
-        let (sizes, modified) = (files::sizes(root, &names)?, files::modified(root, &names)?);
-        Ok(Self {
-            root: root.to_owned(),
-            dataset: dataset.clone(),
-            export,
-            ranges,
-            cutter,
-            names,
-            sizes,
-            modified,
-            chunk,
-        })
+        let (sizes, modified) = (files::sizes(&root, &names)?, files::modified(&root, &names)?);
+        Ok(Self { root, dataset: dataset.clone(), export, ranges, cutter, names, sizes, modified, chunk })
     }
 
     fn decoding(

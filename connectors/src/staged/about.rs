@@ -4,7 +4,6 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
-use std::time::UNIX_EPOCH;
 
 use ieum_model::connector::Connector;
 use ieum_model::dataset::Dataset;
@@ -16,7 +15,7 @@ use super::Unusable;
 use super::blocks::Root;
 use crate::archive;
 use crate::control;
-use crate::files::{io_error, on_storage};
+use crate::folder::Folder;
 
 /// Format of a copy. What decides which key a row is found by is part of it: another version of the program makes anew.
 const FORMAT: &str = concat!("ieum-staged/2 ", env!("CARGO_PKG_VERSION"));
@@ -84,13 +83,13 @@ pub(super) struct About {
 }
 
 /// What a copy of `dataset`'s export would be made of.
-pub(super) fn now(root: &Path, dataset: &Dataset, export: &dyn Connector) -> Result<About> {
+pub(super) fn now(root: &Folder, dataset: &Dataset, export: &dyn Connector) -> Result<About> {
     let mut exports = Vec::new();
     let manifest = dataset.export.as_ref().is_some_and(|export| export.control.manifest.is_some());
     for name in export.partitions() {
         exports.push(export_file(root, name)?);
         let beside = format!("{}.sha256", archive::split(name).0);
-        if manifest && root.join(&beside).exists() {
+        if manifest && root.is_there(&beside)? {
             exports.push(export_file(root, &beside)?);
         }
     }
@@ -108,12 +107,10 @@ pub(super) fn now(root: &Path, dataset: &Dataset, export: &dyn Connector) -> Res
     })
 }
 
-fn export_file(root: &Path, name: &str) -> Result<ExportFile> {
-    let about = on_storage(root, name).metadata().map_err(|error| io_error(name, &error))?;
-    let modified = about.modified().map_err(|error| io_error(name, &error))?;
-    let sha256 = (about.len() <= DIGEST_UP_TO).then(|| control::digest(root, name)).transpose()?;
-    let modified = modified.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos().to_string();
-    Ok(ExportFile { name: name.to_owned(), bytes: about.len(), modified, sha256 })
+fn export_file(root: &Folder, name: &str) -> Result<ExportFile> {
+    let (bytes, modified) = root.about(name)?;
+    let sha256 = (bytes <= DIGEST_UP_TO).then(|| control::digest(root, name)).transpose()?;
+    Ok(ExportFile { name: name.to_owned(), bytes, modified: modified.max(0).to_string(), sha256 })
 }
 
 fn contract(dataset: &Dataset) -> String {

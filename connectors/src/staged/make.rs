@@ -20,6 +20,7 @@ use super::about::{self, ABOUT, About, CopyFile, KeyFile};
 use super::sort::Sorter;
 use super::write::{self, KEPT, Writer, unwritten};
 use super::{Unusable, fresh};
+use crate::folder::Exports;
 use crate::replay::{KeptRow, Replay};
 use crate::{Located, locate};
 
@@ -32,8 +33,8 @@ pub type Canonical<'a> = dyn Fn(&str, &[u8], &mut Vec<u8>) + Sync + 'a;
 /// What copies are made with.
 #[derive(Clone, Copy)]
 pub struct Making<'a> {
-    /// Folder of the exports.
-    pub exports: &'a Path,
+    /// Where the exports are.
+    pub exports: &'a Exports,
     /// Folder of the copies.
     pub copies: &'a Path,
     /// Date of the run that the copies are for.
@@ -86,13 +87,13 @@ fn sizes(about: &About, folder: &Path) -> Sizes {
 /// # Privacy
 /// Writes every row of the export, readable by the owner of the folder only.
 pub fn make(dataset: &Dataset, making: &Making<'_>) -> Result<Made> {
-    let export = match locate(making.exports, dataset, making.on)? {
+    let export = match locate(making.exports.of(dataset)?, dataset, making.on)? {
         Located::Missing | Located::Unfinished(_) => return Ok(Made::Missing),
         Located::Drifted(error) => return Err(error),
         Located::Stale { .. } => return Ok(Made::Outdated),
         Located::Export(export) => export,
     };
-    let now = about::now(making.exports, dataset, export.as_ref())?;
+    let now = about::now(making.exports.of(dataset)?, dataset, export.as_ref())?;
     let folder = making.copies.join(&dataset.code);
     if let Ok(Some(about)) = fresh(&folder, &now, true) {
         return Ok(Made::Fresh(sizes(&about, &folder)));
@@ -104,7 +105,7 @@ pub fn make(dataset: &Dataset, making: &Making<'_>) -> Result<Made> {
     remove(&aside)?;
     create_folder(&aside)?;
     let copied = copy(dataset, export.as_ref(), making, &aside, now).and_then(|about| {
-        if about::now(making.exports, dataset, export.as_ref())?.exports != about.exports {
+        if about::now(making.exports.of(dataset)?, dataset, export.as_ref())?.exports != about.exports {
             let changed = "the export has changed while its copy was made";
             return Err(Error::new(ErrorKind::Temporary, changed).hint("run `ieum stage` again"));
         }

@@ -58,6 +58,7 @@ use ieum_model::error::{Error, Result};
 
 use self::about::About;
 use self::blocks::Blocks;
+use crate::folder::{Exports, Folder};
 use crate::replay::Replay;
 use crate::{Found, Located, locate};
 
@@ -111,15 +112,26 @@ pub enum Standing {
 ///
 /// # Errors
 /// As [`crate::connect`]. A copy that cannot be used is none.
-pub fn connect(exports_root: &Path, dataset: &Dataset, on: NaiveDate, copies: &Use) -> Result<(Found, Standing)> {
-    let export = match locate(exports_root, dataset, on)? {
+pub fn connect(
+    exports: impl Into<Exports>,
+    dataset: &Dataset,
+    on: NaiveDate,
+    copies: &Use,
+) -> Result<(Found, Standing)> {
+    let exports = exports.into();
+    let root = exports.of(dataset)?;
+    let export = match locate(root, dataset, on)? {
         Located::Missing => return Ok((Found::Missing, Standing::None)),
         Located::Stale { date, validity_days } => return Ok((Found::Stale { date, validity_days }, Standing::None)),
         Located::Unfinished(error) => return Ok((Found::Unfinished(error), Standing::None)),
         Located::Drifted(error) => return Ok((Found::Drifted(error), Standing::None)),
         Located::Export(export) => export,
     };
-    let now = about::now(exports_root, dataset, export.as_ref())?;
+    // A database does not tell whether a table has changed.
+    if let Folder::Database(_) = root {
+        return Ok((Found::Export(export), Standing::None));
+    }
+    let now = about::now(root, dataset, export.as_ref())?;
     Ok(match fresh(&copies.folder.join(&dataset.code), &now, copies.check_all) {
         Ok(Some(about)) => (Found::Export(Box::new(Copy::new(about, dataset, export, copies))), Standing::Fresh),
         Ok(None) => (Found::Export(export), Standing::None),

@@ -29,7 +29,7 @@ pub(crate) struct Staged {
 }
 
 fn stage(root: &Path, copies: &Path, dataset: &Dataset, memory: u64) -> ieum_model::error::Result<Made> {
-    let making = Making { exports: root, copies, on: NaiveDate::default(), memory, canonical: &spell };
+    let making = Making { exports: &root.into(), copies, on: NaiveDate::default(), memory, canonical: &spell };
     make(dataset, &making)
 }
 

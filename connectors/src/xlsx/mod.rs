@@ -23,11 +23,10 @@ mod header;
 mod limits;
 mod reader;
 
-use std::path::Path;
-
 use ieum_model::dataset::Dataset;
 use ieum_model::error::Result;
 
+use crate::folder::Folder;
 use crate::replay::Replay;
 
 pub use book::{BookKind, Preview, is_book, preview};
@@ -37,6 +36,6 @@ pub use header::joined;
 ///
 /// # Errors
 /// When no file matches, or the export declares what a workbook does not have.
-pub fn open(root: &Path, dataset: &Dataset) -> Result<Box<dyn Replay>> {
+pub fn open(root: impl Into<Folder>, dataset: &Dataset) -> Result<Box<dyn Replay>> {
     Ok(Box::new(reader::XlsxConnector::try_new(root, dataset)?))
 }

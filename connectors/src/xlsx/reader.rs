@@ -1,7 +1,6 @@
 //! Files of workbooks.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
@@ -16,6 +15,7 @@ use super::decoder::{Cells, ENCODING, Filled, Kept, Owned, RowDecoder, raw};
 use super::limits::MAX_BOOK;
 use crate::convert::Columns;
 use crate::files::{self, Source};
+use crate::folder::Folder;
 use crate::replay::{KeptRow, Replay, Replayed};
 use crate::text::Verdict;
 use crate::{columns, control, encoding, export_of, nothing_matches};
@@ -24,7 +24,7 @@ use crate::{columns, control, encoding, export_of, nothing_matches};
 const AHEAD: usize = 4;
 
 pub(super) struct XlsxConnector {
-    root: PathBuf,
+    root: Folder,
     dataset: Dataset,
     export: Export,
     wanted: Wanted,
@@ -35,7 +35,8 @@ pub(super) struct XlsxConnector {
 }
 
 impl XlsxConnector {
-    pub(super) fn try_new(root: &Path, dataset: &Dataset) -> Result<Self> {
+    pub(super) fn try_new(root: impl Into<Folder>, dataset: &Dataset) -> Result<Self> {
+        let root = root.into();
         let export = export_of(dataset)?.clone();
         let config = |message: &str| Error::config(message).at("dataset", &dataset.code);
         if !encoding::is_separator(export.list_separator) {
@@ -52,13 +53,13 @@ impl XlsxConnector {
         let first = export.sheet.header_row.saturating_sub(1);
         let rows = if export.header { export.sheet.header_rows } else { 0 };
         let wanted = Wanted { sheets, header: first..first.saturating_add(rows) };
-        let names = files::partitions(root, &export)?;
+        let names = files::partitions(&root, &export)?;
         if names.is_empty() {
             return Err(nothing_matches(dataset, &export));
         }
-        let (sizes, modified) = (files::sizes(root, &names)?, files::modified(root, &names)?);
+        let (sizes, modified) = (files::sizes(&root, &names)?, files::modified(&root, &names)?);
         let types = columns::types(dataset);
-        Ok(Self { root: root.to_owned(), dataset: dataset.clone(), export, wanted, types, names, sizes, modified })
+        Ok(Self { root, dataset: dataset.clone(), export, wanted, types, names, sizes, modified })
     }
 
     /// A file's bytes, unpacked.

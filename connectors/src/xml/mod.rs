@@ -11,14 +11,13 @@ pub mod cutter;
 pub mod markup;
 pub mod tree;
 
-use std::path::Path;
-
 use ieum_model::dataset::{Dataset, Export};
 use ieum_model::error::{Error, Result};
 
 use self::cutter::ElementCutter;
 use self::markup::Xml;
 use crate::encoding;
+use crate::folder::Folder;
 use crate::nested::reader::{Nested, NestedConnector};
 use crate::replay::Replay;
 use crate::text::CHUNK;
@@ -47,6 +46,6 @@ impl Nested for Elements {
 ///
 /// # Errors
 /// When no file matches, or the export does not name its row element.
-pub fn open(root: &Path, dataset: &Dataset) -> Result<Box<dyn Replay>> {
+pub fn open(root: impl Into<Folder>, dataset: &Dataset) -> Result<Box<dyn Replay>> {
     Ok(Box::new(NestedConnector::<Elements>::try_new(root, dataset, CHUNK)?))
 }

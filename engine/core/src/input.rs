@@ -129,6 +129,11 @@ pub struct Night {
 }
 
 impl Night {
+    /// The name of the output: that of its folder.
+    pub fn name(&self) -> String {
+        self.out.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     /// The run's id: the same for the same inputs, catalog, key and date.
     pub fn run_id(&self) -> String {
         let (id, epoch) = (self.master.key_id(), self.master.epoch());

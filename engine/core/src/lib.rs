@@ -19,6 +19,7 @@
 //! | [`journal`] | what a run has done so far, so that one that was stopped goes on |
 //! | [`seal`] | a tree over the bundles, its root signed, a receipt a request; and all of it checked |
 //! | [`sink`] | written aside, digested, committed once, manifest last |
+//! | [`deliver`] | the output to an object store: a lock, its files, its manifest last |
 //! | [`ledger`] | who got which items of whom, over all runs |
 //! | [`rekey`] | from the names of an older key epoch to those of the newest |
 //! | [`lineage`] | which exports went into which bundles, column by column |
@@ -29,6 +30,7 @@ pub mod assemble;
 pub mod bundle;
 pub mod bundle_files;
 pub mod course;
+pub mod deliver;
 pub mod encrypt;
 pub mod explain;
 pub mod first_look;

@@ -25,6 +25,8 @@ use serde::Serialize;
 
 use crate::assemble::{self, Assembly};
 use crate::course::{self, Courses};
+pub use crate::deliver::Delivery;
+use crate::deliver::Handover;
 pub use crate::input::{BundleFormat, ExportState, Layout, Night, Reread, Settings, WithdrawalFiles};
 use crate::journal::{self, Begun, Entry, Journal, Progress};
 use crate::late::Late;
@@ -124,6 +126,8 @@ pub struct Manner {
     pub restart: bool,
     /// What may end the run from outside.
     pub gate: Arc<CommitGate>,
+    /// The store that the output is delivered to, if it is.
+    pub delivery: Option<Delivery>,
 }
 
 /// Runs the night and commits its output; with `dry_run`, does everything but commit. A run of the same night that was
@@ -154,6 +158,9 @@ pub fn run_observed(night: &mut Night, manner: &Manner, begins: &mut dyn FnMut(S
         Beginning::Open(output) => output,
         Beginning::Committed(manifest) => {
             tracing::info!(run_id, stage = Step::Commit.name(), "an earlier attempt had committed");
+            if let Some(delivery) = &manner.delivery {
+                delivery.settle(&night.name(), &night.out, &manifest)?;
+            }
             let progress = Progress::untold(&night.out);
             let head = ledger::enter(&night.out, &manifest, &night.master)?;
             return Ok(summary(night, &manifest, Vec::new(), &progress, Some(head)));
@@ -163,11 +170,28 @@ pub fn run_observed(night: &mut Night, manner: &Manner, begins: &mut dyn FnMut(S
         Ok(progress) => progress,
         Err(error) => return Err(stopped(output, false, error)),
     };
-    let taken = match gather(night, &progress, &output, begins) {
-        Ok(taken) => taken,
-        Err(error) => return Err(stopped(output, true, error)),
+    let handover = match hand_over(night, manner, &output) {
+        Ok(handover) => handover,
+        Err(error) if output.goes_on() => return Err(error),
+        Err(error) => {
+            output.abandon();
+            return Err(error);
+        }
     };
-    let (manifest, warnings) = answer(night, &taken, &progress, output, &manner.gate, begins)?;
+    let made = match gather(night, &progress, &output, begins) {
+        Ok(taken) => answer(night, &taken, &progress, output, (&manner.gate, handover.as_ref()), begins),
+        Err(error) => Err(stopped(output, true, error)),
+    };
+    let (manifest, warnings) = match (made, handover) {
+        (Ok(made), handover) => {
+            handover.into_iter().for_each(Handover::end);
+            made
+        }
+        (Err(error), handover) => {
+            handover.into_iter().for_each(Handover::give_back);
+            return Err(error);
+        }
+    };
     let head = ledger::enter(&night.out, &manifest, &night.master)?;
     reached("ledger.entered");
     Ok(summary(night, &manifest, warnings, &progress, Some(head)))
@@ -189,7 +213,7 @@ fn answer(
     taken: &Taken,
     progress: &Progress,
     mut output: Output,
-    gate: &CommitGate,
+    (gate, handover): (&CommitGate, Option<&Handover>),
     begins: &mut dyn FnMut(Step),
 ) -> Result<(Manifest, Vec<Warning>)> {
     let mut late = Late::default();
@@ -203,10 +227,13 @@ fn answer(
         begins(Step::Commit);
         let durable = progress.note(&Entry::Committing).and_then(|()| output.finish(manifest));
         let manifest = durable.map_err(goes_on)?;
+        if let Some(handover) = handover {
+            handover.upload(output.folder(), &manifest).map_err(goes_on)?;
+        }
         let changed = late.read_again(night, progress).map_err(goes_on)?;
         reached("commit.withdrawals_read");
         if !changed {
-            return Ok((output.publish(manifest, gate).map_err(goes_on)?, warnings));
+            return Ok((output.publish(manifest, gate, handover).map_err(goes_on)?, warnings));
         }
         taken.stage.again()?;
         output.again();
@@ -220,6 +247,13 @@ fn begin_journal(night: &Night, output: &Output, begun: Begun) -> Result<Progres
     }
     let (journal, entries) = output.journal().and_then(Journal::open)?;
     Progress::written(journal, entries, begun, output.stage_folder())
+}
+
+/// Takes the lock of the store that the output is delivered to.
+fn hand_over(night: &Night, manner: &Manner, output: &Output) -> Result<Option<Handover>> {
+    let Some(delivery) = &manner.delivery else { return Ok(None) };
+    let owner = output.stage_folder().join(journal::OWNER);
+    delivery.begin(&night.name(), &night.run_id(), Some(&owner)).map(Some)
 }
 
 /// Tells of a failure after which the next run goes on.

@@ -30,6 +30,7 @@ use ieum_privacy::envelope::{Draw, PIECE};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+use crate::deliver::Handover;
 use crate::encrypt::failed;
 use crate::from_io;
 use crate::journal::{Begun, Entry, JOURNAL};
@@ -445,14 +446,23 @@ impl Output {
         Ok(manifest)
     }
 
-    /// Commits what [`Output::finish`] made durable: one rename, then the stage away.
+    /// The folder of what was written so far.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.aside
+    }
+
+    /// Commits what [`Output::finish`] made durable: one rename, then the stage away. What is handed over to a store is
+    /// committed there first.
     ///
     /// # Errors
     /// When the rename cannot be made durable; the target does not exist then, unless that alone could not be: a run that is
     /// started again finds it committed. [`ErrorKind::Temporary`] where `gate` says that the run was ended.
-    pub fn publish(self, manifest: Manifest, gate: &CommitGate) -> Result<Manifest> {
+    pub fn publish(self, manifest: Manifest, gate: &CommitGate, handover: Option<&Handover>) -> Result<Manifest> {
         if !gate.commit() {
             return Err(Error::new(ErrorKind::Temporary, "the run was ended before it was committed"));
+        }
+        if let Some(handover) = handover {
+            handover.publish(&manifest)?;
         }
         if let Err(error) = fs::rename(&self.aside, &self.target)
             && !self.landed(&manifest)

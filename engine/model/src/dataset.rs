@@ -157,7 +157,8 @@ pub enum Basis {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
-    /// Delimited text.
+    /// Delimited text; a table of a database is read as if it were such a file.
+    #[serde(alias = "table")]
     Csv,
     /// Byte-counted records (전문).
     FixedWidth,
@@ -428,6 +429,9 @@ pub struct Export {
     /// Glob below the run's exports folder; `.gz` and `.zst` are decompressed, `.zip`, `.tar`, `.tar.gz`, `.tgz` and
     /// `.tar.zst` opened. `{date}` stands for the export's date, `YYYYMMDD`: the newest one not after the run's is read.
     pub path: String,
+    /// Where it is, if not in the run's exports folder.
+    #[serde(default)]
+    pub at: At,
     /// Glob of the entries of an archive that are the export; without one the archive has one entry.
     #[serde(default)]
     pub entries: Option<String>,
@@ -487,6 +491,20 @@ pub struct Export {
 
 fn half() -> f64 {
     0.5
+}
+
+/// Where an export is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct At {
+    /// A place of the run definition: a store, or a database, whose table `path` names then.
+    pub place: Option<String>,
+    /// What is selected of a database, in place of the table.
+    pub query: Option<String>,
+    /// The key columns of the table hold keys without hyphens, blanks or other spellings, as text: a small number of wanted
+    /// keys is then asked for, instead of the whole table.
+    #[serde(default)]
+    pub canonical_keys: bool,
 }
 
 fn yes() -> bool {

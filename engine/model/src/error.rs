@@ -123,6 +123,28 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// `text` without what URLs in it may hold of secrets: user names, passwords and queries.
+pub fn without_secrets(text: &str) -> String {
+    let is_end = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ')' | '>' | '<' | ',');
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, url) = rest.split_at(at + "://".len());
+        let (url, after) = url.split_at(url.find(is_end).unwrap_or(url.len()));
+        let (place, query) = url.split_at(url.find(['?', '#']).unwrap_or(url.len()));
+        let host_end = place.find('/').unwrap_or(place.len());
+        let user_end = place[..host_end].rfind('@').map_or(0, |at| at + 1);
+        shown.push_str(before);
+        shown.push_str(&place[user_end..]);
+        if !query.is_empty() {
+            shown.push_str("?…");
+        }
+        rest = after;
+    }
+    shown.push_str(rest);
+    shown
+}
+
 /// The name among `known` that is nearest to `wrong`, if one is near enough to be a slip of the pen.
 pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     /// Below this Jaro-Winkler similarity a suggestion confuses more than it helps.
@@ -144,6 +166,14 @@ mod tests {
         let known = ["passport_info", "basic_cert", "land_register"];
         assert_eq!(nearest("pasport_info", known), Some("passport_info"));
         assert_eq!(nearest("zzz", known), None);
+    }
+
+    #[test]
+    fn a_url_is_told_without_its_secrets() {
+        let shown = |text| without_secrets(text);
+        assert_eq!(shown("get https://u:p@h:1/a?sig=x%2F (no)"), "get https://h:1/a?… (no)");
+        assert_eq!(shown("postgresql://u@h/d, s3://b/p@q and //"), "postgresql://h/d, s3://b/p@q and //");
+        assert_eq!(shown("한글 az://u:비밀@h"), "한글 az://h");
     }
 
     #[test]

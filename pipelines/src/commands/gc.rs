@@ -2,12 +2,14 @@
 
 use std::fmt::Write as _;
 
+use ieum_core::deliver;
 use ieum_core::sink::{self, Collected};
 use ieum_model::error::{Error, Result};
 use serde::Serialize;
 
 use super::DONE;
 use crate::cli::GcArgs;
+use crate::definition::Definition;
 use crate::screen::{Screen, size};
 
 /// What `ieum gc` did. Fields may be added.
@@ -20,12 +22,24 @@ struct Report {
 /// Removes unfinished runs that nobody holds, and what else stands beside outputs; committed outputs stay.
 ///
 /// # Errors
-/// When there is no such folder, or something cannot be removed.
+/// When there is no such folder or run definition, or something cannot be removed.
 pub fn gc(args: &GcArgs, screen: &Screen) -> Result<u8> {
-    if !args.dir.is_dir() {
-        return Err(Error::config("there is no such folder").at("folder", args.dir.display()));
+    let mut delivery = None;
+    let out = match (args.dir.is_dir(), args.dir.exists()) {
+        (true, _) => args.dir.clone(),
+        (false, true) => {
+            let definition = Definition::read(&args.dir)?;
+            delivery = definition.delivery()?;
+            definition.out
+        }
+        (false, false) => {
+            return Err(Error::config("there is no such folder or run definition").at("path", args.dir.display()));
+        }
+    };
+    let mut removed = sink::collect(&out)?;
+    for (name, bytes) in delivery.as_ref().map_or(Ok(Vec::new()), deliver::collect)? {
+        removed.push(Collected { name: format!("{name} in the store"), unfinished: true, bytes });
     }
-    let removed = sink::collect(&args.dir)?;
     let report = Report { bytes: removed.iter().map(|removed| removed.bytes).sum(), removed };
     screen.result(&told(&report), &report);
     Ok(DONE)

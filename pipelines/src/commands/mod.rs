@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod catalog;
 pub mod check;
+pub mod doctor;
 pub mod explain;
 pub mod gc;
 pub mod generate;
@@ -50,6 +51,7 @@ pub fn dispatch(command: Command, screen: &Screen) -> Result<u8> {
         Command::Stage(args) => stage::stage(&args, screen),
         Command::Run(args) => run::run(&args, screen),
         Command::Status(args) => status::status(&args, screen),
+        Command::Doctor(args) => doctor::doctor(&args, screen),
         Command::Gc(args) => gc::gc(&args, screen),
         Command::Verify(args) => verify::verify(&args, screen),
         Command::Report(args) => report::report(&args, screen),
@@ -93,6 +95,12 @@ fn started() -> Instant {
 #[allow(clippy::disallowed_methods, reason = "the declared place that reads the clock")]
 fn wall_clock() -> String {
     chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}
+
+/// The time of day, to be compared with a store's.
+#[allow(clippy::disallowed_methods, reason = "the declared place that reads the clock")]
+fn now() -> chrono::DateTime<chrono::Utc> {
+    chrono::Utc::now()
 }
 
 #[allow(clippy::disallowed_methods, reason = "the declared place that reads the clock")]

@@ -16,6 +16,7 @@ use serde_json::json;
 use super::{DONE, definition, exit_code};
 use crate::cli::RejectsCommand;
 use crate::load::{catalog_sources, parse_catalog};
+use crate::places;
 use crate::screen::{Screen, grouped, table};
 
 /// A line of `rejects/rows.ndjson`.
@@ -96,6 +97,7 @@ fn replay(night: &Path, out: &Path, date: Option<NaiveDate>, screen: &Screen) ->
     let (definition, as_of) = definition(night, date)?;
     let catalog = parse_catalog(&catalog_sources(&definition.catalog)?)
         .map_err(|error| error.at("catalog", definition.catalog.display()))?;
+    let exports = places::exports(&definition, &catalog)?;
     let mut files: BTreeMap<(&str, &str), Vec<&Line>> = BTreeMap::new();
     let lines = read(out)?;
     for line in &lines {
@@ -112,7 +114,7 @@ fn replay(night: &Path, out: &Path, date: Option<NaiveDate>, screen: &Screen) ->
             continue;
         }
         let kept = lines.iter().map(|line| kept(line)).collect::<Result<Vec<_>>>()?;
-        let counts = replayed(&definition.exports, dataset, as_of, source, &kept)?;
+        let counts = replayed(exports.clone(), dataset, as_of, source, &kept)?;
         let told = format!("{} of {} can be read now", grouped(counts.kept), grouped(counts.read));
         rows.push((format!("{code}  {source}"), told));
         values.push(json!({ "dataset": code, "file": source, "rows": counts.read, "readable": counts.kept }));

@@ -157,7 +157,9 @@ fn night(
         Some(StatusFormat::Json) => StatusLines::on(*screen, &loaded.night.out, start, started),
         None => StatusLines::off(),
     };
-    let manner = Manner { dry_run: args.dry_run, restart: args.restart, gate: interrupts.gate() };
+    let delivery = if args.dry_run { None } else { definition.delivery()? };
+    let delivered_to = delivery.as_ref().map(|delivery| format!("{}/{}", delivery.told, loaded.night.name()));
+    let manner = Manner { dry_run: args.dry_run, restart: args.restart, gate: interrupts.gate(), delivery };
     let run = screen.busy("running the night", || {
         night::run_observed(&mut loaded.night, &manner, &mut |step| {
             told_beside.begins(step.name());
@@ -195,7 +197,8 @@ fn night(
             not_due: run.not_due,
         });
     }
-    screen.result(&told(&summary, &loaded.night.out.display().to_string(), start.elapsed()), &summary);
+    let out = delivered_to.unwrap_or_else(|| loaded.night.out.display().to_string());
+    screen.result(&told(&summary, &out, start.elapsed()), &summary);
     Ok(exit_code(run.lines_delayed + run.carried_on > 0 || run.rows_rejected > 0 || summary.malformed > 0))
 }
 
@@ -274,7 +277,7 @@ impl Steps {
 /// A flag overrides the file. Paths of flags are relative to where the command was typed.
 fn overridden(definition: &mut Definition, args: &RunArgs) {
     if let Some(out) = &args.out {
-        definition.out.clone_from(out);
+        definition.set_out(out);
     }
     definition.threads = args.threads.or(definition.threads);
     definition.memory = args.memory.unwrap_or(definition.memory);

@@ -18,6 +18,7 @@ use serde_json::json;
 use super::{DONE, definition, exit_code};
 use crate::cli::{CopybookEncoding, SourceCommand};
 use crate::load::{catalog_sources, parse_catalog};
+use crate::places;
 use crate::screen::{Screen, grouped, table};
 
 /// Code of a dataset whose file's name makes none.
@@ -107,7 +108,7 @@ fn export(night: &Path, code: &str, date: Option<NaiveDate>) -> Result<(Dataset,
     if let Some(export) = &mut unwritten.export {
         export.contract.clear();
     }
-    match connect(&definition.exports, &unwritten, as_of)? {
+    match connect(places::exports(&definition, &catalog)?, &unwritten, as_of)? {
         Found::Missing => Err(late("the holder delivered no file".into())),
         Found::Stale { date, validity_days } => {
             Err(late(format!("the newest export is of {date} and is valid for {validity_days} days")))

@@ -2,20 +2,30 @@
 
 use std::fmt::Write as _;
 
+use ieum_core::deliver::{self, StoreRun, StoreState};
 use ieum_core::sink::{self, RunState, RunStatus, Unfinished};
 use ieum_model::error::{Error, Result};
 use serde::Serialize;
 
-use super::DONE;
+use super::{DONE, now};
 use crate::cli::StatusArgs;
 use crate::definition::Definition;
-use crate::screen::{Screen, grouped};
+use crate::screen::{Screen, grouped, size};
 
 /// What `ieum status` found. Fields may be added.
 #[derive(Serialize)]
 struct Report {
     out: String,
     runs: Vec<RunStatus>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<InStore>,
+}
+
+/// What stands in the store that outputs are delivered to.
+#[derive(Serialize)]
+struct InStore {
+    url: String,
+    runs: Vec<StoreRun>,
 }
 
 /// Tells every run in the output folder of a definition, or in a folder. The lock of each is looked at, which holds it for an
@@ -24,14 +34,23 @@ struct Report {
 /// # Errors
 /// When there is no such file or folder, or it cannot be read.
 pub fn status(args: &StatusArgs, screen: &Screen) -> Result<u8> {
+    let mut delivery = None;
     let out = match (args.path.is_dir(), args.path.exists()) {
         (true, _) => args.path.clone(),
-        (false, true) => Definition::read(&args.path)?.out,
+        (false, true) => {
+            let definition = Definition::read(&args.path)?;
+            delivery = definition.delivery()?;
+            definition.out
+        }
         (false, false) => {
             return Err(Error::config("there is no such run definition or folder").at("path", args.path.display()));
         }
     };
-    let report = Report { runs: sink::status(&out)?, out: out.display().to_string() };
+    let store = match &delivery {
+        Some(delivery) => Some(InStore { url: delivery.told.clone(), runs: deliver::status(delivery, now())? }),
+        None => None,
+    };
+    let report = Report { runs: sink::status(&out)?, out: out.display().to_string(), store };
     screen.result(&told(&report), &report);
     Ok(DONE)
 }
@@ -53,7 +72,30 @@ fn told(report: &Report) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{name}  {state}");
     }
-    if text.is_empty() { format!("no run in {}", report.out) } else { text }
+    if text.is_empty() {
+        text = format!("no run in {}\n", report.out);
+    }
+    if let Some(InStore { url, runs }) = &report.store {
+        let _ = writeln!(text, "in {url}");
+        runs.iter().for_each(|run| told_of_store(run, &mut text));
+        if runs.is_empty() {
+            text.push_str("no run\n");
+        }
+    }
+    text
+}
+
+fn told_of_store(StoreRun { name, held, state }: &StoreRun, text: &mut String) {
+    let lock = if *held { ", locked" } else { "" };
+    let state = match state {
+        StoreState::Committed { run_id, requests, .. } => {
+            format!("committed   {run_id}  {} requests", grouped(*requests))
+        }
+        StoreState::Arriving { files, bytes } => format!("unfinished  {} files, {}", grouped(*files), size(*bytes)),
+        StoreState::Damaged => "damaged     its manifest is not what was written".to_owned(),
+    };
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{name}  {state}{lock}");
 }
 
 fn progress(run: &Unfinished) -> String {

@@ -1,16 +1,19 @@
 //! `ieum verify`: whether the output of a run is complete and unchanged, or a bundle the one that its receipt is for.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use ieum_core::night::OUTCOMES;
-use ieum_core::{seal, verify};
+use ieum_connectors::store::is_url;
+use ieum_core::night::{Delivery, OUTCOMES};
+use ieum_core::{deliver, seal, verify};
 use ieum_model::error::{Error, ErrorKind, Result};
 use ieum_privacy::PublicKey;
 
 use super::DONE;
 use crate::cli::VerifyArgs;
+use crate::definition::Definition;
 use crate::judge::judge;
 use crate::load::public_key;
+use crate::places::{self, Places};
 use crate::screen::{Screen, grouped, size, table};
 
 /// Checks every digest of an output folder, or a bundle against its receipt.
@@ -65,8 +68,40 @@ fn verify_bundle(bundle: &Path, receipt: &Path, public: &PublicKey, screen: &Scr
     Ok(DONE)
 }
 
+/// The delivery of an output that stands in a store; `None` where its path is one of this machine.
+fn in_store(path: &Path, args: &VerifyArgs) -> Result<Option<Delivery>> {
+    let Some(url) = path.to_str().filter(|path| is_url(path)) else { return Ok(None) };
+    let definition = args.places.as_deref().map(Definition::read).transpose()?;
+    let none = Places::new();
+    let (places, folder) = definition.as_ref().map_or((&none, Path::new("")), |file| (&file.places, &*file.folder));
+    places::delivery(places, folder, url).map(Some)
+}
+
 fn verify_output(path: &Path, args: &VerifyArgs, public: Option<&PublicKey>, screen: &Screen) -> Result<u8> {
-    let report = screen.busy("verifying", || verify::verify_signed(path, public))?;
+    let Some(delivery) = in_store(path, args)? else { return verify_folder(path, path, args, public, screen) };
+    let copy = Copied(std::env::temp_dir().join(format!("ieum-verify-{}", delivery.owner)));
+    screen.busy("fetching", || deliver::fetch(&delivery, &copy.0))?;
+    verify_folder(path, &copy.0, args, public, screen)
+}
+
+/// A copy of an output, removed after it was verified.
+struct Copied(PathBuf);
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Verifies a folder, told as `path`.
+fn verify_folder(
+    path: &Path,
+    folder: &Path,
+    args: &VerifyArgs,
+    public: Option<&PublicKey>,
+    screen: &Screen,
+) -> Result<u8> {
+    let report = screen.busy("verifying", || verify::verify_signed(folder, public))?;
     let mut rows = vec![
         ("verified", path.display().to_string()),
         ("files", grouped(report.files)),
@@ -83,7 +118,7 @@ fn verify_output(path: &Path, args: &VerifyArgs, public: Option<&PublicKey>, scr
         rows.push(("signature", signature));
     }
     if let Some(expected) = &args.expected {
-        let lines = screen.busy("comparing the answers", || as_expected(expected, path))?;
+        let lines = screen.busy("comparing the answers", || as_expected(expected, folder))?;
         rows.push(("as expected", format!("{} lines", grouped(lines))));
     }
     screen.result(&table(&rows), &report);

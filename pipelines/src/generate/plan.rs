@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use ieum_model::catalog::Catalog;
 use ieum_model::dataset::{
-    Control, Dataset, Encoding, Export, Format, ItemType, LayoutField, Limits, ManifestRule, Sheet, TrailerRule,
+    At, Control, Dataset, Encoding, Export, Format, ItemType, LayoutField, Limits, ManifestRule, Sheet, TrailerRule,
 };
 
 use super::people::{Person, Rng, hash};
@@ -261,6 +261,7 @@ fn choose(dataset: &Dataset, columns: &[Column], turn: usize, order: usize, form
         null: None,
         repair: Vec::new(),
         limits: Limits::default(),
+        at: At::default(),
         columns: titles,
         order: Vec::new(),
         layout,

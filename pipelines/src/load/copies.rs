@@ -16,6 +16,7 @@ use rayon::prelude::*;
 
 use super::{catalog_sources, in_pool, parse_catalog};
 use crate::definition::Definition;
+use crate::places;
 
 /// Least memory that a copy is made with; below it a run on disk would hold a few rows.
 const LEAST_MEMORY: u64 = 16 << 20;
@@ -81,7 +82,7 @@ pub fn stage(definition: &Definition, as_of: NaiveDate, names: &[String]) -> Res
     let _lock = lock(folder)?;
     let threads = definition.settings().threads;
     let making = Making {
-        exports: &definition.exports,
+        exports: &places::exports(definition, &catalog)?,
         copies: folder,
         on: as_of,
         memory: (definition.memory / threads as u64).max(LEAST_MEMORY),

@@ -36,6 +36,8 @@ pub const ROWS: &str = "rows";
 pub const REJECTS: &str = "rejects";
 /// See [`JOURNAL`].
 pub const KEYS: &str = "keys";
+/// Whose the lock in a store is that the output is delivered to.
+pub const OWNER: &str = "owner";
 
 /// How far a run is, written down as it goes.
 pub struct Progress {

@@ -1,0 +1,87 @@
+//! MariaDB and MySQL, by their own protocol.
+
+use ieum_model::error::{ErrorKind, Result};
+use mysql::prelude::Queryable;
+use mysql::{Conn, Error as MysqlError, OptsBuilder, Params, SslOpts, Value};
+
+use super::{CsvOut, Server, failed};
+
+/// What every connection begins with: text in UTF-8, and nothing can be changed.
+const SETTINGS: [&str; 2] = ["SET NAMES utf8mb4", "SET SESSION TRANSACTION READ ONLY"];
+
+/// Codes of the server: access denied to user, to database, to table, to column.
+const DENIED: [u16; 4] = [1044, 1045, 1142, 1143];
+/// No such column, a syntax error, no such database.
+const WRONG: [u16; 3] = [1054, 1064, 1049];
+/// No such table.
+const NO_TABLE: u16 = 1146;
+
+fn connect(server: &Server) -> Result<Conn> {
+    let options = OptsBuilder::new()
+        .ip_or_hostname(Some(server.host.clone()))
+        .tcp_port(server.port)
+        .db_name(Some(server.database.clone()))
+        .user(server.user.clone())
+        .pass(server.password.clone())
+        .prefer_socket(false)
+        .tcp_connect_timeout(Some(std::time::Duration::from_secs(10)))
+        .init(SETTINGS.map(str::to_owned).to_vec())
+        .ssl_opts(server.tls.then(SslOpts::default));
+    Conn::new(options).map_err(|error| told(&error))
+}
+
+fn told(error: &MysqlError) -> ieum_model::error::Error {
+    let MysqlError::MySqlError(state) = error else {
+        return failed(ErrorKind::Temporary, error);
+    };
+    let kind = match state.code {
+        code if DENIED.contains(&code) => ErrorKind::Key,
+        code if WRONG.contains(&code) => ErrorKind::Config,
+        _ => ErrorKind::Temporary,
+    };
+    failed(kind, format!("{} (error {})", state.message, state.code))
+}
+
+pub(super) fn version(server: &Server) -> Result<String> {
+    let version: Option<String> = connect(server)?.query_first("SELECT VERSION()").map_err(|error| told(&error))?;
+    Ok(version.unwrap_or_default())
+}
+
+/// Whether a statement names a table that there is.
+pub(super) fn is_there(server: &Server, statement: &str) -> Result<bool> {
+    match connect(server)?.prep(statement) {
+        Ok(_) => Ok(true),
+        Err(MysqlError::MySqlError(state)) if state.code == NO_TABLE => Ok(false),
+        Err(error) => Err(told(&error)),
+    }
+}
+
+/// Names of the columns of a statement.
+pub(super) fn columns(server: &Server, statement: &str) -> Result<Vec<String>> {
+    let mut connection = connect(server)?;
+    let result = connection.query_iter(statement).map_err(|error| told(&error))?;
+    Ok(result.columns().as_ref().iter().map(|column| column.name_str().into_owned()).collect())
+}
+
+/// The rows of a statement, whose columns are text.
+pub(super) fn rows(server: &Server, statement: &str, keys: Vec<String>, out: &mut CsvOut) -> Result<()> {
+    let mut connection = connect(server)?;
+    let keys = match keys.is_empty() {
+        true => Params::Empty,
+        false => Params::Positional(keys.into_iter().map(Value::from).collect()),
+    };
+    let result = connection.exec_iter(statement, keys).map_err(|error| told(&error))?;
+    for row in result {
+        let values = row.map_err(|error| told(&error))?.unwrap();
+        let cell = |value: &'_ Value| match value {
+            Value::NULL => Ok(None),
+            Value::Bytes(bytes) => Ok(Some(bytes.clone())),
+            _ => Err(failed(ErrorKind::Temporary, "a column did not come as text")),
+        };
+        let cells = values.iter().map(cell).collect::<Result<Vec<_>>>()?;
+        if !out.row(cells.iter().map(Option::as_deref)) {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
