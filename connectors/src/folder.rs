@@ -25,7 +25,7 @@ use parquet::file::reader::{ChunkReader, Length};
 use crate::archive;
 use crate::database::Database;
 use crate::files::{io_error, modified_nanoseconds};
-use crate::store::{self, Store, from_store};
+use crate::store::{self, Store, from_store, told};
 
 /// Bytes asked of a store at a time, while the piece before is being read.
 const PIECE: u64 = 8 << 20;
@@ -292,7 +292,7 @@ impl StoreFile {
 }
 
 fn failed(error: &StoreError) -> io::Error {
-    io::Error::other(from_store(error, "").message)
+    io::Error::other(told(error))
 }
 
 /// A file of which any range can be read.

@@ -147,7 +147,6 @@ pub fn open(access: &Access) -> Result<Store> {
 
 /// A store's failure as an error of ours.
 pub fn from_store(error: &StoreError, name: &str) -> Error {
-    const LONGEST: usize = 400;
     let (kind, hint) = match error {
         StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. } => {
             (ErrorKind::Key, "compare the credentials of the store, and what they are allowed to do")
@@ -160,9 +159,14 @@ pub fn from_store(error: &StoreError, name: &str) -> Error {
         StoreError::Precondition { .. } => (ErrorKind::Temporary, "the file was replaced while it was read; run again"),
         _ => (ErrorKind::Temporary, "check that the store can be reached, then run again"),
     };
+    Error::new(kind, "the store failed").at("export", name).at("answer", told(error)).hint(hint)
+}
+
+/// A store's failure as text: without queries and user names of URLs, and not all of a long answer.
+pub(crate) fn told(error: &StoreError) -> String {
+    const LONGEST: usize = 400;
     let text = without_secrets(&error.to_string());
-    let text: String = text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(LONGEST).collect();
-    Error::new(kind, format!("the store failed: {text}")).at("export", name).hint(hint)
+    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(LONGEST).collect()
 }
 
 /// The threads on which requests are made. They hold no state of a run.
@@ -196,7 +200,7 @@ where
     /// Pieces that wait to be read.
     const AHEAD: usize = 4;
     let (sender, receiver) = mpsc::sync_channel(AHEAD);
-    let failed = |error: &StoreError| io::Error::other(from_store(error, "").message);
+    let failed = |error: &StoreError| io::Error::other(told(error));
     runtime()?.spawn(async move {
         let mut stream = match request.await {
             Ok(stream) => stream,

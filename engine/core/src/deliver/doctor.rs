@@ -75,7 +75,7 @@ async fn tried(objects: &Objects) -> Result<(Vec<Finding>, DateTime<Utc>)> {
         refused(put(b"fourth\n", PutMode::Update(first)).await, "it was replaced"),
     );
     found("an object keeps the digest that it carries", carries(objects).await);
-    found("a long object goes in parts", parts(objects).await.err().map(|error| error.message));
+    found("a long object goes in parts", parts(objects).await.err().map(|error| error.to_string()));
     let listed = objects.list().await?;
     let is_listed = listed.iter().any(|meta| meta.location == path);
     found("what stands is listed", (!is_listed).then(|| "an object is missing in the list".to_owned()));

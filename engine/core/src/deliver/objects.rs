@@ -61,7 +61,8 @@ pub fn from_store(error: &StoreError, place: &str) -> Error {
         StoreError::NotFound { .. } => (ErrorKind::Temporary, "compare the name of the bucket, and whether it exists"),
         _ => (ErrorKind::Temporary, "check that the store can be reached, then run again"),
     };
-    Error::new(kind, format!("the store failed: {}", told(error))).at("store", place).hint(hint)
+    // What the store answers names objects, and they requests: a message is told in more places than its context.
+    Error::new(kind, "the store failed").at("store", place).at("answer", told(error)).hint(hint)
 }
 
 /// A store's failure as text: without queries and user names of URLs, and not all of a long answer.
