@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
+use ieum_core::steps;
 use ieum_model::error::{Error, ErrorKind, Result};
 
 /// Puts a whole file at `path`; one that stands there is replaced at once.
@@ -19,6 +20,7 @@ pub fn whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let written = (|| {
         let mut file = File::create(&aside)?;
         file.write_all(bytes)?;
+        steps::reached("told.aside");
         fs::rename(&aside, path)
     })();
     written.map_err(|error| {

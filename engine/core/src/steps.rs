@@ -5,7 +5,7 @@
 //! `IEUM_PANIC_WITH`.
 
 /// The instants, in the order in which a run comes to them.
-pub const STEPS: [&str; 20] = [
+pub const STEPS: [&str; 21] = [
     "stage.made",
     "journal.torn",
     "begun",
@@ -26,6 +26,7 @@ pub const STEPS: [&str; 20] = [
     "commit.lock_removed",
     "ledger.linked",
     "ledger.entered",
+    "told.aside",
 ];
 
 /// The instants that a run comes to only when something is taken back while it is made.

@@ -73,7 +73,7 @@ pub struct Unfinished {
 /// What was removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Collected {
-    /// Name of the output folder: the date.
+    /// Name of the output folder, the date; or of a file that was written aside.
     pub name: String,
     /// Whether it could have gone on.
     pub unfinished: bool,
@@ -229,7 +229,32 @@ pub fn collect(folder: &Path) -> Result<Vec<Collected>> {
             collected.push(Collected { name, unfinished, bytes });
         }
     }
+    for (name, path) in asides(folder)? {
+        let bytes = path.metadata().map_or(0, |about| about.len());
+        remove_file(&path)?;
+        collected.push(Collected { name, unfinished: false, bytes });
+    }
     Ok(collected)
+}
+
+/// Files that a process wrote aside, to be renamed to one beside an output (`DATE.telemetry.json.PROCESS.partial`), and
+/// where it was killed; none of a run that a process holds.
+fn asides(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let entry = entry.map_err(|error| from_io(&error, folder))?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let Some((file, process)) = name.strip_suffix(PARTIAL).and_then(|rest| rest.rsplit_once('.')) else { continue };
+        let Some((run, _)) = file.split_once('.') else { continue };
+        let is_ours = run.parse::<NaiveDate>().is_ok_and(|date| date.to_string() == run)
+            && process.bytes().all(|digit| digit.is_ascii_digit())
+            && entry.path().is_file();
+        if is_ours && !lock::is_held(&folder.join(format!("{run}{LOCK}"))) {
+            found.push((name, entry.path()));
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
 }
 
 /// Removes what stands beside an output, its lock last; how many bytes it had.
