@@ -860,6 +860,8 @@ pub enum BenchPart {
     Floor {
         /// Run definition
         file: PathBuf,
+        /// What a run of it committed: it says what is needed
+        committed: PathBuf,
         /// Threads
         #[arg(long)]
         threads: usize,

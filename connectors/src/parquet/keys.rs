@@ -12,7 +12,7 @@ use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::schema::types::SchemaDescriptor;
 
 /// The rows whose key the probe let pass.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Hits {
     /// Rows of the row group.
     pub seen: u64,
@@ -32,11 +32,10 @@ pub(super) fn text_leaf(descriptor: &SchemaDescriptor, root: usize) -> Option<us
     (is_flat && is_text).then_some(leaf)
 }
 
-/// Whether every page of the column is, as its metadata says, of a kind that [`probe`] reads.
-pub(super) fn is_readable(column: &ColumnChunkMetaData) -> bool {
-    use Encoding::{BIT_PACKED, PLAIN, PLAIN_DICTIONARY, RLE, RLE_DICTIONARY};
-    let readable = [PLAIN, PLAIN_DICTIONARY, RLE_DICTIONARY, RLE, BIT_PACKED];
-    column.encodings().all(|encoding| readable.contains(&encoding))
+/// Whether a page of the column has, as its metadata says, an encoding of texts that [`probe`] does not read.
+pub(super) fn has_deltas(column: &ColumnChunkMetaData) -> bool {
+    let deltas = [Encoding::DELTA_LENGTH_BYTE_ARRAY, Encoding::DELTA_BYTE_ARRAY];
+    column.encodings().any(|encoding| deltas.contains(&encoding))
 }
 
 /// Asks the probe about every key of a column of texts ([`text_leaf`]), whose rows may be `nullable`; a key that is absent is
@@ -345,7 +344,7 @@ mod tests {
         let (mut found, mut base) = (Vec::new(), 0);
         for group in 0..reader.num_row_groups() {
             let group = reader.get_row_group(group).unwrap();
-            assert!(is_readable(group.metadata().column(0)));
+            assert!(!has_deltas(group.metadata().column(0)));
             let hits = probe(&mut *group.get_column_page_reader(0).unwrap(), nullable, wanted).unwrap().unwrap();
             assert_eq!(hits.seen, group.metadata().num_rows() as u64);
             assert_eq!(hits.ordinals.len(), hits.keys.len());

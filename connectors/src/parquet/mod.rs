@@ -7,6 +7,7 @@
 
 pub(crate) mod cast;
 mod damage;
+mod keys;
 mod reader;
 
 use std::collections::BTreeMap;

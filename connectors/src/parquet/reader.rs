@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, GenericByteArray, PrimitiveArray, new_empty_array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{cast, concat_batches, filter_record_batch};
-use arrow::datatypes::{ArrowPrimitiveType, ByteArrayType, DataType, Field, Int32Type, Int64Type, SchemaRef};
+use arrow::datatypes::{ArrowPrimitiveType, ByteArrayType, DataType, Field, Int32Type, Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
@@ -23,8 +23,10 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::PageIndexPolicy;
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::reader::Length;
+use parquet::file::serialized_reader::SerializedPageReader;
 
 use super::damage::guarded;
+use super::keys::{self, Hits};
 use super::{Layout, cast as item_cast, temporary};
 use crate::folder::{Folder, RangeFile};
 use crate::replay::{KeptRow, Replayed};
@@ -114,6 +116,8 @@ pub(super) struct Reader {
     metadata: ArrowReaderMetadata,
     projection: ProjectionMask,
     key: ProjectionMask,
+    /// Where the keys are looked at in their pages.
+    key_pages: Option<KeyPages>,
     /// Root columns of the file that are decoded, ascending.
     roots: Vec<usize>,
     /// The root column that is probed, if one is.
@@ -133,9 +137,56 @@ pub(super) struct Reader {
     counts: ReadCounts,
 }
 
+/// A key column that [`keys::probe`] reads.
+struct KeyPages {
+    leaf: usize,
+    nullable: bool,
+    /// The decoded columns but the key.
+    others: ProjectionMask,
+    /// The decoded columns, the key as text.
+    schema: SchemaRef,
+    /// The key's position among them.
+    position: usize,
+}
+
+impl KeyPages {
+    fn find(metadata: &ArrowReaderMetadata, root: usize, decoded: &[usize]) -> Option<Self> {
+        let (descriptor, fields) = (metadata.parquet_schema(), metadata.schema().fields());
+        let text = match fields[root].data_type() {
+            DataType::Dictionary(_, value) => value,
+            other => other,
+        };
+        if !matches!(text, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) {
+            return None;
+        }
+        let leaf = keys::text_leaf(descriptor, root)?;
+        let others = decoded.iter().copied().filter(|other| *other != root);
+        let field = |at: &usize| match *at == root {
+            true => Arc::new(Field::new(fields[root].name(), DataType::Utf8, true)),
+            false => Arc::clone(&fields[*at]),
+        };
+        Some(Self {
+            leaf,
+            nullable: descriptor.column(leaf).max_def_level() > 0,
+            others: ProjectionMask::roots(descriptor, others),
+            schema: Arc::new(Schema::new(decoded.iter().map(field).collect::<Vec<_>>())),
+            position: decoded.partition_point(|other| *other < root),
+        })
+    }
+
+    /// The decoded columns, to which the key is added.
+    fn with_key(&self, others: &RecordBatch, key: ArrayRef) -> Result<RecordBatch, ArrowError> {
+        let mut columns = others.columns().to_vec();
+        columns.insert(self.position, key);
+        RecordBatch::try_new(Arc::clone(&self.schema), columns)
+    }
+}
+
 /// The row group that is being read.
 struct Group {
     reader: ParquetRecordBatchReader,
+    /// Keys of the rows to give, where they were looked at in their pages: the reader gives the other columns.
+    keys: Option<ArrayRef>,
     /// Records of the row groups before this one.
     base: u64,
     /// Rows that the reader is to give.
@@ -229,6 +280,7 @@ impl Reader {
             name: name.to_owned(),
             projection: ProjectionMask::roots(descriptor, decoded.iter().copied()),
             key: ProjectionMask::roots(descriptor, key.iter().copied()),
+            key_pages: key.first().and_then(|root| KeyPages::find(&metadata, *root, &decoded)),
             roots: decoded,
             key_root: key.first().copied(),
             key_at: spec.schema.index_of(&spec.key_column).ok(),
@@ -255,26 +307,42 @@ impl Reader {
         let base = self.records_before;
         let key_bytes = chunk_bytes(about, &self.key);
         let all_bytes = chunk_bytes(about, &self.projection);
+        let looked = self.look_at_keys(about)?;
         let file = self.file.again().map_err(|e| temporary("cannot open the file again", &e, &self.name))?;
         let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
             .with_row_groups(vec![self.next_group])
-            .with_batch_size(self.batch_rows)
-            .with_projection(self.projection.clone());
+            .with_batch_size(self.batch_rows);
         let passed = Arc::new(Mutex::new(Passed::default()));
-        if let Some(probe) = &self.probe {
-            let (probe, passed, item_type) = (Arc::clone(probe), Arc::clone(&passed), self.key_type());
-            let predicate = ArrowPredicateFn::new(self.key.clone(), move |batch: RecordBatch| {
-                let mut passed = passed.lock().unwrap_or_else(PoisonError::into_inner);
-                probe_keys(batch.column(0), item_type, probe.as_ref(), &mut passed)
-            });
-            builder = builder.with_row_filter(RowFilter::new(vec![Box::new(predicate)]));
+        let mut keys = None;
+        match (looked, &self.key_pages, &self.probe) {
+            (Some(hits), Some(pages), _) => {
+                let chosen = hits.ordinals.iter().filter_map(|row| usize::try_from(*row).ok());
+                let total = usize::try_from(rows).unwrap_or(usize::MAX);
+                builder = builder
+                    .with_projection(pages.others.clone())
+                    .with_row_selection(RowSelection::from_consecutive_ranges(chosen.map(|row| row..row + 1), total));
+                *passed.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Passed { seen: hits.seen, ordinals: hits.ordinals };
+                keys = Some(Arc::new(hits.keys) as ArrayRef);
+            }
+            (_, _, Some(probe)) => {
+                let (probe, passed, item_type) = (Arc::clone(probe), Arc::clone(&passed), self.key_type());
+                let predicate = ArrowPredicateFn::new(self.key.clone(), move |batch: RecordBatch| {
+                    let mut passed = passed.lock().unwrap_or_else(PoisonError::into_inner);
+                    probe_keys(batch.column(0), item_type, probe.as_ref(), &mut passed)
+                });
+                builder = builder
+                    .with_projection(self.projection.clone())
+                    .with_row_filter(RowFilter::new(vec![Box::new(predicate)]));
+            }
+            _ => builder = builder.with_projection(self.projection.clone()),
         }
         let reader = builder.build().map_err(|e| unreadable(&e, &self.name))?;
         self.next_group += 1;
         self.records_before += rows;
         if self.probe.is_none() {
             self.counts.bytes += all_bytes;
-            return Ok(Some(Group { reader, base, expected: rows, given: 0, ordinals: None }));
+            return Ok(Some(Group { reader, keys, base, expected: rows, given: 0, ordinals: None }));
         }
         let passed = std::mem::take(&mut *passed.lock().unwrap_or_else(PoisonError::into_inner));
         if passed.seen != rows {
@@ -284,7 +352,24 @@ impl Reader {
         self.counts.bytes += if expected > 0 { all_bytes } else { key_bytes };
         self.counts.read += rows - expected;
         self.counts.filtered += rows - expected;
-        Ok(Some(Group { reader, base, expected, given: 0, ordinals: Some(passed.ordinals) }))
+        Ok(Some(Group { reader, keys, base, expected, given: 0, ordinals: Some(passed.ordinals) }))
+    }
+
+    /// The hits of the next row group, whose metadata is `about`; `None` where its keys have to be decoded.
+    fn look_at_keys(&self, about: &RowGroupMetaData) -> Result<Option<Hits>> {
+        let (Some(pages), Some(probe)) = (&self.key_pages, &self.probe) else { return Ok(None) };
+        let column = about.column(pages.leaf);
+        if keys::has_deltas(column) {
+            return Ok(None);
+        }
+        let file = self.file.again().map_err(|e| temporary("cannot open the file again", &e, &self.name))?;
+        let metadata = self.metadata.metadata();
+        let index = metadata.offset_index().and_then(|index| index.get(self.next_group)?.get(pages.leaf));
+        let locations = index.map(|index| index.page_locations().clone()).filter(|pages| !pages.is_empty());
+        let rows = usize::try_from(about.num_rows()).unwrap_or(0);
+        SerializedPageReader::new(Arc::new(file), column, rows, locations)
+            .and_then(|mut reader| keys::probe(&mut reader, pages.nullable, probe.as_ref()))
+            .map_err(|e| unreadable(&e, &self.name))
     }
 
     fn short(&self, expected: u64, found: u64) -> Error {
@@ -433,6 +518,17 @@ impl Reader {
                 continue;
             };
             let batch = batch.map_err(|e| unreadable(&ParquetError::from(e), &self.name))?;
+            let batch = match (&group.keys, &self.key_pages) {
+                (Some(keys), Some(pages)) => {
+                    let given = usize::try_from(group.given).unwrap_or(usize::MAX);
+                    if given.saturating_add(batch.num_rows()) > keys.len() {
+                        return Err(self.short(group.expected, group.given + batch.num_rows() as u64));
+                    }
+                    let whole = pages.with_key(&batch, keys.slice(given, batch.num_rows()));
+                    whole.map_err(|e| unreadable(&ParquetError::from(e), &self.name))?
+                }
+                _ => batch,
+            };
             let done = self.finish(&batch, |row| group.record(group.given + row))?;
             group.given += batch.num_rows() as u64;
             self.group = Some(group);
@@ -561,7 +657,6 @@ mod tests {
     use arrow::array::{
         Date32Array, Float64Array, Int32Array, Int64Array, StringArray, StringViewArray, TimestampMicrosecondArray,
     };
-    use arrow::datatypes::Schema;
     use ieum_model::connector::Connector;
     use ieum_model::dataset::{
         Basis, Control, Dataset, Encoding, Export, Format, Item, Key, Limits, ManifestRule, Sensitivity, Sheet,

@@ -6,16 +6,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use ieum_connectors::floor::{self, Touched};
+use ieum_connectors::floor::{self, Asked, Touched};
+use ieum_core::explain::explain;
+use ieum_core::input::Night;
+use ieum_core::manifest::{MANIFEST, Manifest};
 use ieum_model::catalog::Catalog;
-use ieum_model::dataset::{Dataset, Format};
+use ieum_model::dataset::Dataset;
 use ieum_model::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::measure::micro;
 use super::nights::{Place, warm};
 use super::plan::{self, FORMATS};
-use super::record::{Floor, Night};
+use super::record::{self, Floor};
 use super::{Bench, runs};
 use crate::screen::grouped;
 
@@ -48,7 +51,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    fn floor(&mut self, format: &str, night: &Night) -> Result<()> {
+    fn floor(&mut self, format: &str, night: &record::Night) -> Result<()> {
         let is_it = |floor: &Floor| floor.format == format;
         let begun = self.ledger.record.floors.iter().find(|floor| is_it(floor)).cloned();
         let mut floor = begun.unwrap_or_else(|| Floor {
@@ -87,16 +90,22 @@ impl Bench<'_> {
     }
 
     /// The floor, the seconds of the scan, and the rows that it read.
-    fn round(&mut self, place: &Place, night: &Night) -> Result<(Told, f64, u64)> {
+    fn round(&mut self, place: &Place, night: &record::Night) -> Result<(Told, f64, u64)> {
         let threads = night.threads.to_string();
         let definition = place.definition(false);
-        let arguments =
-            ["bench-part".as_ref(), "floor".as_ref(), definition.as_os_str(), "--threads".as_ref(), threads.as_ref()];
-        let (_, told): (_, Told) = self.program.told(arguments, &place.work.join("floor"), &[0])?;
         let out = place.work.join("out");
-        let run: Result<runs::Run> = self.program.night(place, night, &out);
+        let committed = runs::committed(&out);
+        let run: runs::Run = self.program.night(place, night, &out)?;
+        let arguments = [
+            "bench-part".as_ref(),
+            "floor".as_ref(),
+            definition.as_os_str(),
+            committed.as_os_str(),
+            "--threads".as_ref(),
+            threads.as_ref(),
+        ];
+        let (_, told): (_, Told) = self.program.told(arguments, &place.work.join("floor"), &[0])?;
         let _ = std::fs::remove_dir_all(&out);
-        let run = run?;
         self.measured += 2;
         let seconds = run.round.steps.get(SCAN).copied();
         let seconds = seconds.ok_or_else(|| Error::internal("a run does not tell the seconds of its steps"))?;
@@ -104,28 +113,54 @@ impl Bench<'_> {
     }
 }
 
-/// Reads the needed bytes of every export of the catalog, of one format or all, on so many threads; the longest files
-/// first.
+/// What a run that was committed to the folder `committed` asked of each dataset: its columns, and the rows it found.
+///
+/// # Errors
+/// When the night cannot be explained, or its manifest not be read.
+pub fn asked(night: &Night, committed: &Path) -> Result<BTreeMap<String, Asked>> {
+    let mut asked = BTreeMap::<String, Asked>::new();
+    for one in explain(night)? {
+        let columns = one.columns.into_iter().map(|column| column.column);
+        let bridges = one.bridges.into_iter().map(|(column, ..)| column);
+        let of = asked.entry(one.dataset).or_default();
+        of.columns.extend(columns.chain(bridges));
+        of.columns.sort_unstable();
+        of.columns.dedup();
+    }
+    let unreadable = |error: &dyn std::fmt::Display| {
+        Error::internal(format!("the manifest of a measured run cannot be read: {error}"))
+    };
+    let manifest = std::fs::read(committed.join(MANIFEST)).map_err(|error| unreadable(&error))?;
+    let manifest: Manifest = serde_json::from_slice(&manifest).map_err(|error| unreadable(&error))?;
+    for (reading, counts) in &manifest.sources {
+        let dataset = reading.split('.').next().unwrap_or(reading);
+        if let Some(asked) = asked.get_mut(dataset) {
+            asked.rows += counts.kept;
+        }
+    }
+    Ok(asked)
+}
+
+/// Reads the needed bytes of every export of the catalog that is asked for, on so many threads; the longest files first.
 ///
 /// # Errors
 /// When an export cannot be read.
-pub fn touch(catalog: &Catalog, exports: &Path, format: Option<Format>, threads: usize) -> Result<Told> {
-    let mut files: Vec<(&Dataset, String, u64)> = Vec::new();
-    let wanted = |dataset: &&Dataset| {
-        let of = dataset.export.as_ref().map(|export| export.format);
-        dataset.transferable && of.is_some_and(|of| format.is_none_or(|format| of == format))
-    };
-    for dataset in catalog.datasets.values().filter(wanted) {
-        for name in floor::files(exports, dataset)? {
+pub fn touch(catalog: &Catalog, exports: &Path, asked: &BTreeMap<String, Asked>, threads: usize) -> Result<Told> {
+    let mut files: Vec<(&Dataset, String, Asked, u64)> = Vec::new();
+    for dataset in catalog.datasets.values().filter(|dataset| dataset.transferable && dataset.export.is_some()) {
+        let names = floor::files(exports, dataset)?;
+        let mut of_file = asked.get(&dataset.code).cloned().unwrap_or_default();
+        of_file.rows = of_file.rows.div_ceil(names.len().max(1) as u64);
+        for name in names {
             let bytes = exports.join(&name).metadata().map_or(0, |about| about.len());
-            files.push((dataset, name, bytes));
+            files.push((dataset, name, of_file.clone(), bytes));
         }
     }
     files.sort_by_key(|(.., bytes)| std::cmp::Reverse(*bytes));
     let (next, sum) = (AtomicUsize::new(0), Mutex::new(Touched::default()));
     let worker = || -> Result<()> {
-        while let Some((dataset, name, _)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let touched = floor::touch(exports, name, dataset)?;
+        while let Some((dataset, name, asked, _)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let touched = floor::touch(exports, name, dataset, asked)?;
             *sum.lock().unwrap_or_else(PoisonError::into_inner) += touched;
         }
         Ok(())

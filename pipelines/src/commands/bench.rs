@@ -13,9 +13,9 @@ use crate::bench::plan::Axis;
 use crate::bench::record::{Bar, Settings};
 use crate::bench::{self, Done, Options, floors, report};
 use crate::cli::{BenchArgs, BenchPart};
-use crate::definition::Definition;
 use crate::generate;
 use crate::judge::judge;
+use crate::load::{ControlTotals, night};
 use crate::screen::{Screen, table};
 use clap::ValueEnum;
 
@@ -114,10 +114,12 @@ pub fn part(part: &BenchPart, screen: &Screen) -> Result<u8> {
             let told = json!({ "lines": verdict.lines, "different": verdict.different, "first": verdict.first });
             screen.result("", &told);
         }
-        BenchPart::Floor { file, threads } => {
-            let definition = Definition::read(file)?;
-            let (catalog, _) = generating::catalog(&definition.catalog)?;
-            screen.result("", &floors::touch(&catalog, &definition.exports, None, *threads)?);
+        BenchPart::Floor { file, committed, threads } => {
+            let (definition, as_of) = super::definition(file, None)?;
+            let loaded = night(&definition, as_of, ControlTotals::Trust)?;
+            let asked = floors::asked(&loaded.night, committed)?;
+            let catalog = &loaded.night.catalog;
+            screen.result("", &floors::touch(catalog, &definition.exports, &asked, *threads)?);
         }
     }
     Ok(DONE)
