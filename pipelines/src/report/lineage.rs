@@ -11,6 +11,7 @@
 //! A long picture is cut into slices, so that paper breaks between two of them.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use ieum_core::tally::Tally;
 
@@ -236,17 +237,17 @@ impl<'a> Drawing<'a> {
             part.next += wide;
             let (x, y) = (BODY + PART, WIDTH - BODY - PART);
             let middle = f64::midpoint(x, y);
-            let words = format!(
-                "{} → {}: {}",
-                self.language.dataset(&self.tally.names, self.left[from].code),
-                self.language.service(&self.tally.names, Some(self.right[to].code).filter(|code| *code != NONE)),
+            let (colour, wide) = (colours[self.left[from].of], wide.max(0.6));
+            let dataset = escape(self.language.dataset(&self.tally.names, self.left[from].code));
+            let service = Some(self.right[to].code).filter(|code| *code != NONE);
+            let service = escape(self.language.service(&self.tally.names, service));
+            // Writing to a String cannot fail.
+            let _ = write!(
+                bands,
+                "<path class=\"band c{colour}\" stroke-width=\"{wide:.2}\" \
+                 d=\"M{x} {start:.1}C{middle} {start:.1} {middle} {end:.1} {y} {end:.1}\">\
+                 <title>{dataset} → {service}: {}</title></path>",
                 grouped(lines)
-            );
-            bands += &format!(
-                "<path class=\"band c{}\" stroke-width=\"{:.2}\" d=\"M{x} {start:.1}C{middle} {start:.1} {middle} {end:.1} {y} {end:.1}\"><title>{}</title></path>",
-                colours[self.left[from].of],
-                wide.max(0.6),
-                escape(&words)
             );
         }
         bands

@@ -48,7 +48,7 @@ const RECORDS: &str = "records";
 
 /// Reads and groups the answers; codes that have no name stand together.
 pub(super) fn read(path: &Path, names: &Names) -> Result<BTreeMap<Answer, Answered>> {
-    const ROWS_AT_A_TIME: usize = 65_536;
+    const ROWS_AT_A_TIME: usize = 262_144;
     let cannot = |error: String| broken(format!("file cannot be read: {error}"), path);
     let file = File::open(path).map_err(|error| cannot(error.to_string()))?;
     let options = as_dictionaries(&file).map_err(|error| cannot(error.to_string()))?;
@@ -86,9 +86,13 @@ fn take(batch: &RecordBatch, names: &Names, answers: &mut BTreeMap<Answer, Answe
     let [recipients, services, datasets, outcomes, reasons] = GROUPED.map(text);
     let columns = [recipients?, services?, datasets?, outcomes?, reasons?];
     let records = batch.column_by_name(RECORDS)?.as_primitive_opt::<UInt64Type>()?.values();
-    let mut groups: FxHashMap<[Option<usize>; 5], Answered> = FxHashMap::default();
+    // A group is a number: the places in the five dictionaries as its digits, 0 for none.
+    let sizes = columns.map(|column| column.values().len() as u128 + 1);
+    let mut groups: FxHashMap<u128, Answered> = FxHashMap::default();
     for (row, records) in records.iter().enumerate() {
-        let answered = groups.entry(columns.map(|column| column.key(row))).or_default();
+        let digit = |column: &Dictionary| column.key(row).map_or(0, |place| place as u128 + 1);
+        let number = columns.iter().zip(sizes).fold(0, |number, (column, size)| number * size + digit(column));
+        let answered = groups.entry(number).or_default();
         answered.lines += 1;
         answered.with_records += u64::from(*records > 0);
         answered.records += records;
@@ -97,7 +101,12 @@ fn take(batch: &RecordBatch, names: &Names, answers: &mut BTreeMap<Answer, Answe
     for column in columns {
         values.push(column.values().as_string_opt::<i32>()?);
     }
-    for (places, found) in groups {
+    for (mut number, found) in groups {
+        let mut places = [None; GROUPED.len()];
+        for (place, size) in places.iter_mut().zip(sizes).rev() {
+            *place = usize::try_from(number % size).ok()?.checked_sub(1);
+            number /= size;
+        }
         let text = |nr: usize| places[nr].map(|place| values[nr].value(place));
         let answer = Answer {
             recipient: known(&names.recipients, text(0)?).to_owned(),

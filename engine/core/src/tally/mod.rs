@@ -84,13 +84,25 @@ impl Tally {
             let code = dataset_of(reading, |code| known(&run.names.datasets, code).then_some(code));
             add(rows.entry(code.unwrap_or(UNKNOWN).to_owned()).or_default(), counts);
         }
+        let (answers, others) = rayon::join(
+            || answers::read(&output.get(OUTCOMES)?, &run.names),
+            || -> Result<_> {
+                Ok((
+                    output.find(ROWS)?.map_or(Ok(BTreeMap::new()), |path| rejects(&path, &run.names))?,
+                    output.find(MALFORMED)?.map_or(Ok(BTreeMap::new()), |path| malformed(&path))?,
+                    parquet_rows(&output.get(CARRIED_OVER)?)?,
+                    published(&output.get(STATISTICS)?)?,
+                ))
+            },
+        );
+        let (rejects, malformed, carried_over, published) = others?;
         Ok(Self {
-            answers: answers::read(&output.get(OUTCOMES)?, &run.names)?,
+            answers: answers?,
             rows,
-            rejects: output.find(ROWS)?.map_or(Ok(BTreeMap::new()), |path| rejects(&path, &run.names))?,
-            malformed: output.find(MALFORMED)?.map_or(Ok(BTreeMap::new()), |path| malformed(&path))?,
-            carried_over: parquet_rows(&output.get(CARRIED_OVER)?)?,
-            published: published(&output.get(STATISTICS)?)?,
+            rejects,
+            malformed,
+            carried_over,
+            published,
             names: run.names,
             late: run.late,
             deliveries: run.deliveries,
