@@ -6,14 +6,17 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
+use arrow::ipc::writer::FileWriter;
 use encoding_rs::EUC_KR;
 use ieum_model::catalog::{Catalog, CatalogSource};
 use parquet::arrow::ArrowWriter;
-use parquet::basic::Compression;
+use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use rust_xlsxwriter::Workbook;
 
 pub const ROWS: usize = 200_000;
+/// Rows of a batch of the Arrow export.
+const ROWS_OF_A_BATCH: usize = 8192;
 /// Columns, and their width in the fixed-width export.
 const COLUMNS: [(&str, &str, usize); 8] = [
     ("rrno", "rrno", 13),
@@ -25,6 +28,18 @@ const COLUMNS: [(&str, &str, usize); 8] = [
     ("office", "code", 6),
     ("note", "str", 20),
 ];
+
+/// The EBCDIC export: what its records hold.
+const RECORDS: &str = r#"format = "records"
+encoding = "cp037"
+layout = [
+  { item = "rrno", bytes = 13 },
+  { item = "year", bytes = 4 },
+  { item = "amount", bytes = 7, kind = "packed" },
+  { item = "payer", bytes = 10 },
+]"#;
+
+const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// Small, seeded, good enough to leave no order in the keys.
 pub struct Random(pub u64);
@@ -42,6 +57,7 @@ impl Random {
 
 pub struct Table {
     pub keys: Vec<String>,
+    pub long_keys: Vec<String>,
     rows: Vec<[String; 8]>,
 }
 
@@ -61,7 +77,10 @@ impl Table {
             ]
         };
         let rows: Vec<[String; 8]> = (0..ROWS).map(row).collect();
-        Self { keys: rows.iter().map(|row| row[0].clone()).collect(), rows }
+        let keys = rows.iter().map(|row| row[0].clone()).collect();
+        let mut letter = |_| char::from(BASE64[random.below(64) as usize]);
+        let long_keys = (0..ROWS).map(|_| (0..86).map(&mut letter).chain(['=', '=']).collect()).collect();
+        Self { keys, long_keys, rows }
     }
 
     /// Writes the export of every dataset of [`catalog`] below `root`.
@@ -74,7 +93,16 @@ impl Table {
         write(root, "json_lines.ndjson", self.json_lines().as_bytes());
         write(root, "xml.xml", self.xml().as_bytes());
         write(root, "fixed_width.txt", &self.fixed_width());
-        self.parquet(&root.join("parquet.parquet"));
+        write(root, "records.dat", &self.records());
+        let batch = self.batch();
+        parquet(&root.join("parquet.parquet"), &batch, Compression::SNAPPY);
+        parquet(&root.join("long_keys.parquet"), &self.with_long_keys(&batch), Compression::ZSTD(ZstdLevel::default()));
+        let file = File::create(root.join("arrow.arrow")).expect("a file in the temporary folder");
+        let mut writer = FileWriter::try_new(file, &batch.schema()).expect("an Arrow writer");
+        for from in (0..ROWS).step_by(ROWS_OF_A_BATCH) {
+            writer.write(&batch.slice(from, ROWS_OF_A_BATCH.min(ROWS - from))).expect("rows are written");
+        }
+        writer.finish().expect("an Arrow footer");
     }
 
     fn csv(&self) -> String {
@@ -122,7 +150,23 @@ impl Table {
         out
     }
 
-    fn parquet(&self, path: &Path) {
+    /// EBCDIC: key, year, a packed amount, and the number of the payer.
+    fn records(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for row in &self.rows {
+            let [key, year, amount, _, payer, ..] = row;
+            out.extend(key.bytes().chain(year.bytes()).map(in_ebcdic));
+            // Two digits a byte; the last half byte is the sign, C for plus.
+            let digits = format!("{amount:0>13}c");
+            let half = |digit: u8| if digit == b'c' { 0xC } else { digit - b'0' };
+            out.extend(digits.as_bytes().chunks(2).map(|pair| half(pair[0]) << 4 | half(pair[1])));
+            let number: String = payer.chars().filter(char::is_ascii_digit).collect();
+            out.extend(format!("{number:<10}").bytes().map(in_ebcdic));
+        }
+        out
+    }
+
+    fn batch(&self) -> RecordBatch {
         let column = |at: usize| -> ArrayRef {
             let cells = self.rows.iter().map(|row| row[at].as_str());
             match COLUMNS[at].1 {
@@ -134,12 +178,17 @@ impl Table {
             Field::new(name, if kind == "amt" { DataType::Int64 } else { DataType::Utf8 }, true)
         };
         let schema = Arc::new(Schema::new(COLUMNS.map(field).to_vec()));
-        let batch = RecordBatch::try_new(Arc::clone(&schema), (0..COLUMNS.len()).map(column).collect());
-        let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
-        let file = File::create(path).expect("a file in the temporary folder");
-        let mut writer = ArrowWriter::try_new(file, schema, Some(properties)).expect("a Parquet writer");
-        writer.write(&batch.expect("columns of one length")).expect("rows are written");
-        writer.close().expect("a Parquet footer");
+        RecordBatch::try_new(schema, (0..COLUMNS.len()).map(column).collect()).expect("columns of one length")
+    }
+
+    /// The table keyed by connecting information (CI): 88 characters of Base64, which no dictionary and no codec shortens.
+    fn with_long_keys(&self, batch: &RecordBatch) -> RecordBatch {
+        let mut columns: Vec<ArrayRef> = batch.columns().to_vec();
+        columns[0] = Arc::new(self.long_keys.iter().map(Some).collect::<StringArray>());
+        let fields = batch.schema().fields().iter().skip(1).cloned().collect::<Vec<_>>();
+        let key = std::iter::once(Arc::new(Field::new("ci", DataType::Utf8, true)));
+        let schema = Schema::new(key.chain(fields).collect::<Vec<_>>());
+        RecordBatch::try_new(Arc::new(schema), columns).expect("columns of one length")
     }
 
     /// The first `rows` rows as a workbook: amounts are numbers, the rest is text.
@@ -161,6 +210,19 @@ impl Table {
     }
 }
 
+/// A digit or a blank in code page 037.
+fn in_ebcdic(letter: u8) -> u8 {
+    if letter == b' ' { 0x40 } else { letter - b'0' + 0xF0 }
+}
+
+fn parquet(path: &Path, batch: &RecordBatch, codec: Compression) {
+    let properties = WriterProperties::builder().set_compression(codec).build();
+    let file = File::create(path).expect("a file in the temporary folder");
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).expect("a Parquet writer");
+    writer.write(batch).expect("rows are written");
+    writer.close().expect("a Parquet footer");
+}
+
 fn write(root: &Path, name: &str, bytes: &[u8]) {
     fs::write(root.join(name), bytes).expect("a file in the temporary folder");
 }
@@ -178,12 +240,17 @@ pub fn catalog() -> Catalog {
         ("json_lines", "format = \"json_lines\"", "ndjson"),
         ("xml", "format = \"xml\"\nrows = \"row\"", "xml"),
         ("fixed_width", fixed.as_str(), "txt"),
+        ("records", RECORDS, "dat"),
+        ("arrow", "format = \"arrow\"", "arrow"),
         ("parquet", "format = \"parquet\"", "parquet"),
     ];
     let dataset = |(code, export, extension): (&str, &str, &str)| {
         format!("{}\n[export]\n{export}\npath = \"{code}.{extension}\"\n", dataset(code))
     };
-    catalog_of(exports.map(|export| (export.0, dataset(export))))
+    let long_keys = dataset(("long_keys", "format = \"parquet\"", "parquet"))
+        .replace("item = \"rrno\", space = \"person\"", "item = \"ci\", space = \"ci\"");
+    let exports = exports.map(|export| (export.0, dataset(export)));
+    catalog_of(exports.into_iter().chain([("long_keys", long_keys)]))
 }
 
 /// A dataset of the table without an export.

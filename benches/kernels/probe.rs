@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::hint::black_box;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
@@ -21,6 +21,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use crate::exports::{self, ROWS, Random, Table};
 
 const BATCH_ROWS: usize = 8192;
+/// Where the exports and the wanted keys are left for others to read; without it they go with the bench.
+const KEPT: &str = "IEUM_BENCH_EXPORTS";
 
 struct NoRejects;
 
@@ -33,11 +35,13 @@ impl RejectSink for NoRejects {
 /// What a night asks of the dataset: the key and three of its seven items, for every row with one of `wanted`.
 pub fn spec(dataset: &Dataset, wanted: &[&String]) -> ScanSpec {
     let keys = wanted.iter().map(|key| Box::from(key.as_bytes()));
-    let fields: Vec<_> = ["rrno", "year", "amount", "payer"].iter().map(|code| dataset.column_field(code)).collect();
+    let key = dataset.key.item.as_str();
+    let fields: Vec<_> = [key, "year", "amount", "payer"].iter().map(|code| dataset.column_field(code)).collect();
+    let kind = if key == "ci" { IdentifierKind::Ci } else { IdentifierKind::Rrno };
     ScanSpec {
         schema: Arc::new(Schema::new(fields)),
-        key_column: "rrno".to_owned(),
-        probe: Some(Arc::new(WantedKeys::new(IdentifierKind::Rrno, keys)) as Arc<dyn KeyProbe>),
+        key_column: key.to_owned(),
+        probe: Some(Arc::new(WantedKeys::new(kind, keys)) as Arc<dyn KeyProbe>),
         rejects: Arc::new(NoRejects),
         batch_rows: BATCH_ROWS,
     }
@@ -62,24 +66,32 @@ fn read_bytes(path: &Path, buffer: &mut [u8]) -> usize {
     }
 }
 
-fn decode_keys(path: &Path) -> usize {
+fn decode_keys(path: &Path, key: &str) -> usize {
     let file = File::open(path).expect("the export opens");
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).expect("a Parquet file");
-    let keys = ProjectionMask::columns(builder.parquet_schema(), ["rrno"]);
+    let keys = ProjectionMask::columns(builder.parquet_schema(), [key]);
     let reader = builder.with_projection(keys).with_batch_size(BATCH_ROWS).build().expect("the key column");
     reader.map(|batch| black_box(batch.expect("the file is sound")).num_rows()).sum()
 }
 
 pub fn benches(criterion: &mut Criterion) {
-    let folder = tempfile::tempdir().expect("a temporary folder");
+    let temporary = tempfile::tempdir().expect("a temporary folder");
+    let kept = std::env::var_os(KEPT).map(PathBuf::from);
+    let folder = kept.as_deref().unwrap_or(temporary.path());
+    fs::create_dir_all(folder).expect("a folder for the exports");
     let table = Table::new();
-    table.write(folder.path());
+    table.write(folder);
     let catalog = exports::catalog();
     let mut random = Random(2);
     let per_mille: Vec<u64> = (0..ROWS).map(|_| random.below(1000)).collect();
-    let wanted = |share: u64| -> Vec<&String> {
-        table.keys.iter().zip(&per_mille).filter(|(_, draw)| **draw < share * 10).map(|(key, _)| key).collect()
+    let wanted = |code: &str, share: u64| -> Vec<&String> {
+        let keys = if code == "long_keys" { &table.long_keys } else { &table.keys };
+        keys.iter().zip(&per_mille).filter(|(_, draw)| **draw < share * 10).map(|(key, _)| key).collect()
     };
+    for (code, share) in [("csv_utf8", 1), ("long_keys", 10)] {
+        let keys: String = wanted(code, share).iter().map(|key| format!("{key}\n")).collect();
+        fs::write(folder.join(format!("{code}.wanted")), keys).expect("the wanted keys");
+    }
     let mut buffer = vec![0; 256 << 10];
     for (code, shares) in [
         ("csv_utf8", &[1][..]),
@@ -89,23 +101,25 @@ pub fn benches(criterion: &mut Criterion) {
         ("json_lines", &[1]),
         ("xml", &[1]),
         ("fixed_width", &[1]),
+        ("records", &[1]),
+        ("arrow", &[1]),
         ("parquet", &[1, 10]),
+        ("long_keys", &[1, 10]),
     ] {
         let dataset = &catalog.datasets[code];
-        let Ok(Found::Export(connector)) =
-            ieum_connectors::connect(folder.path(), dataset, chrono::NaiveDate::default())
+        let Ok(Found::Export(connector)) = ieum_connectors::connect(folder, dataset, chrono::NaiveDate::default())
         else {
             panic!("no export of {code}");
         };
-        let path = folder.path().join(&connector.partitions()[0]);
+        let path = folder.join(&connector.partitions()[0]);
         let mut group = criterion.benchmark_group(format!("probe/{code}"));
         group.throughput(Throughput::Bytes(fs::metadata(&path).expect("the export exists").len()));
-        if code == "parquet" {
-            group.bench_function("floor_key_column", |bencher| bencher.iter(|| decode_keys(&path)));
+        if path.extension().is_some_and(|extension| extension == "parquet") {
+            group.bench_function("floor_key_column", |bencher| bencher.iter(|| decode_keys(&path, &dataset.key.item)));
         }
         group.bench_function("floor_bytes", |bencher| bencher.iter(|| read_bytes(&path, &mut buffer)));
         for share in shares {
-            let wanted = wanted(*share);
+            let wanted = wanted(code, *share);
             let spec = spec(dataset, &wanted);
             let counts = read(connector.as_ref(), &spec);
             assert_eq!((counts.read, counts.kept, counts.rejected), (ROWS as u64, wanted.len() as u64, 0), "{code}");
