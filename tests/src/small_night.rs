@@ -98,6 +98,24 @@ format = "csv"
 path = "vat/*.csv"
 "#;
 
+/// A register of changed numbers, which no service asks for.
+const RENAMED: &str = r#"
+code = "renamed"
+name_ko = "주민등록번호 변경"
+holder = "nts"
+category = "2"
+basis = "K"
+key = { item = "old_rrno", space = "person" }
+maps = [{ from = "old_rrno", to = "new_rrno", space = "person" }]
+[items.changed_on]
+name_ko = "변경일자"
+type = "date"
+sensitivity = "Q"
+[export]
+format = "csv"
+path = "renamed/*.csv"
+"#;
+
 const SERVICE: &str = r#"
 code = "fund"
 name_ko = "정책자금 신청"
@@ -133,6 +151,13 @@ pub fn catalog_sources() -> Vec<CatalogSource> {
         source("datasets/nts/vat.toml", VAT),
         source("services/fund.toml", SERVICE),
     ]
+}
+
+/// As [`catalog_sources`], with a register of changed numbers: `old_rrno`, `new_rrno`, `changed_on` in `renamed/*.csv`.
+pub fn catalog_sources_with_register() -> Vec<CatalogSource> {
+    let mut sources = catalog_sources();
+    sources.push(CatalogSource { path: "datasets/nts/renamed.toml".into(), text: RENAMED.into() });
+    sources
 }
 
 /// People of the small night: born in 2099, so nobody alive has these numbers.

@@ -1,46 +1,33 @@
 //! Who a request is about.
 
-use ieum_core::{night, verify};
-use ieum_model::catalog::CatalogSource;
+use ieum_core::verify;
+use ieum_model::request::Request;
 use ieum_tests::small_night::{self, FIRST, Making, SECOND};
 
-use super::ran::{Ran, person};
+use super::ran::{Ran, person, run_on};
 
-/// A register of changed numbers: the second person was called by another number before.
-const RENAMED: &str = r#"
-code = "renamed"
-name_ko = "주민등록번호 변경"
-holder = "nts"
-category = "2"
-basis = "K"
-key = { item = "old_rrno", space = "person" }
-maps = [{ from = "old_rrno", to = "new_rrno", space = "person" }]
-[items.changed_on]
-name_ko = "변경일자"
-type = "date"
-sensitivity = "Q"
-[export]
-format = "csv"
-path = "renamed/*.csv"
-"#;
+/// The night of these requests; the register of changed numbers is in the catalog if `declared`, and delivered if it has rows.
+fn night_with_register(asked: Vec<Request>, register: Option<&str>, declared: bool) -> Ran {
+    let mut exports = small_night::exports();
+    if let Some(rows) = register {
+        exports.insert("renamed/2026.csv", format!("old_rrno,new_rrno,changed_on\n{rows}"));
+    }
+    let sources = if declared { small_night::catalog_sources_with_register() } else { small_night::catalog_sources() };
+    let ran = run_on(&sources, &exports, asked, &[], Making::default());
+    verify::verify(&ran.out()).unwrap();
+    ran
+}
+
+/// A request for the income of somebody and the VAT of their businesses.
+fn asks(id: &str, subjects: &str) -> Request {
+    let fields = [("request_id", id), ("subject_ids", subjects), ("documents", "income(amount,year);vat")];
+    small_night::request(&fields).unwrap()
+}
 
 #[test]
 fn a_person_is_found_by_the_number_before_and_after_its_change() {
-    let (old, new) = ("980101-3000015", SECOND);
-    let folder = tempfile::tempdir().unwrap();
-    let mut exports = small_night::exports();
-    exports.insert("renamed/2026.csv", "old_rrno,new_rrno,changed_on\n9801013000015,9902284123452,2025-01-01\n".into());
-    small_night::write_exports(&folder.path().join("exports"), &exports).unwrap();
-    let mut sources = small_night::catalog_sources();
-    sources.push(CatalogSource { path: "datasets/nts/renamed.toml".into(), text: RENAMED.into() });
-    let request = |id: &str, number: &str| {
-        let fields = [("request_id", id), ("subject_ids", &person(number)), ("documents", "income(amount,year);vat")];
-        small_night::request(&fields).unwrap()
-    };
-    let asked = vec![request("before", old), request("after", new)];
-    let mut night = small_night::night(folder.path(), &sources, asked, &[], Making::default()).unwrap();
-    let summary = night::run(&mut night, false).unwrap();
-    let ran = Ran { folder, summary };
+    let asked = vec![asks("before", &person("980101-3000015")), asks("after", &person(SECOND))];
+    let ran = night_with_register(asked, Some("9801013000015,9902284123452,2025-01-01\n"), true);
     let (before, after) = (ran.bundle("before"), ran.bundle("after"));
     assert_eq!(before["subject"], after["subject"], "one subject, one pseudonym");
     assert_eq!(before["documents"], after["documents"]);
@@ -54,30 +41,11 @@ fn a_person_is_found_by_the_number_before_and_after_its_change() {
     assert_eq!(after["documents"]["vat"]["records"].as_array().unwrap().len(), 3);
 }
 
-/// A request for a person's income and the VAT of its businesses; the register of changed numbers is in the catalog if
-/// `declared`, and delivered if it has rows.
-fn night_with_register(subjects: &str, register: Option<&str>, declared: bool) -> Ran {
-    let folder = tempfile::tempdir().unwrap();
-    let mut exports = small_night::exports();
-    if let Some(rows) = register {
-        exports.insert("renamed/2026.csv", format!("old_rrno,new_rrno,changed_on\n{rows}"));
-    }
-    small_night::write_exports(&folder.path().join("exports"), &exports).unwrap();
-    let mut sources = small_night::catalog_sources();
-    if declared {
-        sources.push(CatalogSource { path: "datasets/nts/renamed.toml".into(), text: RENAMED.into() });
-    }
-    let asked = small_night::request(&[("subject_ids", subjects), ("documents", "income(amount);vat")]).unwrap();
-    let mut night = small_night::night(folder.path(), &sources, vec![asked], &[], Making::default()).unwrap();
-    let summary = night::run(&mut night, false).unwrap();
-    verify::verify(&night.out).unwrap();
-    Ran { folder, summary }
-}
-
 #[test]
 fn two_people_in_one_request_are_told_apart() {
     let subjects = format!("rrno:{FIRST};rrno:{SECOND};rrno:9912313000002");
-    let night = |register: Option<&str>, declared: bool| night_with_register(&subjects, register, declared);
+    let night =
+        |register: Option<&str>, declared: bool| night_with_register(vec![asks("r1", &subjects)], register, declared);
     let outcomes = |ran: &Ran| {
         let bundle = ran.bundle("r1");
         let outcome = |code: &str| bundle["documents"][code]["outcome"].as_str().unwrap().to_owned();
@@ -100,7 +68,7 @@ fn two_people_in_one_request_are_told_apart() {
 #[test]
 fn nothing_is_told_not_found_while_the_register_of_changed_numbers_is_missing() {
     let night = |register: Option<&str>| {
-        let bundle = night_with_register("rrno:9801013000099", register, true).bundle("r1");
+        let bundle = night_with_register(vec![asks("r1", &person("9801013000099"))], register, true).bundle("r1");
         ["income", "vat"].map(|code| bundle["documents"][code]["outcome"].as_str().unwrap().to_owned())
     };
     assert_eq!(night(Some("9912313000002,9902284123452,2025-01-01\n")), ["not_found", "not_reachable"]);

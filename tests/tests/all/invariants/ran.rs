@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ieum_core::night;
 use ieum_core::night::RunSummary;
+use ieum_model::catalog::CatalogSource;
 use ieum_model::request::{Request, Withdrawal};
 use ieum_tests::small_night::{self, FIRST, Making, SECOND};
 use tempfile::TempDir;
@@ -44,13 +45,22 @@ impl Ran {
     }
 }
 
-pub fn run_with(exports: &BTreeMap<&'static str, String>, withdrawals: &[Withdrawal], making: Making) -> Ran {
+pub fn run_on(
+    sources: &[CatalogSource],
+    exports: &BTreeMap<&'static str, String>,
+    requests: Vec<Request>,
+    withdrawals: &[Withdrawal],
+    making: Making,
+) -> Ran {
     let folder = tempfile::tempdir().unwrap();
     small_night::write_exports(&folder.path().join("exports"), exports).unwrap();
-    let sources = small_night::catalog_sources();
-    let mut night = small_night::night(folder.path(), &sources, requests(), withdrawals, making).unwrap();
+    let mut night = small_night::night(folder.path(), sources, requests, withdrawals, making).unwrap();
     let summary = night::run(&mut night, false).unwrap();
     Ran { folder, summary }
+}
+
+pub fn run_with(exports: &BTreeMap<&'static str, String>, withdrawals: &[Withdrawal], making: Making) -> Ran {
+    run_on(&small_night::catalog_sources(), exports, requests(), withdrawals, making)
 }
 
 pub fn run() -> Ran {
