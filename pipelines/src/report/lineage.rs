@@ -69,7 +69,8 @@ pub(super) fn picture(tally: &Tally, language: Language) -> String {
         "Only flows in which records went out. A band is as thick as the number of lines that got records. Dashed: late datasets.",
     );
     format!(
-        "<p class=\"soft\">{words}</p>\n<div class=\"wide lineage\">{}</div>\n",
+        "<p class=\"soft\">{words} <span class=\"aside\">{}</span></p>\n<div class=\"wide lineage\">{}</div>\n",
+        language.say("그림은 옆으로 밀어 볼 수 있습니다.", "The picture moves sideways."),
         sliced(&drawing.body(&flows), language, height + HEAD)
     )
 }

@@ -172,6 +172,11 @@ fn facts(run: Run<'_>, language: Language) -> String {
         ),
         (language.say("실행 해시", "run digest"), manifest.run_digest.clone()),
     ];
+    if let Some(late) = &manifest.taken_back {
+        let words = language.say("요구 N건, 서류 M건", "requests: N, document lines: M");
+        let told = words.replace('N', &grouped(late.requests)).replace('M', &grouped(late.documents));
+        facts.push((language.say("실행 중 철회", "taken back meanwhile"), told));
+    }
     if let Some(telemetry) = run.telemetry {
         let (limit, threads) = (Quantity::Bytes.text(telemetry.memory_limit_bytes as f64), telemetry.threads);
         facts.insert(2, (language.say("시작 시각", "began"), telemetry.began.clone()));

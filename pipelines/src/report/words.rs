@@ -57,7 +57,7 @@ impl Language {
     /// The name of a service, or what stands for none.
     pub fn service<'a>(self, names: &'a Names, code: Option<&'a str>) -> &'a str {
         match code {
-            None => self.say("개별 서류 지정", "documents named by the request"),
+            None => self.say("개별 서류 지정", "single documents"),
             Some(code) => self.name(names.services.get(code).map(own), code),
         }
     }
