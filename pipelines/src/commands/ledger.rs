@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{DONE, today};
 use crate::cli::{LedgerCommand, LedgerPruneArgs, LedgerVerifyArgs, LedgerWhoArgs};
-use crate::load::key_ring;
+use crate::load::{is_well_formed, key_ring};
 use crate::screen::{Screen, grouped, table};
 
 /// Does what the verb says.
@@ -27,6 +27,9 @@ pub fn ledger(command: &LedgerCommand, screen: &Screen) -> Result<u8> {
 
 fn who(args: &LedgerWhoArgs, screen: &Screen) -> Result<u8> {
     let subject = args.subject.as_deref().map(subject).transpose()?;
+    if let Some(doubt) = subject.as_ref().and_then(doubt) {
+        screen.warning(&doubt);
+    }
     let query = Query { subject, recipient: args.recipient.clone(), from: args.from, to: args.to };
     let ring = key_ring(&args.key)?;
     let keys: Vec<&MasterKey> = ring.epochs().filter_map(|epoch| ring.epoch(epoch)).collect();
@@ -68,6 +71,19 @@ fn subject(argument: &str) -> Result<Subject> {
             .hint("name the kind of identifier first, such as brno:1234567890")
     })?;
     Ok(Subject { kind: kind.to_owned(), value: value.to_owned() })
+}
+
+/// Why a search may find nothing though something was delivered: a slip in the identifier. Without its value.
+fn doubt(Subject { kind, value }: &Subject) -> Option<String> {
+    match is_well_formed(kind, value) {
+        Some(true) => None,
+        Some(false) => Some(format!(
+            "the subject does not have the form or the check digit of `{kind}`: only requests that spelled it so are found"
+        )),
+        None => {
+            Some(format!("`{kind}` is no kind of identifier that is known: only requests that named it so are found"))
+        }
+    }
 }
 
 fn verify(args: &LedgerVerifyArgs, screen: &Screen) -> Result<u8> {

@@ -182,10 +182,56 @@ fn every_change_of_the_ledger_is_found() {
     for link in 0..3 {
         runs.finds("a link is taken away", |_| chain(&|lines| drop(lines.remove(link))));
     }
+    runs.finds("something stands behind the last link", |_| chain(&|lines| lines.push("{".to_owned())));
     runs.finds("links are swapped", |_| chain(&|lines| lines.swap(1, 2)));
     runs.finds("two links are cut off", |_| chain(&|lines| lines.truncate(1)));
     runs.finds("a link is entered twice", |_| chain(&|lines| lines.push(lines[2].clone())));
+    for name in ["stray.txt", "chain.ndjson.old"] {
+        runs.finds("a foreign file", |folder| fs::write(folder.join(name), "").unwrap());
+    }
+    // An output in the place of another date's.
+    let [one, other] = ["2026-11-20", "2026-11-21"].map(|date| runs.out().join(date));
+    let aside = runs.folder.path().join("aside");
+    fs::rename(&one, &aside).unwrap();
+    fs::rename(&other, &one).unwrap();
+    let told = runs.verify().unwrap_err();
+    assert!(told.message.contains("the folder of 2026-11-20 holds the run of 2026-11-21"), "{told}");
+    fs::rename(&one, &other).unwrap();
+    fs::rename(&aside, &one).unwrap();
     runs.finds("foreign entries", |folder| fs::write(folder.join("2026-11-19_0.parquet"), "x").unwrap());
+}
+
+#[test]
+fn nobody_is_told_from_a_ledger_that_was_changed() {
+    let runs = Runs::of(&["2026-11-20", "2026-11-21"]);
+    let asked = || {
+        let query = Query { to: "2026-11-20".parse().ok(), ..Query::default() };
+        ledger::who(&runs.out(), &[&master("small-night")], &query, &mut |_| Ok(()))
+    };
+    asked().unwrap();
+    let entries =
+        files(&runs.ledger()).into_keys().find(|path| path.to_string_lossy().contains("2026-11-20_")).unwrap();
+    let whole = fs::read(&entries).unwrap();
+    fs::remove_file(&entries).unwrap();
+    assert!(asked().unwrap_err().message.contains("are missing"), "three years are not over");
+    let mut changed = whole.clone();
+    changed[whole.len() / 2] ^= 1;
+    fs::write(&entries, changed).unwrap();
+    assert!(asked().unwrap_err().message.contains("differ from the chain"));
+    fs::write(&entries, &whole).unwrap();
+    // A link that was made anew without the key, and its digests with it.
+    let chain = runs.ledger().join("chain.ndjson");
+    let text = fs::read_to_string(&chain).unwrap();
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    lines[1] = lines[1].replace("\"requests\":4", "\"requests\":3");
+    fs::write(&chain, lines.join("\n") + "\n").unwrap();
+    let head = runs.ledger().join("head.json");
+    let known = fs::read_to_string(&head).unwrap();
+    let mut told: serde_json::Value = serde_json::from_str(&known).unwrap();
+    let last = told["last"].as_str().unwrap().to_owned();
+    told["last"] = ieum_core::manifest::sha256_hex(lines[1].as_bytes()).into();
+    fs::write(&head, known.replace(&last, told["last"].as_str().unwrap())).unwrap();
+    assert!(asked().unwrap_err().message.contains("was not made with key"));
 }
 
 #[test]
@@ -241,6 +287,15 @@ fn no_run_goes_on_over_a_ledger_that_was_cut_off() {
     let chain = runs.ledger().join("chain.ndjson");
     let text = fs::read_to_string(&chain).unwrap();
     fs::write(&chain, text.lines().next().map(|line| format!("{line}\n")).unwrap()).unwrap();
+    refuses_to_go_on(&runs);
+    // Nor over one that is gone: the runs that are left would make another.
+    fs::remove_dir_all(runs.ledger()).unwrap();
+    refuses_to_go_on(&runs);
+    refuses_to_go_on(&runs);
+}
+
+#[track_caller]
+fn refuses_to_go_on(runs: &Runs) {
     let made = small_night::night(
         runs.folder.path(),
         &small_night::catalog_sources(),

@@ -83,6 +83,7 @@ pub(super) struct Chain {
     last: String,
     /// Bytes of whole lines; a line that a killed process did not finish comes after.
     whole: u64,
+    bytes: u64,
 }
 
 impl Chain {
@@ -97,7 +98,13 @@ impl Chain {
             bytes => bytes.map_err(|error| from_io(&error, &path))?,
         };
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        let mut chain = Self { links: Vec::new(), macs: Vec::new(), last: String::new(), whole: whole as u64 };
+        let mut chain = Self {
+            links: Vec::new(),
+            macs: Vec::new(),
+            last: String::new(),
+            whole: whole as u64,
+            bytes: bytes.len() as u64,
+        };
         for (number, line) in (1..).zip(bytes[..whole].split_inclusive(|byte| *byte == b'\n')) {
             let wrong = |what: &str| broken(format!("link {number} of the ledger {what}"), &path);
             let read: Line = serde_json::from_slice(line).map_err(|_| wrong("cannot be read"))?;
@@ -113,6 +120,18 @@ impl Chain {
             chain.macs.push(mac);
         }
         Ok(chain)
+    }
+
+    /// Whether nothing stands behind the last whole line.
+    ///
+    /// # Errors
+    /// [`ieum_model::error::ErrorKind::Integrity`] where something does; the next run cuts it off.
+    pub(super) fn is_whole(&self, folder: &Path) -> Result<()> {
+        if self.bytes == self.whole {
+            return Ok(());
+        }
+        let what = "the ledger does not end with a whole link: the next run mends that where one was killed";
+        Err(broken(what, &path_of(folder)))
     }
 
     /// The head, which agrees with the chain.

@@ -117,19 +117,27 @@ impl Ledger {
 }
 
 /// Enters what a run that was killed after its commit left to enter, and checks that the chain ends where it should: no
-/// run goes on over a ledger that was cut off.
+/// run goes on over a ledger that was cut off or taken away. A run begins after all but those that go on beside it are
+/// entered: of several committed runs one at least is in the ledger.
 ///
 /// # Errors
 /// [`ErrorKind::Integrity`] when the chain is broken or cut off, or the ledger cannot be written.
 pub fn begin(out: &Path, master: &MasterKey) -> Result<()> {
-    if !out.join(FOLDER).exists() && committed(out)?.is_empty() {
+    let runs = committed(out)?;
+    if !out.join(FOLDER).exists() && runs.is_empty() {
         return Ok(());
     }
     let ledger = Ledger::open(out)?;
     let chain = Chain::read(&ledger.folder)?;
+    if chain.links.is_empty() && runs.len() > 1 {
+        return Err(broken(
+            format!("{} committed runs stand here, and none is in the ledger", runs.len()),
+            &ledger.folder,
+        ));
+    }
     chain.head(&ledger.folder)?;
     chain.complete(&ledger.folder, (master.key_id(), master.epoch()), &domain(master))?;
-    for (date, run) in committed(out)? {
+    for (date, run) in runs {
         if chain.links.iter().all(|link| link.as_of != date)
             && let Some(manifest) = manifest_of(&run)?
         {

@@ -1,10 +1,12 @@
 //! Who received what: entries by person, recipient and date.
 
-use std::fs::File;
+use std::fs;
+use std::io::ErrorKind as IoErrorKind;
 use std::path::Path;
 
 use arrow::array::{Array, AsArray, ListArray, RecordBatch, StringArray};
 use arrow::datatypes::UInt64Type;
+use bytes::Bytes;
 use chrono::NaiveDate;
 use ieum_model::error::{Error, ErrorKind, Result};
 use ieum_privacy::MasterKey;
@@ -12,8 +14,11 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Serialize;
 
 use super::chain::{Chain, Link};
+use super::verify::{date_of, entries_are_missing, entries_differ, has_expired};
 use super::{FOLDER, broken, domain, name_of};
+use crate::from_io;
 use crate::keys::canonical;
+use crate::manifest::sha256_hex;
 use crate::reach::space_of;
 
 /// A person, business… as a request names it: kind of identifier and value.
@@ -60,10 +65,11 @@ pub struct Found {
 }
 
 /// Hands over every line that the query is about, in the order of the chain and of the requests; runs whose entries are
-/// gone after their retention are passed over, and counted.
+/// gone after their retention are passed over, and counted. The links that `keys` made are compared with their MACs, and
+/// entries with the digests in the links.
 ///
 /// # Errors
-/// [`ErrorKind::Integrity`] when the chain is broken, [`ErrorKind::Key`] when a person is asked for and a run named its
+/// [`ErrorKind::Integrity`] when the chain is broken, or entries differ or are missing before their time, [`ErrorKind::Key`] when a person is asked for and a run named its
 /// persons with none of `keys`, which are the epochs of one master key or of several.
 ///
 /// # Privacy
@@ -72,6 +78,10 @@ pub fn who(out: &Path, keys: &[&MasterKey], query: &Query, found: &mut dyn FnMut
     let folder = out.join(FOLDER);
     let chain = Chain::read(&folder)?;
     chain.head(&folder)?;
+    for master in keys {
+        chain.authenticate(&folder, (master.key_id(), master.epoch()), &domain(master))?;
+    }
+    let last = chain.links.last().and_then(date_of);
     let named_by = |master: &MasterKey, subject: &Subject| {
         let space = space_of(&subject.kind);
         canonical(space, &subject.value).map(|key| name_of(&domain(master), space, &key)).unwrap_or_default()
@@ -87,12 +97,20 @@ pub fn who(out: &Path, keys: &[&MasterKey], query: &Query, found: &mut dyn FnMut
                 .hint("give that key, or ask about the dates of this one with --from and --to"));
         }
         let path = folder.join(&link.entries);
-        if !path.exists() {
-            gone += 1;
-            continue;
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == IoErrorKind::NotFound && has_expired(link, last) => {
+                gone += 1;
+                continue;
+            }
+            Err(error) if error.kind() == IoErrorKind::NotFound => return Err(entries_are_missing(link, &path)),
+            Err(error) => return Err(from_io(&error, &path)),
+        };
+        if sha256_hex(&bytes) != link.entries_sha256 {
+            return Err(entries_differ(link, &path));
         }
         let unreadable = |error: String| broken(format!("entries cannot be read: {error}"), &path);
-        let file = File::open(&path).map_err(|error| unreadable(error.to_string()))?;
+        let file = Bytes::from(bytes);
         let reader = ParquetRecordBatchReaderBuilder::try_new(file).and_then(ParquetRecordBatchReaderBuilder::build);
         for batch in reader.map_err(|error| unreadable(error.to_string()))? {
             let batch = batch.map_err(|error| unreadable(error.to_string()))?;

@@ -16,6 +16,9 @@ use crate::from_io;
 /// Months for which transfer records are kept: three years (개인정보 보호법 시행령 42조의6⑫).
 const KEPT_MONTHS: u32 = 36;
 
+/// Files of the ledger beside the entries; the last stands while the head is replaced.
+const OWN: [&str; 3] = ["chain.ndjson", "head.json", "head.new"];
+
 /// What was verified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct VerifyReport {
@@ -43,6 +46,7 @@ pub fn verify(out: &Path, keys: &[&MasterKey], kept_head: Option<&str>) -> Resul
         return Err(broken("there is no ledger", &folder));
     }
     let chain = Chain::read(&folder)?;
+    chain.is_whole(&folder)?;
     let head = chain.head(&folder)?;
     let mut authenticated = 0;
     for master in keys {
@@ -60,16 +64,21 @@ pub fn verify(out: &Path, keys: &[&MasterKey], kept_head: Option<&str>) -> Resul
         let path = folder.join(&link.entries);
         match digest_of(&path)? {
             Some(digest) if digest == link.entries_sha256 => {}
-            Some(_) => return Err(broken(format!("entries of run `{}` differ from the chain", link.run_id), &path)),
-            None if last.zip(date_of(link)).is_some_and(|(last, date)| may_go(date, last)) => expired += 1,
-            None => return Err(broken(format!("entries of run `{}` are missing", link.run_id), &path)),
+            Some(_) => return Err(entries_differ(link, &path)),
+            None if has_expired(link, last) => expired += 1,
+            None => return Err(entries_are_missing(link, &path)),
         }
     }
     nothing_else(&folder, &chain)?;
-    for (_, run) in committed(out)? {
+    for (date, run) in committed(out)? {
         let digest = manifest_of(&run)?.map(|manifest| manifest.run_digest);
-        if !chain.links.iter().any(|link| Some(&link.run_digest) == digest.as_ref()) {
-            return Err(broken("a committed run is not in the ledger", &run));
+        match chain.links.iter().find(|link| Some(&link.run_digest) == digest.as_ref()) {
+            Some(link) if link.as_of == date => {}
+            Some(link) => {
+                let what = format!("the folder of {date} holds the run of {}", link.as_of);
+                return Err(broken(what, &run));
+            }
+            None => return Err(broken("a committed run is not in the ledger", &run)),
         }
     }
     let requests = chain.links.iter().map(|link| link.requests).sum();
@@ -81,14 +90,30 @@ fn nothing_else(folder: &Path, chain: &Chain) -> Result<()> {
     for entry in fs::read_dir(folder).map_err(|error| from_io(&error, folder))? {
         let path = entry.map_err(|error| from_io(&error, folder))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if path.extension().is_some_and(|extension| extension == "parquet") && !known.contains(&*name) {
-            return Err(broken("entries are not in the chain", &path));
+        // Hidden files are locks, and what file systems leave.
+        if !known.contains(&*name) && !OWN.contains(&&*name) && !name.starts_with('.') {
+            return Err(broken("this is not in the chain", &path));
         }
     }
     Ok(())
 }
 
-fn date_of(link: &Link) -> Option<NaiveDate> {
+/// Entries whose bytes are not those that the chain knows.
+pub(super) fn entries_differ(link: &Link, path: &Path) -> Error {
+    broken(format!("entries of run `{}` differ from the chain", link.run_id), path)
+}
+
+/// Entries that are gone before their time.
+pub(super) fn entries_are_missing(link: &Link, path: &Path) -> Error {
+    broken(format!("entries of run `{}` are missing", link.run_id), path)
+}
+
+/// Whether entries need not be kept any more, counted from the last run.
+pub(super) fn has_expired(link: &Link, last: Option<NaiveDate>) -> bool {
+    last.zip(date_of(link)).is_some_and(|(last, date)| may_go(date, last))
+}
+
+pub(super) fn date_of(link: &Link) -> Option<NaiveDate> {
     link.as_of.parse().ok()
 }
 
