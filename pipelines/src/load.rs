@@ -32,7 +32,6 @@ use chrono::NaiveDate;
 use ieum_connectors::staged::{self, Standing, Use};
 use ieum_connectors::store::is_url;
 use ieum_connectors::{Exports, Found, connect};
-use ieum_core::bundle_files::folders_are_not_encrypted;
 use ieum_core::encrypt::Encryption;
 use ieum_core::manifest::Manifest;
 use ieum_core::night::{CARRIED_OVER, ExportState, MANIFEST, Night};
@@ -48,13 +47,13 @@ use rayon::prelude::*;
 use rustc_hash::FxHashSet;
 use sha2::{Digest, Sha256};
 
-use crate::definition::{Definition, LayoutName};
+use crate::definition::Definition;
 use crate::places;
 pub use copies::stage;
 use files::{Files, Strict};
 pub use keys::{
     KeyFile, identity, key_file, key_ring, master_key, new_encryption_key_file, new_key_file, new_signing_key_file,
-    public_key, rotate_key_file, signing_key,
+    public_key, rotate_key_file, signing_key, wrong_recipient_key,
 };
 
 /// Columns of a carried-over file.
@@ -102,8 +101,8 @@ pub fn night(definition: &Definition, as_of: NaiveDate, totals: ControlTotals) -
     in_pool(definition.settings().threads, || load(definition, as_of, totals, None))?
 }
 
-/// As [`night`], for a run that goes on where one stands unfinished: its requests are checked with the withdrawals that it
-/// began with. Those that came since are read before it commits.
+/// As [`night`], for a run that goes on where one stands unfinished: its requests are checked with the withdrawals and
+/// consent records that it began with. Those that came since are read before it commits.
 ///
 /// # Errors
 /// As [`night`].
@@ -126,7 +125,8 @@ fn load(
     let catalog = parse_catalog(&sources).map_err(|error| error.at("catalog", definition.catalog.display()))?;
     let mut files = Files::below(&definition.folder);
     // Read before the requests that they decide, and digested after them.
-    let withdrawals = withdrawals::read(&files, definition, begun_with.as_deref())?;
+    let begun_with = begun_with.as_deref().and_then(|copies| copies.split_at_checked(definition.withdrawals.len()));
+    let withdrawals = withdrawals::read(&files, definition, begun_with.map(|(withdrawals, _)| withdrawals))?;
     withdrawals::name_datasets(&withdrawals, &catalog)?;
     let carried = match &definition.carried_over {
         Some(paths) => files.read_strictly(paths, CARRIED_OVER_FIELDS, carried_over)?,
@@ -141,7 +141,9 @@ fn load(
         true => IdGrade::Protected,
         false => grade_identifier(kind, raw),
     };
-    let consents = consents::read(definition, &catalog)?;
+    let copies_of_consents = begun_with.map(|(_, consents)| consents);
+    let consents = consents::files(&definition.folder, &definition.consents, copies_of_consents)?;
+    let consents = consents::read(consents, &catalog)?;
     let checker = Checker::new(&catalog, &withdrawals.rows, &carried.rows, as_of, &grade);
     let mut checker = checker.with_consents(&consents.records);
     let malformed = files.check_requests(&definition.requests, &mut checker)?;
@@ -164,14 +166,12 @@ fn load(
     let reading = Reading { exports: &exports, as_of, catalog: &catalog, totals, copies };
     let exports = reading.exports(&checked, &mut warnings)?;
     let signing = definition.signing_key.as_deref().map(|path| signing_key_of(path, definition.profile)).transpose()?;
-    if definition.encrypt && definition.layout == LayoutName::Folder {
-        return Err(folders_are_not_encrypted());
-    }
     let encrypting = definition.encrypt.then(|| Encryption::of(&catalog, &checked, &master, definition.profile));
     let encryption = encrypting.transpose().map_err(|error| error.at("catalog", definition.catalog.display()))?;
     let catalog = Arc::new(catalog);
+    let begun_with_files = withdrawals.files.into_iter().chain(consents.files).collect();
     let night = Night {
-        withdrawals: withdrawals::to_read_again(definition, withdrawals.files, &catalog),
+        withdrawals: withdrawals::to_read_again(definition, begun_with_files, &catalog),
         protected,
         catalog,
         as_of,
@@ -236,7 +236,7 @@ pub fn catalog_sources(dir: &Path) -> Result<Vec<CatalogSource>> {
 /// # Errors
 /// [`ErrorKind::Config`] with every problem found.
 pub fn parse_catalog(sources: &[CatalogSource]) -> Result<Catalog> {
-    Catalog::parse(sources).map_err(|problems| {
+    Catalog::parse_with(sources, &wrong_recipient_key).map_err(|problems| {
         let count = problems.len();
         let plural = if count == 1 { "problem" } else { "problems" };
         let error = Error::config(format!("the catalog has {count} {plural}"));
@@ -423,6 +423,12 @@ fn grade(kind: &str, raw: &str) -> Grade {
         spelling.clear();
         normalize(kind, raw.as_bytes(), spelling)
     })
+}
+
+/// Whether an identifier keeps the rules of its kind; `None` for a kind that has none.
+pub fn is_well_formed(kind: &str, raw: &str) -> Option<bool> {
+    IdentifierKind::from_code(kind)?;
+    Some(grade(kind, raw) != Grade::Error)
 }
 
 fn grade_identifier(kind: &str, raw: &str) -> IdGrade {

@@ -8,18 +8,18 @@ use arrow::compute::concat_batches;
 use arrow::record_batch::RecordBatch;
 use ieum_model::catalog::Catalog;
 use ieum_model::check::CheckedRequest;
-use ieum_model::error::{Error, Result};
+use ieum_model::error::Result;
 use parquet::arrow::ArrowWriter;
 use rayon::prelude::*;
 use rustc_hash::FxHashSet;
 
-use crate::bundle::folder::{self, FolderFile};
+use crate::bundle::folder;
 use crate::bundle::parquet::{FileSchema, ROWS_AT_A_TIME, from_parquet};
-use crate::bundle::{Bundle, RunHead, json};
+use crate::bundle::{Bundle, RunHead, json, tar};
 use crate::encrypt::{Encryption, without_ending};
 use crate::from_arrow;
 use crate::input::{BundleFormat, Layout, Night};
-use crate::manifest::OutputFile;
+use crate::manifest::{BundleText, OutputFile, PlainText, sha256_hex};
 use crate::seal::{BundleDigest, Form};
 use crate::sink::{Output, OutputWriter, WholeFile};
 
@@ -100,7 +100,6 @@ impl<'a> BundleFiles<'a> {
     pub fn begin(night: &'a Night, head: RunHead, output: &Output) -> Result<Self> {
         let mut files = Self { night, head, ndjson: BTreeMap::new(), parquet: BTreeMap::new() };
         match night.settings.layout {
-            Layout::Folder if night.encryption.is_some() => return Err(folders_are_not_encrypted()),
             Layout::PerRequest | Layout::Folder => return Ok(files),
             Layout::Packed => {}
         }
@@ -182,6 +181,7 @@ impl<'a> BundleFiles<'a> {
     ) -> Result<Vec<BundleDigest>> {
         let [in_json, in_parquet] = folder::BUNDLES;
         let (catalog, head, sealed) = (&self.night.catalog, &self.head, self.night.signing.is_some());
+        let (encryption, on) = (self.night.encryption.as_ref(), self.night.as_of);
         let make = |bundle: &Bundle<'_>| -> Result<_> {
             let (path, form, bytes) = match format {
                 BundleFormat::Json => (in_json, Form::Json, json_line(head, bundle)),
@@ -189,12 +189,20 @@ impl<'a> BundleFiles<'a> {
             };
             let digest = sealed.then(|| BundleDigest::of(form, &bytes));
             let root = per_request_path(bundle);
+            if let Some(encryption) = encryption {
+                let stated = BundleText { bytes: bytes.len() as u64, sha256: sha256_hex(&bytes) };
+                let files = folder::files(head, bundle, path, bytes)?;
+                let archive = tar::archive(&bundle.request.request_id, files, on);
+                let (bytes, plain) = encryption.seal(&bundle.request.recipient, &archive)?;
+                let plain = Some(PlainText { bundle: Some(stated), ..plain });
+                return Ok((vec![WholeFile { path: root + ARCHIVE + encryption.ending(), bytes, plain }], digest));
+            }
             let files = folder::files(head, bundle, path, bytes)?.into_iter();
-            Ok((files.map(|(path, bytes)| (format!("{root}/{path}"), bytes)).collect::<Vec<_>>(), digest))
+            Ok((files.map(|(path, bytes)| (format!("{root}/{path}"), bytes).into()).collect(), digest))
         };
-        let made: Vec<(Vec<FolderFile>, Option<BundleDigest>)> = bundles.par_iter().map(make).collect::<Result<_>>()?;
+        let made: Vec<(Vec<WholeFile>, Option<BundleDigest>)> = bundles.par_iter().map(make).collect::<Result<_>>()?;
         let (files, digests): (Vec<_>, Vec<_>) = made.into_iter().unzip();
-        output.put_all(files.into_par_iter().flatten_iter(), |file| Ok(file.into()))?;
+        output.put_all(files.into_par_iter().flatten_iter(), Ok)?;
         Ok(digests.into_iter().flatten().collect())
     }
 
@@ -262,20 +270,17 @@ fn per_request_path(bundle: &Bundle<'_>) -> String {
 
 const PER_REQUEST: &str = "bundles/per_request/";
 
+/// What the name of a folder ends with that was archived to be encrypted.
+pub(crate) const ARCHIVE: &str = ".tar";
+
 /// Recipient and request, as `recipient/request`, of the bundle that stands at a path of its own; `None` for a packed one, and
 /// for what stands beside the bundle in its folder.
 pub(crate) fn own_bundle(path: &str) -> Option<&str> {
     let name = without_ending(path).0.strip_prefix(PER_REQUEST)?;
     match name.matches('/').count() {
-        1 => [".json", ".parquet"].iter().find_map(|ending| name.strip_suffix(ending)),
+        1 => [".json", ".parquet", ARCHIVE].iter().find_map(|ending| name.strip_suffix(ending)),
         _ => folder::BUNDLES.iter().find_map(|bundle| name.strip_suffix(bundle)?.strip_suffix('/')),
     }
-}
-
-/// Why a night is refused that would write folders and encrypt.
-pub fn folders_are_not_encrypted() -> Error {
-    Error::config("the layout `folder` is not encrypted: its tables and sums would tell what the bundle holds")
-        .hint("encrypt with the layout per-request or packed; their recipient can make a folder of what it opened")
 }
 
 /// A packed Parquet file; its index gives each request's row.
@@ -326,7 +331,13 @@ mod tests {
 
     #[test]
     fn a_bundle_of_its_own_is_known_by_its_path() {
-        for path in ["semas/r1.json", "semas/r1.parquet.age", "semas/r1.json.aria", "semas/r1/data/bundle.json"] {
+        for path in [
+            "semas/r1.json",
+            "semas/r1.parquet.age",
+            "semas/r1.json.aria",
+            "semas/r1.tar.age",
+            "semas/r1/data/bundle.json",
+        ] {
             assert_eq!(own_bundle(&format!("{PER_REQUEST}{path}")), Some("semas/r1"), "{path}");
         }
         for path in ["semas/r1/datapackage.json", "semas/r1/data/income.csv", "semas/r1/bagit.txt", "semas/r1.csv"] {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  bundles/per_request/semas/R1.json.age      packed/semas/fund.ndjson.age
+//!  bundles/per_request/semas/R1.tar.age       the folder of a request
 //!  manifest: {"path": "….json.age", "bytes", "sha256", "plain": {"bytes", "sha256"}}
 //! ```
 //!
@@ -9,6 +10,8 @@
 //!   `run_digest` covers both. What an envelope usually draws at random is derived from the agency's key and the plain text, so
 //!   the same inputs, catalog, keys and date give the same encrypted bytes, and the same `run_digest`.
 //! - Receipts state the plain text: whoever opened a bundle verifies it as one that was never encrypted.
+//! - A folder is archived ([`crate::bundle::tar`]) and encrypted as one file: names, sizes and sums of what stands in it would
+//!   tell what the bundle holds. Of such a file the manifest states the archive and the bundle in it, which the receipt is of.
 //! - `ieum verify OUT` needs no private key: it holds the encrypted bytes against the manifest, the receipts against the plain
 //!   text's digest in it (of a packed file the receipts' bytes against its index), and the lengths of both against each
 //!   other. That the envelope holds what the manifest says, its recipient alone can see.
@@ -27,7 +30,8 @@ use ieum_model::error::{Error, ErrorKind, Result};
 use ieum_privacy::envelope::{self, Draw};
 use ieum_privacy::{EnvelopeError, EnvelopeKey, MasterKey, Module, Profile, RecipientKey};
 
-use crate::manifest::{Manifest, PlainText, sha256_hex};
+use crate::bundle_files::ARCHIVE;
+use crate::manifest::{Manifest, PlainText};
 
 /// Recipients that a refusal names; the rest is only counted.
 const TOLD_RECIPIENTS: usize = 10;
@@ -122,7 +126,7 @@ impl Encryption {
     /// The envelope of a whole text, and what the manifest says of the text.
     pub(crate) fn seal(&self, recipient: &str, plain: &[u8]) -> Result<(Vec<u8>, PlainText)> {
         let sealed = self.key.seal(self.to(recipient)?, plain).map_err(failed)?;
-        Ok((sealed, PlainText { bytes: plain.len() as u64, sha256: sha256_hex(plain) }))
+        Ok((sealed, PlainText::of(plain)))
     }
 }
 
@@ -145,11 +149,15 @@ pub(crate) fn disagreement(manifest: &Manifest) -> Option<(&str, &'static str)> 
             (Some(_), None) => "the manifest tells of a plain text, and the file is not encrypted",
             (None, Some(_)) => "the manifest does not tell of the plain text of an encrypted file",
             (Some(plain), Some(profile)) => {
-                let agrees = envelope::plain_bytes(profile, file.bytes) == Some(plain.bytes);
-                if agrees {
+                if envelope::plain_bytes(profile, file.bytes) != Some(plain.bytes) {
+                    "the length of the encrypted file is not that of its plain text"
+                } else if plain.bundle.is_some() != without_ending(&file.path).0.ends_with(ARCHIVE) {
+                    "the manifest states a bundle in a file that is no archive, or none in one that is"
+                } else if plain.bundle.as_ref().is_some_and(|bundle| bundle.bytes >= plain.bytes) {
+                    "the archive is shorter than the bundle in it"
+                } else {
                     return None;
                 }
-                "the length of the encrypted file is not that of its plain text"
             }
         };
         Some((&*file.path, what))

@@ -8,6 +8,7 @@ use chrono::NaiveDate;
 use ieum_model::catalog::Catalog;
 use ieum_model::check::CheckedNight;
 use ieum_model::connector::Connector;
+use ieum_model::consent::Consents;
 use ieum_model::error::Result;
 use ieum_model::outcome::Reason;
 use ieum_model::request::Withdrawal;
@@ -71,8 +72,8 @@ pub enum ExportState {
     Delayed(Reason),
 }
 
-/// Where the withdrawals of a night come from. They are read once more right before the commit: what its subject takes back
-/// while the night runs is not delivered.
+/// Where the withdrawals and the consent records of a night come from. They are read once more right before the commit: what
+/// its subject takes back while the night runs is not delivered.
 pub trait WithdrawalFiles: Send + Sync {
     /// The files as the night was checked with: name and bytes. They stand beside the journal, so that a run that goes on is
     /// checked with the same, whatever came since.
@@ -88,12 +89,14 @@ pub trait WithdrawalFiles: Send + Sync {
     fn digest(&self) -> String;
 }
 
-/// Withdrawals that were read again.
+/// Withdrawals and consent records that were read again.
 pub struct Reread {
     /// SHA-256 of the files.
     pub digest: String,
-    /// Every row of them.
+    /// Every row of the withdrawals.
     pub withdrawals: Vec<Withdrawal>,
+    /// The consent records; `None` where the night has no files of them.
+    pub consents: Option<Consents>,
 }
 
 /// Everything a night is made from.
@@ -104,7 +107,7 @@ pub struct Night {
     pub as_of: NaiveDate,
     /// The checked requests.
     pub checked: CheckedNight,
-    /// What the night reads withdrawals from again before it commits; `None` where it has no such files.
+    /// What the night reads withdrawals and consent records from again before it commits; `None` where it has no such files.
     pub withdrawals: Option<Box<dyn WithdrawalFiles>>,
     /// Persons about whom nothing is delivered; the requests that name one were refused when they were checked.
     pub protected: Option<Protected>,

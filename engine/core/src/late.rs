@@ -9,7 +9,7 @@ use crate::manifest::TakenBackLate;
 use crate::night::Step;
 use crate::steps::reached;
 
-/// What the withdrawals say that were read last, beyond what the night was checked with.
+/// What the withdrawals and consent records say that were read last, beyond what the night was checked with.
 #[derive(Default)]
 pub struct Late {
     /// Digest of the files that were read last; `None` while those of the check were.
@@ -18,7 +18,7 @@ pub struct Late {
 }
 
 impl Late {
-    /// Reads the files of withdrawals as they are now, and takes back what they name; `true` where the answers of the night
+    /// Reads these files as they are now, and takes back what they name or cover no more; `true` where the answers of the night
     /// are others than before. What an earlier reading took back and this one does not name is given back: a file that was
     /// read while somebody wrote to it may have said anything.
     ///
@@ -31,7 +31,7 @@ impl Late {
         let before = std::mem::take(&mut self.taken);
         let had_changed = !before.is_nothing();
         night.checked.give_back(before);
-        self.taken = night.checked.take_back(&reread.withdrawals, night.as_of);
+        self.taken = night.checked.take_back(&reread.withdrawals, reread.consents.as_ref(), night.as_of);
         self.digest = Some(reread.digest);
         if self.taken.is_nothing() && !had_changed {
             return Ok(false);

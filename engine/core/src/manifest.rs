@@ -46,6 +46,26 @@ pub struct PlainText {
     pub bytes: u64,
     /// SHA-256, lower-case hexadecimal.
     pub sha256: String,
+    /// The bundle in it, where it is the archive of a folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<BundleText>,
+}
+
+impl PlainText {
+    /// Of a whole text.
+    pub fn of(text: &[u8]) -> Self {
+        Self { bytes: text.len() as u64, sha256: sha256_hex(text), bundle: None }
+    }
+}
+
+/// A bundle that stands in an archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BundleText {
+    /// Bytes.
+    pub bytes: u64,
+    /// SHA-256, lower-case hexadecimal.
+    pub sha256: String,
 }
 
 /// Counts of one source; `read = kept + filtered + rejected`.
@@ -101,11 +121,11 @@ impl RequestCounts {
     }
 }
 
-/// Withdrawals that came after the requests were checked, and stopped what had been gathered.
+/// Withdrawals and ends of consents that came after the requests were checked, and stopped what had been gathered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TakenBackLate {
-    /// SHA-256 of the withdrawal files as they were read last.
+    /// SHA-256 of the files of withdrawals and consent records as they were read last.
     pub withdrawals_digest: String,
     /// Requests that were taken back as a whole.
     pub requests: u64,

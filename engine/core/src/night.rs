@@ -6,13 +6,14 @@
 //! ```
 //!
 //! # A withdrawal that comes while the night runs
-//! The files of withdrawals are read once more when everything is gathered, and for the last time when the output is durable
-//! and only its rename is missing. What they take back is answered `withdrawn`, and the output is made again from the stage:
+//! The files of withdrawals and of consent records are read once more when everything is gathered, and for the last time when
+//! the output is durable and only its rename is missing. What they take back is answered `withdrawn`, or as a consent record
+//! says that has ended, been withdrawn or covers less than it did (none is given by it that was not before), and the output is made again from the stage:
 //! no export is read again, what was written for these requests is removed, and counts, receipts, ledger and manifest are
 //! those of the new answers. The output is made from two things, the withdrawals that the requests were checked with and
 //! those that were read last, and from the same two it has the same bytes, whenever the run was stopped in between: a run
 //! that goes on is checked with the first ones again, which stand beside its journal, and reads the last ones as any run
-//! does. So withdrawals may change while a run is stopped, and nothing else may. Only what would not be delivered anyway
+//! does. So withdrawals and consent records may change while a run is stopped, and nothing else may. Only what would not be delivered anyway
 //! differs from a night that knew them from its start: the rows that were read for them stay counted, and a repetition of a
 //! request that was taken back stays refused until the next night.
 

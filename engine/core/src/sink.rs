@@ -37,7 +37,7 @@ use crate::journal::{Begun, Entry, JOURNAL};
 use crate::manifest::{MANIFEST, Manifest, OutputFile, PlainText, hex};
 use crate::steps::reached;
 pub use gate::CommitGate;
-pub use left::{Collected, RunState, RunStatus, Unfinished, collect, status};
+pub use left::{Collected, RunState, RunStatus, Unfinished, collect, collect_delivered, status};
 pub use writer::OutputWriter;
 use writer::Standing;
 
@@ -49,7 +49,10 @@ const REMOVED: &str = ".removed";
 const REHEARSAL: &str = ".rehearsal";
 const LOCK: &str = ".lock";
 
-/// How the files of withdrawals are named in the stage, before their number.
+/// The folder of an output that holds its bundles.
+pub(crate) const BUNDLES: &str = "bundles";
+
+/// How the files of withdrawals and consent records are named in the stage, before their number.
 const WITHDRAWALS: &str = "withdrawals.";
 
 /// An output that is being written; nothing of it can be mistaken for a finished one.
@@ -88,13 +91,13 @@ pub enum Beginning {
     Committed(Box<Manifest>),
 }
 
-/// The file beside the journal that keeps a file of withdrawals: what it is written in shows in its ending.
+/// The file beside the journal that keeps such a file: what it is written in shows in its ending.
 fn withdrawals_aside(number: usize, name: &str) -> String {
     let ending = Path::new(name).extension().unwrap_or_default().to_string_lossy();
     format!("{WITHDRAWALS}{number}.{ending}")
 }
 
-/// The files of withdrawals that an unfinished run at `target` was checked with, in the order of `names`. `None` where no
+/// The files of withdrawals and consent records that an unfinished run at `target` was checked with, in the order of `names`. `None` where no
 /// run can go on there, or it was checked with other files.
 pub fn withdrawals_of_unfinished(target: &Path, names: &[String]) -> Option<Vec<PathBuf>> {
     let stage = beside(target, STAGE);
@@ -258,7 +261,7 @@ impl Output {
         &self.stage
     }
 
-    /// Puts the files of withdrawals aside that the run was checked with, for a run that goes on.
+    /// Puts the files of withdrawals and consent records aside that the run was checked with, for a run that goes on.
     ///
     /// # Errors
     /// When they cannot be written.
@@ -321,7 +324,7 @@ impl Output {
             out.append(&piece)?;
         }
         left::remove_file(&path)?;
-        Ok(out.of_plain(PlainText { bytes: written.bytes, sha256: written.sha256 }))
+        Ok(out.of_plain(PlainText { bytes: written.bytes, sha256: written.sha256, bundle: None }))
     }
 
     fn create_at(&self, path: PathBuf, relative: &str) -> Result<OutputWriter> {
@@ -481,21 +484,30 @@ impl Output {
         !self.aside.exists() && left::manifest_of(&self.target).is_ok_and(|found| found == *manifest)
     }
 
-    /// Removes files of an earlier attempt that this one did not make.
+    /// Removes files of an earlier attempt that this one did not make, and folders in which nothing is left.
     fn remove_strays(&self, manifest: &Manifest) -> Result<()> {
         let ours: BTreeSet<&str> = manifest.files.iter().map(|file| file.path.as_str()).collect();
-        let mut open = vec![self.aside.clone()];
-        while let Some(folder) = open.pop() {
-            for entry in fs::read_dir(&folder).map_err(|error| from_io(&error, &folder))? {
-                let path = entry.map_err(|error| from_io(&error, &folder))?.path();
-                if path.is_dir() {
-                    open.push(path);
-                } else if !path.strip_prefix(&self.aside).is_ok_and(|below| ours.contains(&*below.to_string_lossy())) {
-                    left::remove_file(&path)?;
+        self.remove_strays_below(&self.aside, &ours).map(drop)
+    }
+
+    /// As [`Output::remove_strays`], of one folder; whether something of ours is left in it.
+    fn remove_strays_below(&self, folder: &Path, ours: &BTreeSet<&str>) -> Result<bool> {
+        let mut kept = false;
+        for entry in fs::read_dir(folder).map_err(|error| from_io(&error, folder))? {
+            let path = entry.map_err(|error| from_io(&error, folder))?.path();
+            if path.is_dir() {
+                if self.remove_strays_below(&path, ours)? {
+                    kept = true;
+                } else {
+                    left::remove_folder(&path)?;
                 }
+            } else if path.strip_prefix(&self.aside).is_ok_and(|below| ours.contains(&*below.to_string_lossy())) {
+                kept = true;
+            } else {
+                left::remove_file(&path)?;
             }
         }
-        Ok(())
+        Ok(kept)
     }
 
     /// Removes what was written: a dry run, or one that cannot go on.

@@ -15,10 +15,15 @@ use sha2::{Digest, Sha256};
 use crate::encrypt;
 use crate::manifest::{MANIFEST, Manifest, hex};
 use crate::seal;
+use crate::sink::BUNDLES;
 
 /// What was verified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct VerifyReport {
+    /// The run.
+    pub run_id: String,
+    /// Its declared date.
+    pub as_of: String,
     /// Files whose digest agrees.
     pub files: u64,
     /// Their bytes.
@@ -57,6 +62,13 @@ pub fn verify_signed(folder: &Path, public: Option<&PublicKey>) -> Result<Verify
     let manifest = read_manifest(folder)?;
     let mut listed = BTreeSet::from([folder.join(MANIFEST)]);
     let mut bytes = 0;
+    let bundles = format!("{BUNDLES}/");
+    if manifest.files.iter().any(|file| file.path.starts_with(&bundles)) && !folder.join(BUNDLES).exists() {
+        return Err(Error::new(ErrorKind::Integrity, "the bundles are not there").at("path", folder.display()).hint(
+            "`ieum gc` removes them from the copy of an output that a store holds: verify the one in the store; \
+             otherwise run the night again",
+        ));
+    }
     for file in &manifest.files {
         let path = folder.join(&file.path);
         let digested = digest(&path).map_err(|error| broken(format!("file cannot be read: {error}"), &path))?;
@@ -75,6 +87,8 @@ pub fn verify_signed(folder: &Path, public: Option<&PublicKey>) -> Result<Verify
     counts::agree(&manifest, folder)?;
     let receipts = seal::check(&manifest, folder, public)?;
     Ok(VerifyReport {
+        run_id: manifest.run_id,
+        as_of: manifest.as_of,
         files: manifest.files.len() as u64,
         bytes,
         requests: manifest.requests.requests,

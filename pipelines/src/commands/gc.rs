@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use ieum_core::deliver;
+use ieum_core::manifest::Manifest;
 use ieum_core::sink::{self, Collected};
 use ieum_model::error::{Error, Result};
 use serde::Serialize;
@@ -19,7 +20,8 @@ struct Report {
     bytes: u64,
 }
 
-/// Removes unfinished runs that nobody holds, and what else stands beside outputs; committed outputs stay.
+/// Removes unfinished runs that nobody holds, what else stands beside outputs, and the bundles in the local copies of outputs
+/// that the store of the run definition holds; other committed outputs stay.
 ///
 /// # Errors
 /// When there is no such folder or run definition, or something cannot be removed.
@@ -38,7 +40,11 @@ pub fn gc(args: &GcArgs, screen: &Screen) -> Result<u8> {
     };
     let mut removed = sink::collect(&out)?;
     for (name, bytes) in delivery.as_ref().map_or(Ok(Vec::new()), deliver::collect)? {
-        removed.push(Collected { name: format!("{name} in the store"), unfinished: true, bytes });
+        removed.push(Collected { name: format!("{name} in the store"), unfinished: true, delivered: false, bytes });
+    }
+    if let Some(delivery) = &delivery {
+        let mut is_delivered = |name: &str, manifest: &Manifest| deliver::holds(delivery, name, manifest);
+        removed.extend(sink::collect_delivered(&out, &mut is_delivered)?);
     }
     let report = Report { bytes: removed.iter().map(|removed| removed.bytes).sum(), removed };
     screen.result(&told(&report), &report);
@@ -47,8 +53,12 @@ pub fn gc(args: &GcArgs, screen: &Screen) -> Result<u8> {
 
 fn told(report: &Report) -> String {
     let mut text = String::new();
-    for Collected { name, unfinished, bytes } in &report.removed {
-        let what = if *unfinished { "unfinished run" } else { "leftovers" };
+    for Collected { name, unfinished, delivered, bytes } in &report.removed {
+        let what = match (unfinished, delivered) {
+            (true, _) => "unfinished run",
+            (false, true) => "bundles that the store holds",
+            (false, false) => "leftovers",
+        };
         // Writing to a String cannot fail.
         let _ = writeln!(text, "removed  {name}  {what}  {}", size(*bytes));
     }

@@ -104,6 +104,8 @@ fn verify_folder(
     let report = screen.busy("verifying", || verify::verify_signed(folder, public))?;
     let mut rows = vec![
         ("verified", path.display().to_string()),
+        ("run", report.run_id.clone()),
+        ("as of", report.as_of.clone()),
         ("files", grouped(report.files)),
         ("requests", grouped(report.requests)),
         ("bytes", size(report.bytes)),

@@ -1,5 +1,7 @@
 //! The files of consent records, and what an operator should know about them.
 
+use std::path::{Path, PathBuf};
+
 use ieum_model::catalog::Catalog;
 use ieum_model::check::CheckedNight;
 use ieum_model::consent::Consents;
@@ -7,7 +9,6 @@ use ieum_model::error::{Error, Result};
 use ieum_model::outcome::Reason;
 
 use super::{bytes, relative};
-use crate::definition::Definition;
 
 /// Records told one by one; the rest is only counted.
 const TOLD: usize = 5;
@@ -16,29 +17,36 @@ const TOLD: usize = 5;
 pub struct Loaded {
     /// The records.
     pub records: Consents,
-    /// Path and bytes of each file.
+    /// Name and bytes of each file.
     pub files: Vec<(String, Vec<u8>)>,
 }
 
-/// Reads every file of consent records.
+/// The files of consent records below `folder`, or their copies in `copies`, which stand in the order of the files.
 ///
 /// # Errors
-/// [`ErrorKind::Config`](ieum_model::error::ErrorKind::Config) if a file is missing or no JSON. A record that cannot be used
-/// is told, and the requests that name it are refused.
-pub fn read(definition: &Definition, catalog: &Catalog) -> Result<Loaded> {
-    let mut loaded = Loaded { records: Consents::default(), files: Vec::new() };
-    for path in &definition.consents {
-        let (file, bytes) = (relative(path, &definition.folder), bytes(path)?);
+/// [`ErrorKind::Config`](ieum_model::error::ErrorKind::Config) if a file is missing.
+pub fn files(folder: &Path, paths: &[PathBuf], copies: Option<&[PathBuf]>) -> Result<Vec<(String, Vec<u8>)>> {
+    let file = |(path, copy): (&PathBuf, &PathBuf)| Ok((relative(path, folder), bytes(copy)?));
+    paths.iter().zip(copies.unwrap_or(paths)).map(file).collect()
+}
+
+/// The records of these files.
+///
+/// # Errors
+/// [`ErrorKind::Config`](ieum_model::error::ErrorKind::Config) if a file is no JSON. A record that cannot be used is told, and
+/// the requests that name it are refused.
+pub fn read(files: Vec<(String, Vec<u8>)>, catalog: &Catalog) -> Result<Loaded> {
+    let mut records = Consents::default();
+    for (file, bytes) in &files {
         let wrong = |what: String| {
             Error::config(format!("a file of consent records cannot be read: {what}"))
-                .at("file", path.display())
+                .at("file", file)
                 .hint("it is JSON-LD in UTF-8: a record, a list of records, a `@graph`, or a record a line")
         };
-        let text = std::str::from_utf8(&bytes).map_err(|_| wrong("not UTF-8".to_owned()))?;
-        loaded.records.add(catalog, &file, text).map_err(wrong)?;
-        loaded.files.push((file, bytes));
+        let text = std::str::from_utf8(bytes).map_err(|_| wrong("not UTF-8".to_owned()))?;
+        records.add(catalog, file, text).map_err(wrong)?;
     }
-    Ok(loaded)
+    Ok(Loaded { records, files })
 }
 
 impl Loaded {

@@ -204,6 +204,34 @@ pub fn new_encryption_key_file(path: &Path, profile: Profile, key_id: &str) -> R
     Ok(key.recipient())
 }
 
+/// What is wrong with a text that should be the public key of a recipient, and what to do; `None` where it is one.
+///
+/// # Privacy
+/// Sees a private key where somebody put one there, and repeats nothing of it.
+pub fn wrong_recipient_key(text: &str) -> Option<(&'static str, &'static str)> {
+    const MAKE: &str = "`ieum keys new FILE --key-id NAME --encryption` prints one, and so does stock `age-keygen`";
+    if RecipientKey::from_text(text).is_ok() {
+        return None;
+    }
+    let begins = |with: &str| text.trim_start().get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
+    let is_private =
+        ["AGE-SECRET-KEY-", "ieum-encryption-key", "ieum-signing-key", "ieum-key/"].into_iter().any(begins);
+    Some(match text {
+        _ if is_private || text.contains("PRIVATE KEY") => (
+            "is a private key, which nobody but its owner may have",
+            "throw that key away, make another, and put its public half here",
+        ),
+        _ if begins("RW") || begins("untrusted comment:") || text.contains("PUBLIC KEY") => {
+            ("is a key that checks signatures, not one to encrypt to", MAKE)
+        }
+        _ if begins("ssh-") => ("is an SSH key, to which nothing is encrypted here", MAKE),
+        _ if begins("age1") || begins("ieum-kr1-") => {
+            ("is mistyped or cut off: it has another length, letter or check sum", "copy it again as a whole")
+        }
+        _ => ("is no public key: one begins with `age1`, or in profile `kr` with `ieum-kr1-`", MAKE),
+    })
+}
+
 /// Adds the next epoch to a key file; the older ones stay. The file is replaced as a whole or not at all. The new epoch.
 ///
 /// # Errors
@@ -296,6 +324,41 @@ mod tests {
             assert!(new_encryption_key_file(&path, profile, "semas").unwrap_err().told().contains("never overwritten"));
             fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
             assert!(identity(&path).unwrap_err().told().contains("chmod 600"));
+        }
+    }
+
+    #[test]
+    fn what_is_no_public_key_of_a_recipient_is_told_for_what_it_is() {
+        let [age, kr] = [Profile::Default, Profile::Kr].map(|profile| Identity::generate(profile, "semas").unwrap());
+        for key in [&age, &kr] {
+            let public = Identity::from_text(key.expose()).unwrap().recipient().text();
+            assert_eq!(wrong_recipient_key(&public), None);
+            for cut in 1..public.len() {
+                assert!(wrong_recipient_key(&public[..cut]).is_some(), "{cut} characters of it");
+            }
+            let what = |text: &str| wrong_recipient_key(text).unwrap().0;
+            assert!(what(&public[..public.len() - 1]).contains("mistyped or cut off"));
+            let mut mistyped = public.clone();
+            mistyped.replace_range(20..21, if &public[20..21] == "q" { "p" } else { "q" });
+            if public.starts_with("age1") {
+                assert!(what(&mistyped).contains("mistyped or cut off"));
+            }
+            assert!(what(&public.to_uppercase()).contains("mistyped or cut off"));
+            let private = key.expose().lines().find(|line| !line.starts_with('#')).unwrap();
+            assert!(what(private).contains("is a private key"));
+        }
+        let signing = [Profile::Default, Profile::Kr].map(|profile| {
+            let text = SigningKey::generate(profile, "agency").unwrap();
+            SigningKey::from_text(text.expose()).unwrap().public().text()
+        });
+        for text in signing.iter().flat_map(|text| [text.as_str(), text.lines().last().unwrap()]) {
+            assert!(wrong_recipient_key(text).is_some());
+        }
+        assert!(signing.iter().all(|text| wrong_recipient_key(text).unwrap().0.contains("checks signatures")));
+        for (text, what) in
+            [("", "no public key"), ("가나다라마바사", "no public key"), ("ssh-ed25519 AAAA", "SSH key")]
+        {
+            assert!(wrong_recipient_key(text).unwrap().0.contains(what), "{text}");
         }
     }
 

@@ -1,4 +1,5 @@
-//! The files of withdrawals: read before the requests that they decide, and again before a night commits.
+//! The files of withdrawals: read before the requests that they decide, and again before a night commits, with those of
+//! consent records.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,13 +11,15 @@ use ieum_model::catalog::Catalog;
 use ieum_model::error::{Error, Result, nearest};
 use ieum_model::request::{WITHDRAWAL_FIELDS, Withdrawal};
 
+use super::consents;
 use super::files::{Files, Strict};
 use super::{digest, relative};
 use crate::definition::Definition;
 
-/// Where the files stand that an unfinished run began with, if one can go on.
+/// Where the files stand that an unfinished run began with, if one can go on: withdrawals, then consent records.
 pub fn begun_with(definition: &Definition, as_of: NaiveDate) -> Option<Vec<PathBuf>> {
-    let names: Vec<String> = definition.withdrawals.iter().map(|path| relative(path, &definition.folder)).collect();
+    let paths = definition.withdrawals.iter().chain(&definition.consents);
+    let names: Vec<String> = paths.map(|path| relative(path, &definition.folder)).collect();
     sink::withdrawals_of_unfinished(&definition.out.join(as_of.to_string()), &names)
 }
 
@@ -55,20 +58,23 @@ pub fn to_read_again(
     begun_with: Vec<(String, Vec<u8>)>,
     catalog: &Arc<Catalog>,
 ) -> Option<Box<dyn WithdrawalFiles>> {
-    let (folder, paths) = (definition.folder.clone(), definition.withdrawals.clone());
-    let read_again = ReadAgain { folder, paths, begun_with, catalog: Arc::clone(catalog) };
-    (!read_again.paths.is_empty()).then(|| Box::new(read_again) as Box<dyn WithdrawalFiles>)
+    let read_again = ReadAgain {
+        folder: definition.folder.clone(),
+        withdrawals: definition.withdrawals.clone(),
+        consents: definition.consents.clone(),
+        begun_with,
+        catalog: Arc::clone(catalog),
+    };
+    let has_files = !read_again.withdrawals.is_empty() || !read_again.consents.is_empty();
+    has_files.then(|| Box::new(read_again) as Box<dyn WithdrawalFiles>)
 }
 
 struct ReadAgain {
     folder: PathBuf,
-    paths: Vec<PathBuf>,
+    withdrawals: Vec<PathBuf>,
+    consents: Vec<PathBuf>,
     begun_with: Vec<(String, Vec<u8>)>,
     catalog: Arc<Catalog>,
-}
-
-fn digest_of(files: &[(String, Vec<u8>)]) -> String {
-    digest(files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())))
 }
 
 impl WithdrawalFiles for ReadAgain {
@@ -78,16 +84,19 @@ impl WithdrawalFiles for ReadAgain {
 
     fn read_again(&self, known: &str) -> Result<Option<Reread>> {
         let folder: &Path = &self.folder;
-        let now = Files::below(folder).read_strictly(&self.paths, WITHDRAWAL_FIELDS, Withdrawal::from_places)?;
-        let digest = digest_of(&now.files);
+        let now = Files::below(folder).read_strictly(&self.withdrawals, WITHDRAWAL_FIELDS, Withdrawal::from_places)?;
+        let consents = consents::files(folder, &self.consents, None)?;
+        let files = now.files.iter().chain(&consents);
+        let digest = digest(files.map(|(name, bytes)| (name.as_str(), bytes.as_slice())));
         if digest == known {
             return Ok(None);
         }
         name_datasets(&now, &self.catalog)?;
-        Ok(Some(Reread { digest, withdrawals: now.rows }))
+        let consents = (!consents.is_empty()).then(|| consents::read(consents, &self.catalog)).transpose()?;
+        Ok(Some(Reread { digest, withdrawals: now.rows, consents: consents.map(|consents| consents.records) }))
     }
 
     fn digest(&self) -> String {
-        digest_of(&self.begun_with)
+        digest(self.begun_with.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())))
     }
 }

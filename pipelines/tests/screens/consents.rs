@@ -120,3 +120,59 @@ fn a_record_that_cannot_be_read_is_told_and_refuses_its_request() {
     screen.says(6, &["a file of consent records cannot be read: line 5, column", "consents.jsonld"]);
     night.nothing_is_committed(&screen);
 }
+
+/// What the manifest says was taken back: requests and documents.
+fn taken_back(night: &Broken) -> (u64, u64) {
+    let text = fs::read(night.path("out/2026-11-22/manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    let number = |name: &str| manifest["taken_back"][name].as_u64().unwrap_or(0);
+    (number("requests"), number("documents"))
+}
+
+#[test]
+fn a_consent_record_that_ends_between_gathering_and_the_commit_stops_delivery() {
+    let whole = format!("agency:{DOCUMENT}");
+    let given = record("ConsentGiven", "kcis", &whole);
+    let cases = [
+        (record("ConsentWithdrawn", "kcis", &whole), ("withdrawn", ""), (1, 1)),
+        (record("ConsentExpired", "kcis", &whole), ("refused", "E_CONSENT_EXPIRED"), (1, 1)),
+        ("[]".to_owned(), ("refused", "E_CONSENT_UNKNOWN"), (1, 1)),
+        (record("ConsentGiven", "kcis", "level:basic"), ("partial", "E_CONSENT_SCOPE"), (0, 1)),
+        (given.replace("P6M", "P9M"), ("provided", ""), (0, 0)),
+    ];
+    for (later, (outcome, reason), counts) in cases {
+        let mut manifests = Vec::new();
+        // Before anything is written, and when everything was.
+        for step in ["gathered", "commit.manifest_written", "commit.withdrawals_read"] {
+            let night = night_with(&given, DOCUMENT);
+            night.killed_at(step, &[]);
+            fs::write(night.path(RECORDS), &later).unwrap();
+            let screen = night.run();
+            screen.says(0, &[]);
+            assert!(screen.stdout.contains("readings were gathered before"), "{}", screen.stdout);
+            let outcomes = night.outcomes(DOCUMENT);
+            assert_eq!(outcomes.into_iter().collect::<Vec<_>>(), [(outcome.to_owned(), reason.to_owned())], "{later}");
+            assert_eq!(taken_back(&night), counts);
+            let bundles = night.path("out/2026-11-22/bundles/packed/kcis/documents.ndjson");
+            let delivered = fs::read_to_string(bundles).unwrap_or_default();
+            let has = |number| delivered.contains(&format!("\"{}\":", item(&night, number)));
+            assert_eq!([has(0), has(1)], [counts.0 == 0, counts.1 == 0], "{delivered}");
+            manifests.push(fs::read(night.path("out/2026-11-22/manifest.json")).unwrap());
+        }
+        assert!(manifests.windows(2).all(|pair| pair[0] == pair[1]), "the bytes follow from where the run was stopped");
+    }
+}
+
+#[test]
+fn records_that_cannot_be_read_again_stop_the_commit_and_nothing_is_lost() {
+    let given = record("ConsentGiven", "kcis", &format!("agency:{DOCUMENT}"));
+    let night = night_with(&given, DOCUMENT);
+    night.killed_at("commit.synced", &[]);
+    fs::write(night.path(RECORDS), &given[..given.len() / 2]).unwrap();
+    let screen = night.run();
+    screen.says(6, &["a file of consent records cannot be read", "the same command goes on from what was done"]);
+    night.nothing_is_committed(&screen);
+    fs::write(night.path(RECORDS), &given).unwrap();
+    assert_eq!(answered(&night, 0), ("provided".to_owned(), String::new()));
+    assert_eq!(taken_back(&night), (0, 0));
+}

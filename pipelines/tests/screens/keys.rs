@@ -216,6 +216,38 @@ fn a_night_is_encrypted_and_signed_in_either_profile_and_its_recipient_opens_it(
 }
 
 #[test]
+fn a_recipients_key_that_is_none_is_told_with_its_place_when_the_catalog_is_checked() {
+    let night = Broken::new();
+    let made = night.ieum(&["keys", "new", "keys/semas.key", "--key-id", "k", "--encryption"]).stdout;
+    let public = made.lines().find(|line| line.starts_with("age1")).unwrap();
+    let catalog = fs::read_to_string(night.path("catalog/recipients.toml")).unwrap();
+    let heads: Vec<usize> =
+        (1..).zip(catalog.lines()).filter(|(_, line)| line.starts_with('[')).map(|(at, _)| at).collect();
+    let second = catalog.lines().nth(heads[1] - 1).unwrap();
+    let code = second.trim_start_matches("[recipients.").trim_end_matches(']');
+    let secret = fs::read_to_string(night.path("keys/semas.key")).unwrap();
+    let secret = secret.lines().find(|line| line.starts_with("AGE-SECRET-KEY-")).unwrap();
+    let check = |setting: &str, code: i32, words: &[&str]| {
+        let with = catalog.replacen(second, &format!("{second}\n{setting}"), 1);
+        fs::write(night.path("catalog/recipients.toml"), with).unwrap();
+        let screen = night.ieum(&["catalog", "check", "catalog"]);
+        screen.says(code, words);
+        assert!(!screen.stderr.contains(secret) && !screen.stdout.contains(secret));
+    };
+    let place = format!("recipients.toml:{}: ", heads[1] + 1);
+    let of = format!("{place}encryption_key of recipient `{code}` ");
+    check(&format!("encryption_key = \"{public}\""), 0, &[]);
+    check(&format!("encryption_key = \"{}\"", &public[..40]), 6, &[&of, "is mistyped or cut off", "as a whole"]);
+    check(&format!("encryption_key = \"{secret}\""), 6, &[&of, "is a private key", "throw that key away"]);
+    check("encryption_key = \"RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3\"", 6, &[&of, "signatures"]);
+    check("encryption_key = \"\"", 6, &[&of, "is no public key", "ieum keys new"]);
+    check("encryption_key = 7", 6, &[&place, "string"]);
+    check(&format!("encryption_kee = \"{public}\""), 6, &[&place, "encryption_kee"]);
+    // Neither a check of the night nor a run begins with it.
+    night.ieum(&["check", "nightly.toml"]).says(6, &["recipients.toml:"]);
+}
+
+#[test]
 fn the_joins_of_a_recipient_go_on_after_its_pseudonyms_were_rekeyed() {
     let night = Broken::new();
     night.run().says(3, &[]);

@@ -76,5 +76,5 @@ fn a_list_of_protected_persons_that_cannot_be_used_stops_the_night() {
     protect(&night, "patient:P1");
     night.killed_at("gathered", &[]);
     protect(&night, &ids);
-    night.run().says(6, &["changed: requests, consents, protected persons or lines carried over"]);
+    night.run().says(6, &["changed: requests, protected persons or lines carried over"]);
 }

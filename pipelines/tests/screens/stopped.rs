@@ -232,7 +232,7 @@ fn a_run_does_not_go_on_from_something_else() {
             "the requests",
             |night| night.edit(REQUESTS, |text| format!("{text}\n")),
             6,
-            "changed: requests, consents, protected persons or lines carried over",
+            "changed: requests, protected persons or lines carried over",
         ),
         (
             "the key",

@@ -66,7 +66,8 @@ fn encrypted(manifest: &Manifest) -> Vec<&OutputFile> {
 fn stock(program: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
     let mut command = Command::new(program);
     let spawned = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let mut child = spawned.unwrap_or_else(|error| panic!("{program}: {error}; `.ci/run` installs it"));
+    let mut child =
+        spawned.unwrap_or_else(|error| panic!("{program}: {error}; `sh tests/independent/setup.sh` installs it"));
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_vec();
     let writing = std::thread::spawn(move || stdin.write_all(&input));
@@ -131,7 +132,7 @@ fn what_stock_age_encrypted_to_several_recipients_is_opened() {
 fn the_same_inputs_give_the_same_encrypted_bytes_whatever_threads_and_shards() {
     for profile in PROFILES {
         let key = key(profile);
-        for (layout, format) in WAYS {
+        for (layout, format) in WAYS.into_iter().chain([(Layout::Folder, BundleFormat::Json)]) {
             let making = Making { layout, format, profile, encrypted: true, ..Making::default() };
             let one = manifest(&run(&key, making));
             for (threads, shard_requests) in [(1, 1), (3, 2)] {
@@ -304,6 +305,48 @@ fn openssl_verifies_the_seal_of_profile_kr() {
     assert!(told.as_ref().is_err_and(|told| told.contains("the signature of the head does not hold")), "{told:?}");
     let other = small_night::signing_key(Profile::Default).unwrap().public().clone();
     assert!(verify_signed(&out(&night), Some(&other)).unwrap_err().message.contains("another public key"));
+}
+
+#[test]
+fn minisign_verifies_the_seal_and_refuses_an_edited_one() {
+    let night = run(&key(Profile::Default), Making::default());
+    let public = small_night::signing_key(Profile::Default).unwrap().public().clone();
+    let file = night.path().join("agency.pub");
+    fs::write(&file, public.text()).unwrap();
+    let [key, seal, signature] = [file.clone(), out(&night).join("seal.json"), out(&night).join("seal.json.minisig")]
+        .map(|path| path.to_str().unwrap().to_owned());
+    let verify = || Command::new("minisign").args(["-V", "-m", &seal, "-p", &key]).output().unwrap();
+    let told = String::from_utf8(stock("minisign", &["-V", "-m", &seal, "-p", &key], b"")).unwrap();
+    assert!(told.contains("Signature and comment signature verified"), "{told}");
+    let trusted = fs::read_to_string(&signature).unwrap();
+    let trusted = trusted.lines().find_map(|line| line.strip_prefix("trusted comment: ")).unwrap().to_owned();
+    assert!(told.contains(&trusted), "{told}");
+    // The public key as a line, as it is printed.
+    let line = public.text().lines().nth(1).unwrap().to_owned();
+    stock("minisign", &["-V", "-m", &seal, "-P", &line], b"");
+    let refused = |path: &str, change: &dyn Fn(String) -> String| {
+        let sound = fs::read_to_string(path).unwrap();
+        let changed = change(sound.clone());
+        assert_ne!(changed, sound);
+        fs::write(path, changed).unwrap();
+        let output = verify();
+        fs::write(path, sound).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stdout));
+        assert!(!String::from_utf8_lossy(&output.stdout).contains("verified"));
+    };
+    refused(&seal, &|text| text.replacen("2026-11-22", "2026-11-23", 1));
+    refused(&seal, &|text| text + " ");
+    refused(&signature, &|text| text.replacen(&trusted, &format!("{trusted}."), 1));
+    refused(&signature, &|text| {
+        let signed = text.lines().nth(1).unwrap().to_owned();
+        let at = signed.len() / 2;
+        let other = if &signed[at..=at] == "A" { "B" } else { "A" };
+        text.replacen(&signed, &format!("{}{other}{}", &signed[..at], &signed[at + 1..]), 1)
+    });
+    // Nor does it take another key's.
+    let other = ieum_privacy::SigningKey::generate(Profile::Default, "other").unwrap();
+    fs::write(&file, ieum_privacy::SigningKey::from_text(other.expose()).unwrap().public().text()).unwrap();
+    assert_eq!(verify().status.code(), Some(1));
 }
 
 #[test]

@@ -15,7 +15,8 @@ use ieum_model::request::{Request, Withdrawal};
 use ieum_tests::small_night::{self, FIRST, Making, SECOND};
 use tempfile::TempDir;
 
-const LAYOUTS: [(Layout, BundleFormat); 4] = [
+const LAYOUTS: [(Layout, BundleFormat); 5] = [
+    (Layout::Folder, BundleFormat::Json),
     (Layout::PerRequest, BundleFormat::Json),
     (Layout::PerRequest, BundleFormat::Parquet),
     (Layout::Packed, BundleFormat::Json),
@@ -48,7 +49,7 @@ impl WithdrawalFiles for Arriving {
     fn read_again(&self, known: &str) -> Result<Option<Reread>> {
         let withdrawals = self.0.lock().map_err(|_| Error::internal("poisoned"))?.clone();
         let digest = withdrawals.len().to_string();
-        Ok((digest != known).then_some(Reread { digest, withdrawals }))
+        Ok((digest != known).then_some(Reread { digest, withdrawals, consents: None }))
     }
 
     fn digest(&self) -> String {

@@ -5,6 +5,7 @@ pub mod folder;
 pub mod json;
 pub mod parquet;
 pub mod row;
+pub mod tar;
 
 use std::borrow::Cow;
 use std::ops::Range;

@@ -139,6 +139,20 @@ impl Delivery {
     }
 }
 
+/// Whether the store holds the output called `name` with this manifest, and every file of it.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn holds(delivery: &Delivery, name: &str, manifest: &Manifest) -> Result<bool> {
+    let objects = Objects::new(delivery, name);
+    runtime()?.block_on(async {
+        if objects.committed().await?.as_ref() != Some(manifest) {
+            return Ok(false);
+        }
+        Ok(upload::stand(&objects, manifest).await.is_ok())
+    })
+}
+
 /// Gives back the lock of an output that is not committed; that of one that is has done its work.
 async fn give_back(objects: &Objects, lease: &Lease) {
     match objects.committed().await {

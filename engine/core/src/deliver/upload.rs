@@ -158,7 +158,7 @@ async fn put(objects: &Objects, lease: &Lease, folder: &Path, file: &OutputFile,
 }
 
 /// Every file stands in its length and nothing else does: asked of the store once more before it is committed.
-async fn stand(objects: &Objects, manifest: &Manifest) -> Result<()> {
+pub(super) async fn stand(objects: &Objects, manifest: &Manifest) -> Result<()> {
     let mut listed = sizes(objects).await?;
     listed.remove(MANIFEST);
     for file in &manifest.files {

@@ -155,7 +155,7 @@ impl Begun {
         differs("the format of the journal", &self.journal, &earlier.journal);
         differs("the date", &self.as_of, &earlier.as_of);
         differs("the catalog", &self.catalog_digest, &earlier.catalog_digest);
-        let requests = "requests, consents, protected persons or lines carried over";
+        let requests = "requests, protected persons or lines carried over";
         differs(requests, &self.requests_digest, &earlier.requests_digest);
         let names = self.settings.keys().chain(earlier.settings.keys()).collect::<std::collections::BTreeSet<_>>();
         for name in names {
@@ -227,7 +227,7 @@ mod tests {
         check(
             |now| now.requests_digest = "x".into(),
             ErrorKind::Config,
-            "requests, consents, protected persons or lines carried over",
+            "requests, protected persons or lines carried over",
         );
         check(
             |now| drop(now.settings.insert("layout".into(), "per-request".into())),

@@ -57,11 +57,21 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 /// must be as it was written and signed by this key.
 pub fn verify_bundle(bundle: &Path, receipts: &Path, public: &PublicKey) -> Result<Verified> {
     let stated = Stated::read(&read(receipts)?, public).map_err(|error| error.at("file", receipts.display()))?;
+    if bundle.is_dir() {
+        return Err(refused("this is a folder: a receipt is of the bundle in it").at("folder", bundle.display()).hint(
+            "verify `data/bundle.json` or `data/bundle.parquet` in it; its tables are held against the sums of the bag",
+        ));
+    }
     let bytes = read(bundle)?;
     if envelope::is_meant_by(&bytes) {
         return Err(refused("the bundle is encrypted: a receipt is of what it holds")
             .at("file", bundle.display())
             .hint("its recipient opens it with `ieum open` or stock `age -d`, then verifies what was in it"));
+    }
+    if bytes.get(257..262) == Some(b"ustar") {
+        return Err(refused("this is the archive of a folder: a receipt is of the bundle in it")
+            .at("file", bundle.display())
+            .hint("unpack it with `tar -xf`, then verify `data/bundle.json` or `data/bundle.parquet`"));
     }
     let verified =
         if bytes.starts_with(PARQUET) { verify_parquet(bytes, &stated) } else { verify_json(&bytes, &stated) };

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::head::{TreeHead, unhex};
 use super::merkle::{Hash, leaf_hash, root_by};
-use crate::manifest::{OutputFile, hex, sha256_hex};
+use crate::manifest::{OutputFile, PlainText, hex, sha256_hex};
 
 /// What a bundle's digest is taken of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +53,7 @@ impl BundleDigest {
     /// The digest of a bundle that is a file, as its recipient reads it.
     pub(crate) fn of_file(form: Form, file: &OutputFile) -> Self {
         let (bytes, sha256) = match &file.plain {
+            Some(PlainText { bundle: Some(bundle), .. }) => (bundle.bytes, &bundle.sha256),
             Some(plain) => (plain.bytes, &plain.sha256),
             None => (file.bytes, &file.sha256),
         };

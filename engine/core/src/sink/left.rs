@@ -9,7 +9,7 @@ use chrono::NaiveDate;
 use ieum_model::error::{Error, ErrorKind, Result};
 use serde::Serialize;
 
-use super::{LOCK, PARTIAL, REHEARSAL, REMOVED, STAGE, lock};
+use super::{BUNDLES, LOCK, PARTIAL, REHEARSAL, REMOVED, STAGE, lock};
 use crate::from_io;
 use crate::journal::{Entry, JOURNAL, chain};
 use crate::manifest::{MANIFEST, Manifest};
@@ -77,6 +77,8 @@ pub struct Collected {
     pub name: String,
     /// Whether it could have gone on.
     pub unfinished: bool,
+    /// Whether these are the bundles of an output that was delivered to a store.
+    pub delivered: bool,
     /// Bytes of its files.
     pub bytes: u64,
 }
@@ -226,13 +228,13 @@ pub fn collect(folder: &Path) -> Result<Vec<Collected>> {
         let unfinished = !committed && !matches!(entries(&stage), Ok(None));
         let bytes = remove(folder, &name)?;
         if bytes > 0 || unfinished {
-            collected.push(Collected { name, unfinished, bytes });
+            collected.push(Collected { name, unfinished, delivered: false, bytes });
         }
     }
     for (name, path) in asides(folder)? {
         let bytes = path.metadata().map_or(0, |about| about.len());
         remove_file(&path)?;
-        collected.push(Collected { name, unfinished: false, bytes });
+        collected.push(Collected { name, unfinished: false, delivered: false, bytes });
     }
     Ok(collected)
 }
@@ -255,6 +257,37 @@ fn asides(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
     }
     found.sort_unstable();
     Ok(found)
+}
+
+/// Removes the bundles of committed outputs in `folder` that `is_delivered` says stand elsewhere as a whole, most of their
+/// bytes. What the next runs and `ieum receipt` read stays: manifest, answers, lines carried over, receipts.
+///
+/// # Errors
+/// When something cannot be removed, or as `is_delivered`.
+pub fn collect_delivered(
+    folder: &Path,
+    is_delivered: &mut dyn FnMut(&str, &Manifest) -> Result<bool>,
+) -> Result<Vec<Collected>> {
+    let mut collected = Vec::new();
+    for name in names(folder)? {
+        let target = folder.join(&name);
+        let bundles = target.join(BUNDLES);
+        let Ok(manifest) = manifest_of(&target) else { continue };
+        if !bundles.is_dir() || !is_delivered(&name, &manifest)? {
+            continue;
+        }
+        // Killed from here on, what is left is collected by its lock.
+        let _held = match lock::take(&folder.join(format!("{name}{LOCK}"))) {
+            Err(error) if error.kind == ErrorKind::Locked => continue,
+            held => held?,
+        };
+        let removed = folder.join(format!("{name}{REMOVED}"));
+        remove_folder(&removed)?;
+        fs::rename(&bundles, &removed).map_err(|error| from_io(&error, &bundles))?;
+        let bytes = remove(folder, &name)?;
+        collected.push(Collected { name, unfinished: false, delivered: true, bytes });
+    }
+    Ok(collected)
 }
 
 /// Removes what stands beside an output, its lock last; how many bytes it had.

@@ -143,6 +143,9 @@ pub struct Catalog {
     pub services: BTreeMap<String, Service>,
 }
 
+/// What is wrong with a text that should be a public key, and what to do; `None` where it is one.
+pub type WrongKey<'a> = &'a dyn Fn(&str) -> Option<(&'static str, &'static str)>;
+
 /// Something wrong with the catalog, and where.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
@@ -168,6 +171,15 @@ impl Catalog {
     /// # Errors
     /// Every problem of the whole catalog, by path and line.
     pub fn parse(sources: &[CatalogSource]) -> Result<Self, Vec<Problem>> {
+        Self::parse_with(sources, &|_| None)
+    }
+
+    /// As [`Catalog::parse`]; `wrong_key` says what is wrong with the `encryption_key` of a recipient, which is known
+    /// elsewhere. It must not repeat the key.
+    ///
+    /// # Errors
+    /// As [`Catalog::parse`].
+    pub fn parse_with(sources: &[CatalogSource], wrong_key: WrongKey<'_>) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         let files = read_files(sources, &mut problems);
         let mut load = Load { problems, ..Load::default() };
@@ -179,6 +191,7 @@ impl Catalog {
                 path => load.known_section_file(file, path),
             }
         }
+        load.check_encryption_keys(&files, wrong_key);
         load.cross_check(&files);
         load.finish()
     }

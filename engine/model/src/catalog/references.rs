@@ -7,7 +7,7 @@ use crate::service::DocumentLine;
 
 use super::parse::suggestion;
 use super::source::File;
-use super::{Catalog, Load, LoadedDataset, LoadedService, levels};
+use super::{Catalog, Load, LoadedDataset, LoadedService, Problem, WrongKey, levels};
 
 /// The names that a reference may use. Where some could not be read, `partial` is the file's text: what stands nowhere
 /// in it is unknown all the same.
@@ -39,6 +39,18 @@ impl<'a> Load<'a> {
         for (code, recipient_type) in types {
             let place = ["recipients", &code, "recipient_type"];
             self.check_name(file, &place, ("recipient_types", "recipient type"), &recipient_type);
+        }
+    }
+
+    /// Bundles cannot be encrypted to what is no public key.
+    pub(super) fn check_encryption_keys(&mut self, files: &BTreeMap<&'a str, File<'a>>, wrong_key: WrongKey<'_>) {
+        let Some(file) = files.get("recipients.toml") else { return };
+        for (code, recipient) in &self.catalog.recipients {
+            let Some(key) = &recipient.encryption_key else { continue };
+            let Some((what, hint)) = wrong_key(key) else { continue };
+            let line = file.line(&["recipients", code], "encryption_key");
+            let message = format!("encryption_key of recipient `{code}` {what}");
+            self.problems.push(Problem { hint: Some(hint.into()), ..file.problem(line, message) });
         }
     }
 

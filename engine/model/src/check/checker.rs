@@ -297,7 +297,7 @@ impl<'a> Checker<'a> {
 }
 
 /// The answer to a request that its consent record does not allow.
-fn without_consent(consented: Consented) -> Option<Decision> {
+pub(super) fn without_consent(consented: Consented) -> Option<Decision> {
     match consented {
         Consented::To(_) => None,
         Consented::OtherUse => Some(refused(Reason::ConsentScope)),

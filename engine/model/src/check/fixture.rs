@@ -35,7 +35,7 @@ fn dataset(code: &str, more: &str, items: &[(&str, &str, &str)]) -> (String, Dat
     (code.to_owned(), toml::from_str(&text).unwrap())
 }
 
-fn catalog(documents: &str) -> Catalog {
+pub(super) fn catalog(documents: &str) -> Catalog {
     let items = [("a.1", "G", "default = true"), ("a.10", "G", ""), ("b", "F", "std = 'ALIAS'"), ("t", "T", "")];
     let mut catalog = Catalog::default();
     catalog.datasets.extend([
@@ -90,7 +90,7 @@ pub(super) fn use_service(request: &mut Request) {
     request.service = Some("loan".into());
 }
 
-fn grade(_: &str, value: &str) -> IdGrade {
+pub(super) fn grade(_: &str, value: &str) -> IdGrade {
     match value {
         "bad" => IdGrade::Error,
         "odd" => IdGrade::Warn,
@@ -99,7 +99,7 @@ fn grade(_: &str, value: &str) -> IdGrade {
     }
 }
 
-const TAX: &str = "[[documents]]\ndataset = 'tax'\n";
+pub(super) const TAX: &str = "[[documents]]\ndataset = 'tax'\n";
 
 pub(super) fn night(requests: Vec<Request>, withdrawals: &[Withdrawal], carried: &[CarriedOver]) -> CheckedNight {
     check(&catalog(TAX), requests, withdrawals, carried, on(), &grade)

@@ -108,7 +108,7 @@ impl AskedLine {
 
 /// The line without the items that the consent record of its request does not cover. Where none is left, the document was
 /// not consented to.
-fn within(line: CheckedLine, covered: &Coverage) -> CheckedLine {
+pub(super) fn within(line: CheckedLine, covered: &Coverage) -> CheckedLine {
     let (items, beyond): (Vec<&String>, Vec<_>) =
         line.items.iter().partition(|item| covered.covers(&line.document, item));
     if beyond.is_empty() {

@@ -6,10 +6,13 @@ use std::sync::Arc;
 use chrono::NaiveDate;
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use crate::consent::{Consented, Consents};
 use crate::outcome::Outcome;
 use crate::request::{Request, Withdrawal};
 
 use super::asked::Lines;
+use super::checker::without_consent;
+use super::lines::within;
 use super::{CarriedOver, CheckedLine, CheckedNight, CheckedRequest, Decision};
 
 /// What the subjects took back.
@@ -45,7 +48,7 @@ impl<'a> Withdrawn<'a> {
     }
 }
 
-/// What withdrawals changed of a night that was checked before they came, so that it can be undone.
+/// What withdrawals and consent records changed of a night that was checked before they came, so that it can be undone.
 #[derive(Debug, Default)]
 pub struct TakenBack {
     /// Place, refusal and lines of each request that changed, as they were.
@@ -53,7 +56,7 @@ pub struct TakenBack {
     carried_on: Vec<CarriedOver>,
     /// Requests that were taken back as a whole.
     pub requests: u64,
-    /// Document lines that are answered with the withdrawal, those of these requests too.
+    /// Document lines that are answered otherwise for it, those of these requests too.
     pub documents: u64,
 }
 
@@ -65,16 +68,25 @@ impl TakenBack {
 }
 
 impl CheckedNight {
-    /// Takes back what `withdrawals` name on that date, of a night that was checked without them. Requests and lines keep
-    /// their places; what was answered already keeps its answer, but for the lines of a request taken back as a whole. A
-    /// request that was the repetition of one that is taken back now stays refused: the next night answers it.
-    pub fn take_back(&mut self, withdrawals: &[Withdrawal], on: NaiveDate) -> TakenBack {
+    /// Takes back what `withdrawals` name on that date, and what `consents` do not cover any more, of a night that was checked
+    /// without them. Requests and lines keep their places; what was answered already keeps its answer, but for the lines of
+    /// a request taken back as a whole. A request that was the repetition of one that is taken back now stays refused, and
+    /// what a consent record covers since is not added: the next night answers it.
+    pub fn take_back(&mut self, withdrawals: &[Withdrawal], consents: Option<&Consents>, on: NaiveDate) -> TakenBack {
         let withdrawn = Withdrawn::on(withdrawals, on);
         let (mut kept, mut taken) = (Lines::default(), TakenBack::default());
         for (place, request) in self.requests.iter_mut().enumerate().filter(|(_, request)| request.refusal.is_none()) {
-            let Some((refusal, lines)) = withdrawn.late(request, &mut kept) else { continue };
+            let by_withdrawal = withdrawn.late(request, &mut kept);
+            let by_record = match (&by_withdrawal, consents) {
+                (Some((Some(_), _)), _) | (_, None) => None,
+                (by_withdrawal, Some(consents)) => {
+                    let lines = by_withdrawal.as_ref().map_or(&request.lines, |(_, lines)| lines);
+                    beyond_record(request, lines, consents.of_checked(request, on), &mut kept)
+                }
+            };
+            let Some((refusal, lines)) = by_record.or(by_withdrawal) else { continue };
             taken.requests += u64::from(refusal.is_some());
-            let changed = lines.iter().zip(request.lines.iter()).filter(|(now, before)| now.decided != before.decided);
+            let changed = lines.iter().zip(request.lines.iter()).filter(|(now, before)| now != before);
             taken.documents += changed.count() as u64;
             let before =
                 (std::mem::replace(&mut request.refusal, refusal), std::mem::replace(&mut request.lines, lines));
@@ -99,9 +111,28 @@ impl CheckedNight {
     }
 }
 
+/// Refusal and lines of a request whose consent record says less than it did when the request was checked.
+fn beyond_record(
+    request: &CheckedRequest,
+    lines: &Arc<[CheckedLine]>,
+    consented: Option<Consented>,
+    kept: &mut Lines,
+) -> Option<Late> {
+    match consented? {
+        Consented::To(covered) => {
+            let within: Vec<CheckedLine> = lines.iter().map(|line| within(line.clone(), &covered)).collect();
+            (*within != **lines).then(|| (request.refusal, kept.once(within)))
+        }
+        not => without_consent(not).map(|decision| (Some(decision), kept.refused(&request.lines, decision))),
+    }
+}
+
+/// Refusal and lines of a request that was checked before.
+type Late = (Option<Decision>, Arc<[CheckedLine]>);
+
 impl Withdrawn<'_> {
     /// Refusal and lines of a request of which something was taken back after it was checked.
-    fn late(&self, request: &CheckedRequest, kept: &mut Lines) -> Option<(Option<Decision>, Arc<[CheckedLine]>)> {
+    fn late(&self, request: &CheckedRequest, kept: &mut Lines) -> Option<Late> {
         const GONE: Decision = (Outcome::Withdrawn, None);
         if self.requests.contains(&*request.request_id) {
             return Some((Some(GONE), kept.refused(&request.lines, GONE)));
@@ -122,11 +153,13 @@ impl Withdrawn<'_> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::super::fixture::*;
-    use crate::check::CarriedOver;
+    use crate::check::{CarriedOver, Checker};
+    use crate::consent::Consents;
     use crate::outcome::Outcome;
-    use crate::request::Withdrawal;
+    use crate::request::{Request, Withdrawal};
 
     #[test]
     fn what_is_taken_back_late_is_answered_as_if_it_had_been_taken_back_before() {
@@ -143,16 +176,76 @@ mod tests {
             let before = night(requests(), &withdrawals, std::slice::from_ref(&carried));
             let untouched = night(requests(), &[], std::slice::from_ref(&carried));
             let mut late = untouched.clone();
-            let taken = late.take_back(&withdrawals, on());
+            let taken = late.take_back(&withdrawals, None, on());
             assert_eq!((&late.requests, &late.carried_on), (&before.requests, &before.carried_on));
             assert_eq!(taken.is_nothing(), withdrawals.is_empty());
             late.give_back(taken);
             assert_eq!(late, untouched);
         }
         let mut late = night(requests(), &[], &[]);
-        let taken = late.take_back(&[of("r1", None), of("r2", Some("tax")), of("r3", Some("tax"))], on());
+        let taken = late.take_back(&[of("r1", None), of("r2", Some("tax")), of("r3", Some("tax"))], None, on());
         assert_eq!((taken.requests, taken.documents), (1, 4));
-        assert!(late.take_back(&[withdrawal("2026-05-02", None)], on()).is_nothing(), "not on this date yet");
+        assert!(late.take_back(&[withdrawal("2026-05-02", None)], None, on()).is_nothing(), "not on this date yet");
+    }
+
+    /// The record `c1`, of a consent that this recipient gets this for this purpose.
+    fn records(status: &str, recipient: &str, data: &str) -> Consents {
+        let mut consents = Consents::default();
+        let text = format!(
+            r#"{{"@id": "c1", "@type": "dpv:ConsentRecord", "dpv:hasProcess": {{"@type": "dpv:Process", "dpv:hasRecipient": "{recipient}", "dpv:hasPurpose": "loan",
+                "dpv:hasPersonalData": [{data}]}}, "dpv:hasConsentStatus": {{"@type": "dpv:{status}",
+                "dpv:isIndicatedAtTime": "2026-04-01", "dpv:hasDuration": {{"@type": "dpv:TemporalDuration", "rdf:value": "P1Y"}}}}}}"#
+        );
+        consents.add(&catalog(TAX), "consents.jsonld", &text).unwrap();
+        assert_eq!(consents.unusable, []);
+        consents
+    }
+
+    #[test]
+    fn a_consent_record_that_ends_late_is_answered_as_if_it_had_ended_before() {
+        let given = records("ConsentGiven", "bank_a", r#""x:tax", "x:land""#);
+        let night = |consents: &Consents| {
+            let catalog = catalog(TAX);
+            let mut checker = Checker::new(&catalog, &[], &[], on(), &grade).with_consents(consents);
+            let rests_on = |r: &mut Request| (r.consent_id, r.purpose) = (Some("c1".into()), "loan".into());
+            checker.add([
+                request("r1", |r| {
+                    rests_on(r);
+                    ask(r, "tax(a.1,a.10);land");
+                }),
+                request("r2", rests_on),
+                request("r3", |r| ask(r, "land")),
+            ]);
+            checker.finish()
+        };
+        let less = [
+            (records("ConsentWithdrawn", "bank_a", r#""x:tax", "x:land""#), 2, 3),
+            (records("ConsentExpired", "bank_a", r#""x:tax", "x:land""#), 2, 3),
+            (records("ConsentGiven", "another", r#""x:tax", "x:land""#), 2, 3),
+            (Consents::default(), 2, 3),
+            (records("ConsentGiven", "bank_a", r#""x:tax""#), 0, 1),
+            (records("ConsentGiven", "bank_a", r#""x:tax/a.10", "x:land""#), 0, 2),
+            (records("ConsentGiven", "bank_a", r#""x:tax", "x:land", "x:trial""#), 0, 0),
+        ];
+        for (now, requests, documents) in less {
+            let untouched = night(&given);
+            let mut late = untouched.clone();
+            let taken = late.take_back(&[], Some(&now), on());
+            assert_eq!(late.requests, night(&now).requests);
+            assert_eq!((taken.requests, taken.documents, taken.is_nothing()), (requests, documents, documents == 0));
+            late.give_back(taken);
+            assert_eq!(late, untouched);
+        }
+        // What a record covers since is not added.
+        let mut late = night(&records("ConsentGiven", "bank_a", r#""x:land""#));
+        assert!(late.take_back(&[], Some(&given), on()).is_nothing());
+        // A withdrawal of a document and a record that covers less, both.
+        let mut late = night(&given);
+        let land = Withdrawal { request_id: "r1".to_owned(), ..withdrawal("2026-05-01", Some("land")) };
+        let taken = late.take_back(&[land], Some(&records("ConsentGiven", "bank_a", r#""x:tax/a.10""#)), on());
+        let lines = &late.requests[0].lines;
+        assert_eq!((lines[1].decided, &*lines[0].items), (Some((Outcome::Withdrawn, None)), &["a.10".to_owned()][..]));
+        assert_eq!((taken.requests, taken.documents), (0, 3));
     }
 
     #[test]

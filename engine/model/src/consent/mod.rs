@@ -13,6 +13,7 @@ use chrono::{NaiveDate, NaiveDateTime};
 use rustc_hash::FxHashMap;
 
 use crate::catalog::Catalog;
+use crate::check::CheckedRequest;
 
 pub use coverage::Coverage;
 
@@ -151,6 +152,15 @@ impl Consents {
             Some(Some(place)) => self.records[*place].says(recipient, uses, on),
             _ => Consented::Unknown,
         }
+    }
+}
+
+impl Consents {
+    /// What the record says that a checked request names; `None` for one that names none.
+    pub fn of_checked(&self, request: &CheckedRequest, on: NaiveDate) -> Option<Consented> {
+        let id = request.consent.record.as_deref()?;
+        let uses = [&*request.purpose, request.service.as_deref().unwrap_or_default()];
+        Some(self.of(id, &request.recipient, uses, on))
     }
 }
 
