@@ -1,16 +1,22 @@
-//! A night whose output goes to SeaweedFS: killed at every step, and with the server killed in the middle.
+//! A night whose output goes to SeaweedFS: killed at every step, and with the server killed between requests and inside them.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use ieum_core::steps::DELIVERY_STEPS;
 
+use super::door::{At, Door};
 use super::servers::{Rclone, SeaweedFs, s3_place};
 use super::{ends, ieum, one_at_a_time, told};
 
 const NAME: &str = "2026-11-22";
+
+/// How long a run may take to come to a request.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
@@ -81,10 +87,20 @@ impl<'a> Night<'a> {
     #[track_caller]
     fn is_delivered(&self, case: &str, whole: &BTreeMap<PathBuf, Vec<u8>>) {
         let (definition, url) = (format!("{case}.toml"), format!("s3://lake/{case}/{NAME}"));
-        ends(&mut self.ieum(&["gc", &definition]), 0);
-        ends(&mut self.ieum(&["verify", &url, "--places", &definition]), 0);
-        let local = files_below(&self.folder.path().join(format!("work-{case}")).join(NAME));
+        let work = format!("work-{case}");
+        let copy = self.folder.path().join(&work).join(NAME);
+        let local = files_below(&copy);
         assert!(local == *whole, "{case}");
+        // The bundles are in the store: they need not be here too. What the next nights read of the copy does.
+        let collected = ends(&mut self.ieum(&["gc", &definition]), 0);
+        assert!(String::from_utf8_lossy(&collected.stdout).contains("bundles that the store holds"));
+        let (left, bundles): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            whole.clone().into_iter().partition(|(path, _)| !path.starts_with("bundles"));
+        assert!(!bundles.is_empty() && files_below(&copy) == left && !copy.join("bundles").exists());
+        assert_eq!(ends(&mut self.ieum(&["gc", &definition]), 0).stdout, b"nothing to remove\n");
+        let emptied = ends(&mut self.ieum(&["verify", &format!("{work}/{NAME}")]), 20);
+        assert!(told(&emptied).contains("the bundles are not there") && told(&emptied).contains("in the store"));
+        ends(&mut self.ieum(&["verify", &url, "--places", &definition]), 0);
         let status = ends(&mut self.ieum(&["status", &definition, "--output", "json"]), 0);
         let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
         let runs = &status["store"]["runs"];
@@ -165,4 +181,63 @@ fn a_delivery_that_is_stopped_anywhere_goes_on() {
     let night = Night { folder, lake: &lake };
     ends(&mut night.ieum(&["run", &definition]), 3);
     night.is_delivered("away", &whole);
+}
+
+/// Objects that may stand in the store: those of the output, and no unfinished upload.
+#[track_caller]
+fn has_no_orphan(lake: &SeaweedFs, case: &str, whole: &BTreeMap<PathBuf, Vec<u8>>) {
+    let expected: Vec<String> = whole.keys().map(|path| format!("{case}/{NAME}/{}", path.display())).collect();
+    assert_eq!(lake.objects(&format!("{case}/")), expected, "{case}");
+    assert_eq!(lake.objects(".uploads/"), [""; 0], "{case}");
+}
+
+#[test]
+fn a_delivery_whose_server_dies_inside_a_request_goes_on() {
+    let _one = one_at_a_time();
+    let Some(mut lake) = SeaweedFs::start() else { return };
+    let door = Door::before(lake.port);
+    let night = Night::new(&lake);
+    ends(&mut night.ieum(&["run", &night.define("whole"), "--out", "whole"]), 3);
+    let mut folder = night.folder;
+    let whole = files_below(&folder.path().join("whole").join(NAME));
+    let bytes = |file: &str| whole[Path::new(file)].len();
+    let (bundles, answers, manifest) = ("bundles/packed/kcis/documents.ndjson", "outcomes.parquet", "manifest.json");
+    // The first run is left to find that its server is gone, which takes its patience; the others die with it.
+    let places = [
+        (manifest, At::Body(bytes(manifest) / 3)),
+        (bundles, At::Body(bytes(bundles) / 2)),
+        (answers, At::Body(0)),
+        (answers, At::Body(bytes(answers))),
+        (answers, At::Answer),
+        (manifest, At::Body(bytes(manifest) - 1)),
+        (manifest, At::Answer),
+    ];
+    for (number, (file, at)) in places.into_iter().enumerate() {
+        let case = format!("inside-{number}");
+        let night = Night { folder, lake: &lake };
+        let definition = night.define_at(&case, door.port);
+        let ((died, heard), kill) = (mpsc::channel(), lake.killer());
+        door.ends(&format!("PUT /lake/{case}/{NAME}/{file}"), at, move || {
+            kill();
+            let _ = died.send(());
+        });
+        let mut run = night.ieum(&["run", &definition]);
+        let mut run = run.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        heard.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no request comes to {at:?} of {file}"));
+        if number > 0 {
+            run.kill().unwrap();
+            run.wait().unwrap();
+        } else {
+            let output = run.wait_with_output().unwrap();
+            assert!(output.status.code() == Some(5) && told(&output).contains("the store failed"), "{}", told(&output));
+        }
+        assert!(!night.folder.path().join(format!("work-{case}")).join(NAME).exists());
+        folder = night.folder;
+        lake.go();
+        let night = Night { folder, lake: &lake };
+        ends(&mut night.ieum(&["run", &definition]), 3);
+        night.is_delivered(&case, &whole);
+        has_no_orphan(&lake, &case, &whole);
+        folder = night.folder;
+    }
 }

