@@ -80,8 +80,9 @@ fn doubt(Subject { kind, value }: &Subject) -> Option<String> {
         Some(false) => Some(format!(
             "the subject does not have the form or the check digit of `{kind}`: only requests that spelled it so are found"
         )),
+        // Not repeated: whoever confuses the two sides of the colon has written the identifier there.
         None => {
-            Some(format!("`{kind}` is no kind of identifier that is known: only requests that named it so are found"))
+            Some("the subject's kind of identifier is not known: only requests that named it so are found".to_owned())
         }
     }
 }

@@ -125,3 +125,28 @@ fn help_opens_with_examples_that_run() {
         assert!(!screen.stdout.is_empty(), "{example}");
     }
 }
+
+#[test]
+fn a_slip_in_the_subject_that_the_ledger_is_asked_about_is_told_without_repeating_it() {
+    let night = Broken::calm();
+    night.run().says(0, &[]);
+    let who = |subject: &str| night.ieum(&["ledger", "who", "out", "--key", KEY, "--subject", subject]);
+    for spelling in ["rrno:9001023787894", "rrno:900102-3787894"] {
+        let found = who(spelling);
+        found.says(0, &[]);
+        assert!(found.stdout.contains("R1") && found.stdout.contains("1 lines"), "{}", found.stdout);
+        assert_eq!(found.stderr, "");
+    }
+    let told = [
+        ("rrno:90010237878", "does not have the form or the check digit of `rrno`"),
+        ("9001023787894:rrno", "kind of identifier is not known"),
+    ];
+    for (subject, words) in told {
+        let found = who(subject);
+        found.says(0, &[words]);
+        assert!(found.stdout.contains("0 lines") && !found.stderr.contains("90010237878"), "{}", found.stderr);
+    }
+    let none = who("9001023787894");
+    none.says(6, &["the subject is not KIND:VALUE"]);
+    assert!(!none.stderr.contains("9001023787894"));
+}
