@@ -23,7 +23,7 @@ const KILLS: u64 = 40;
 /// The output of the night.
 const COMMITTED: &str = "2026-11-22";
 /// Ways to write bundles, and the definition of the night; small shards, so that there are several.
-const WAYS: [[&str; 3]; 7] = [
+const WAYS: [[&str; 3]; 8] = [
     ["packed", "json", PLAIN],
     ["per-request", "json", PLAIN],
     ["packed", "parquet", PLAIN],
@@ -31,6 +31,7 @@ const WAYS: [[&str; 3]; 7] = [
     ["folder", "json", PLAIN],
     ["packed", "json", ENCRYPTED],
     ["per-request", "json", ENCRYPTED],
+    ["folder", "parquet", ENCRYPTED],
 ];
 const PLAIN: &str = "nightly.toml";
 /// Sealed and encrypted.
