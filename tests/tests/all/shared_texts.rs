@@ -12,7 +12,7 @@ use ieum_connectors::{Found, connect};
 use ieum_core::manifest::sha256_hex;
 use ieum_model::catalog::{Catalog, CatalogSource};
 use ieum_model::connector::{KeyProbe, ReadCounts, Reject, RejectSink, Repaired, ScanSpec};
-use ieum_model::dataset::Dataset;
+use ieum_model::dataset::{Dataset, Encoding, Format};
 use ieum_model::error::Result;
 use serde_json::Value;
 
@@ -195,7 +195,22 @@ fn libraries(found: &Read) -> BTreeMap<Vec<String>, u64> {
     counted
 }
 
-/// 1,756 libraries in two files, both broken: every one is read or rejected, and those that are read are the same.
+/// The same rows as a workbook.
+fn as_workbook(csv: &Dataset) -> Dataset {
+    let mut xls = csv.clone();
+    let export = xls.export.as_mut().unwrap();
+    (export.format, export.encoding, export.repair) = (Format::Xlsx, Encoding::Utf8, Vec::new());
+    export.path = export.path.replace(".csv", ".xls");
+    xls
+}
+
+/// Rows that both have.
+fn shared(left: &BTreeMap<Vec<String>, u64>, right: &BTreeMap<Vec<String>, u64>) -> u64 {
+    left.iter().map(|(key, count)| *right.get(key).unwrap_or(&0).min(count)).sum()
+}
+
+/// 1,756 libraries in three files, two of them broken: every one is read or rejected, those that had to be repaired are told, and
+/// those that are read are the same.
 #[test]
 fn the_libraries_are_accounted_for_and_agree() {
     let catalog = catalog();
@@ -214,7 +229,18 @@ fn the_libraries_are_accounted_for_and_agree() {
         bytes.split(|byte| *byte == b'\n').skip(1).filter(|row| row.windows(2).any(|pair| pair == b"\"\"")).count();
     assert_eq!(csv.repaired.len() + csv.rejects.len(), doubled);
     let (of_csv, of_xml) = (libraries(&csv), libraries(&xml));
-    let agreeing: u64 = of_csv.iter().map(|(key, count)| *of_xml.get(key).unwrap_or(&0).min(count)).sum();
+    let agreeing = shared(&of_csv, &of_xml);
     assert_eq!(agreeing, expected()["libraries_agreeing"]["rows"].as_u64().unwrap());
     assert_eq!(agreeing, csv.counts.kept);
+    let xls = read(&as_workbook(&catalog.datasets["libraries_csv"]), None);
+    assert_eq!((xls.counts.read, xls.counts.kept, xls.rejects.len(), xls.repaired.len()), (1756, 1756, 0, 0));
+    // Who made the workbook of the CSV left the quotes of its cells in them.
+    let of_xls = libraries(&xls);
+    assert_eq!(of_xls.keys().filter(|key| key.iter().any(|cell| cell.starts_with('"'))).count(), 76);
+    let mut unquoted = BTreeMap::new();
+    for (key, count) in of_xls {
+        let key: Vec<String> = key.iter().map(|cell| cell.trim_matches('"').trim().to_owned()).collect();
+        *unquoted.entry(key).or_default() += count;
+    }
+    assert_eq!((shared(&unquoted, &of_xml), shared(&unquoted, &of_csv)), (1756, agreeing));
 }
