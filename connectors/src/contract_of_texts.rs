@@ -14,6 +14,7 @@ use crate::contract::{
     COLUMNS, EXPECTED, Read, compress, cp949, dataset, folder, keeps_the_contract, keys_of_rejects, read,
 };
 use crate::csv::reader::CsvConnector;
+use crate::folder::tests::store_of;
 use crate::json::{Document, Lines};
 use crate::nested::reader::NestedConnector;
 use crate::staged::tests::Staged;
@@ -142,6 +143,11 @@ fn archives_keep_the_contract() {
         let Found::Export(found) = connect(root.path(), &dataset, NaiveDate::default()).unwrap() else { panic!() };
         assert_eq!(found.partitions(), [format!("{name}!/국세/01.csv"), format!("{name}!/국세/02.csv.gz")]);
         keeps_the_contract(found.as_ref(), root.path(), &dataset);
+        let Found::Export(found) = connect(store_of(name, &bytes), &dataset, NaiveDate::default()).unwrap() else {
+            panic!()
+        };
+        found.verify_control().unwrap();
+        assert_eq!(read(found.as_ref(), &dataset, &COLUMNS, None).unwrap().rows, EXPECTED, "out of a store");
     }
 }
 

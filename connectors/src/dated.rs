@@ -1,6 +1,9 @@
 //! Exports whose path carries their date: the newest one that is not after the run's is read, the others are left alone.
 
+use std::collections::BTreeSet;
+
 use chrono::NaiveDate;
+use ieum_model::dataset::{Deltas, Export};
 use ieum_model::error::Result;
 
 use crate::files;
@@ -20,6 +23,29 @@ pub fn newest(root: impl Into<Folder>, pattern: &str, on: NaiveDate) -> Result<O
     let dates = names.iter().flat_map(|name| dates_in(name).map(move |date| (name, date)));
     let meant = dates.filter(|(name, date)| *date <= on && is_match(pattern, *date, name));
     Ok(meant.map(|(_, date)| date).max())
+}
+
+/// The deltas of `export`, with the files of the dates that count, and the last of these: those after `base`, the date of the base
+/// export, and not after `on`.
+///
+/// # Errors
+/// When the folder cannot be looked through.
+pub fn deltas(
+    root: &Folder,
+    export: &Export,
+    base: Option<NaiveDate>,
+    on: NaiveDate,
+) -> Result<(Option<Deltas>, Option<NaiveDate>)> {
+    let Some(deltas) = export.deltas.as_ref().filter(|deltas| deltas.path.contains(DATE)) else {
+        return Ok((export.deltas.clone(), None));
+    };
+    let names = files::find(root, &deltas.path.replace(DATE, ANY_DATE))?;
+    let dates = names.iter().flat_map(|name| dates_in(name).map(move |date| (name, date)));
+    let counts = |date: NaiveDate| date <= on && base.is_none_or(|base| date > base);
+    let dates = dates.filter(|(name, date)| counts(*date) && is_match(&deltas.path, *date, name));
+    let dates: BTreeSet<NaiveDate> = dates.map(|(_, date)| date).collect();
+    let dated = dates.iter().map(|date| of_date(&deltas.path, *date)).collect();
+    Ok((Some(Deltas { dated, ..deltas.clone() }), dates.last().copied()))
 }
 
 /// `pattern` for the files of one date.

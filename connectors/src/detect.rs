@@ -1,4 +1,4 @@
-//! What a text file looks like: a suggestion for whoever writes its catalog file, never a decision. What a file is, the
+//! What bytes look like: a suggestion for whoever writes a catalog file or looks at rows, never a decision. What a file is, the
 //! catalog says.
 
 use encoding_rs::EUC_KR;
@@ -91,6 +91,50 @@ impl Korean {
         }
         found
     }
+}
+
+/// The EBCDIC that bytes seem to be in; `None` where they seem to be none.
+pub(crate) fn ebcdic(head: &[u8]) -> Option<Encoding> {
+    // Blanks, digits and letters of EBCDIC; in ASCII and CP949 most of them are no letters.
+    let is_common = |byte: &u8| matches!(byte, 0x40 | 0x4B | 0x60 | 0x61 | 0x81..=0x89 | 0x91..=0x99 | 0xA2..=0xA9 | 0xC1..=0xC9 | 0xD1..=0xD9 | 0xE2..=0xE9 | 0xF0..=0xF9);
+    let told: Vec<&u8> = head.iter().filter(|byte| **byte != 0).collect();
+    let common = told.iter().filter(|byte| is_common(byte)).count();
+    let plain = head.iter().filter(|byte| matches!(byte, b' ' | b'\n' | b'0'..=b'9')).count();
+    if told.is_empty() || common * 10 < told.len() * 6 || plain * 10 > told.len() {
+        return None;
+    }
+    Some(if has_shifts(head) { Encoding::Cp933 } else { Encoding::Cp037 })
+}
+
+/// Whether two-byte characters stand between most of the bytes that begin and end them.
+fn has_shifts(head: &[u8]) -> bool {
+    let (mut begun, mut ended, mut at) = (0_usize, 0_usize, 0_usize);
+    while let Some(start) = head[at..].iter().position(|byte| *byte == 0x0E) {
+        begun += 1;
+        at += start + 1;
+        let Some(length) = head[at..].iter().position(|byte| *byte == 0x0F) else { break };
+        let is_wide = length > 0 && length % 2 == 0 && head[at..at + length].iter().all(|byte| *byte >= 0x40);
+        ended += usize::from(is_wide);
+    }
+    begun > 0 && ended * 10 >= begun * 9
+}
+
+/// Bytes as text in the encoding that they look like; what is no text is replaced.
+pub fn shown(bytes: &[u8]) -> String {
+    decoded(bytes, encoding(bytes))
+}
+
+/// Bytes as text in an encoding that is no EBCDIC; what is no text is replaced.
+pub(crate) fn decoded(bytes: &[u8], encoding: Encoding) -> String {
+    let encoding = match encoding {
+        Encoding::Cp949 => EUC_KR,
+        Encoding::Windows1252 => encoding_rs::WINDOWS_1252,
+        Encoding::Utf16Be => encoding_rs::UTF_16BE,
+        Encoding::Utf16 if bytes.starts_with(&[0xFE, 0xFF]) => encoding_rs::UTF_16BE,
+        Encoding::Utf16 | Encoding::Utf16Le => encoding_rs::UTF_16LE,
+        _ => encoding_rs::UTF_8,
+    };
+    encoding.decode_with_bom_removal(bytes).0.into_owned()
 }
 
 /// The delimiter that the lines of a file, in any encoding but UTF-16, look cut by; `None` where they look like one cell. It is
@@ -229,5 +273,25 @@ mod tests {
         dirty.push(0xFF);
         assert_eq!(encoding(&dirty), Encoding::Cp949);
         assert_eq!(encoding(b"Jos\xE9 \xD1ando, S\xF8ren \xC5ngstr\xF6m"), Encoding::Windows1252);
+    }
+
+    #[test]
+    fn ebcdic_is_told_from_text() {
+        let korean = EUC_KR.encode("주민등록번호,성명\n").0.into_owned();
+        assert_eq!(encoding(&korean[..korean.len() - 2]), Encoding::Cp949);
+        assert_eq!(ebcdic(b"\xC8\x85\x93\x93\x96\x40\xF1\xF2"), Some(Encoding::Cp037));
+        let shifted = b"\x0E\xD1\xB7\x8B\xA9\x0F\xC1\xC2\xC3\xC4\xC5\xF1\xF2\xF3\x40\x40\x40";
+        assert_eq!(ebcdic(shifted), Some(Encoding::Cp933));
+        assert_eq!(ebcdic(b"hello, world"), None);
+        assert_eq!(ebcdic(&korean), None);
+    }
+
+    #[test]
+    fn rows_are_shown_as_text() {
+        let units: Vec<u8> = "\u{feff}뷁,a".encode_utf16().flat_map(u16::to_be_bytes).collect();
+        let korean = EUC_KR.encode("서울,갑").0.into_owned();
+        for bytes in [&units[..], &korean, "서울,갑".as_bytes()] {
+            assert!(["뷁,a", "서울,갑"].contains(&shown(bytes).as_str()), "{}", shown(bytes));
+        }
     }
 }

@@ -12,8 +12,8 @@ use ieum_model::dataset::{Export, Limits};
 use ieum_model::error::{Error, ErrorKind, Result};
 
 use crate::archive;
-use crate::folder::Folder;
-use crate::limits::{Beyond, Limited};
+use crate::folder::{self, Folder, Found};
+use crate::limits::{Beyond, Limited, Unreadable};
 use crate::utf16::{self, Order, ToUtf8};
 
 /// Bytes asked of storage at a time.
@@ -25,27 +25,52 @@ const STORAGE_READ: usize = 256 * 1024;
 /// When the pattern is malformed or leaves `root`, or a folder cannot be listed.
 pub fn find(root: impl Into<Folder>, pattern: &str) -> Result<Vec<String>> {
     let found = root.into().find(pattern)?;
-    let is_manifest = |name: &str| Path::new(name).extension().is_some_and(|extension| extension == "sha256");
     Ok(found.into_iter().map(|(name, ..)| name).filter(|name| !is_manifest(name)).collect())
 }
 
-/// The partitions of an export below `root`, in name order: its files, completion markers left out, and in the place of
-/// archives their entries.
+/// The partitions of an export below `root`: its files in name order, those of changes after the others, completion markers left
+/// out, and in the place of archives their entries.
 ///
 /// # Errors
 /// As [`find`], or when an archive cannot be read or has no such entry.
 pub fn partitions(root: impl Into<Folder>, export: &Export) -> Result<Vec<String>> {
-    let root = root.into();
-    let mut names = Vec::new();
+    let (bases, deltas) = found(&root.into(), export)?;
+    Ok(bases.into_iter().chain(deltas).map(|(name, ..)| name).collect())
+}
+
+/// [`partitions`] as they were found, those of changes apart; an entry of an archive has its bytes and its time.
+pub(crate) fn found(root: &Folder, export: &Export) -> Result<(Vec<Found>, Vec<Found>)> {
+    let mut bases = matching(root, &export.path, export)?;
+    let mut deltas: Vec<Found> = Vec::new();
+    if let Some(told) = export.deltas.as_ref().filter(|_| !bases.is_empty()) {
+        let plain = std::slice::from_ref(&told.path);
+        for pattern in if told.dated.is_empty() { plain } else { &told.dated } {
+            deltas.extend(matching(root, pattern, export)?);
+        }
+        bases.retain(|(name, ..)| deltas.iter().all(|(delta, ..)| delta != name));
+    }
+    Ok((bases, deltas))
+}
+
+fn matching(root: &Folder, pattern: &str, export: &Export) -> Result<Vec<Found>> {
+    let mut found = Vec::new();
     let is_marker = |name: &str| export.control.marker.as_deref().is_some_and(|marker| name.ends_with(marker));
-    for name in find(&root, &export.path)?.into_iter().filter(|name| !is_marker(name)) {
+    for (name, bytes, modified) in root.find(pattern)? {
+        if is_manifest(&name) || is_marker(&name) {
+            continue;
+        }
         if archive::is_archive(&name) {
-            names.extend(archive::entries(root.local()?, &name, export.entries.as_deref(), export.limits)?);
+            let entries = archive::entries(root, &name, export.entries.as_deref(), export.limits)?;
+            found.extend(entries.into_iter().map(|entry| (entry, bytes, modified)));
         } else {
-            names.push(name);
+            found.push((name, bytes, modified));
         }
     }
-    Ok(names)
+    Ok(found)
+}
+
+fn is_manifest(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "sha256")
 }
 
 /// The first file of `names` beside which no completion marker stands: `a.csv.gz` has `a.csv.gz.fin`, `a.csv.fin` or `a.fin`.
@@ -64,24 +89,6 @@ pub(crate) fn unmarked<'n>(root: &Folder, names: &'n [String], marker: &str) -> 
         }
     }
     Ok(None)
-}
-
-/// Bytes on storage of each file of `names`.
-///
-/// # Errors
-/// When a file cannot be looked at.
-pub fn sizes(root: impl Into<Folder>, names: &[String]) -> Result<Vec<u64>> {
-    let root = root.into();
-    names.iter().map(|name| root.about(name).map(|(bytes, _)| bytes)).collect()
-}
-
-/// When each file of `names` was last written to, in nanoseconds since 1970-01-01 UTC.
-///
-/// # Errors
-/// When a file cannot be looked at.
-pub fn modified(root: impl Into<Folder>, names: &[String]) -> Result<Vec<i64>> {
-    let root = root.into();
-    names.iter().map(|name| root.about(name).map(|(_, modified)| modified)).collect()
 }
 
 pub(crate) fn modified_nanoseconds(about: &Metadata) -> i64 {
@@ -149,12 +156,35 @@ impl Source {
         let storage = Arc::new(AtomicU64::new(0));
         let (file, entry) = archive::split(name);
         let base: Box<dyn Read + Send> = match entry {
-            Some(entry) => archive::open(root.local()?, file, entry, limits, &storage)?,
+            Some(entry) => archive::open(root, file, entry, limits, &storage)?,
             None => Box::new(Counted::new(root.stream(name)?, &storage)),
         };
         let (stream, is_compressed) = decompressed(base, name, limits, &storage)?;
         let compressed = is_compressed || entry.is_some();
         Ok(Self { name: name.to_owned(), stream, storage, decompressed: 0, compressed, order: None })
+    }
+
+    /// Opens a partition whose text is none of the export's `encoding`.
+    ///
+    /// # Errors
+    /// As [`Source::open`].
+    pub(crate) fn packed(root: &Folder, name: &str, limits: Limits) -> Result<Self> {
+        Self::within(root, name, limits)
+    }
+
+    /// The stream, for a format that reads another one out of it; [`Source::put_stream`] gives that back.
+    pub(crate) fn take_stream(&mut self) -> Box<dyn Read + Send> {
+        std::mem::replace(&mut self.stream, Box::new(io::empty()))
+    }
+
+    /// From here on the source is this stream.
+    pub(crate) fn put_stream(&mut self, stream: Box<dyn Read + Send>) {
+        self.stream = stream;
+    }
+
+    /// Counts the bytes that come from storage.
+    pub(crate) fn storage(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.storage)
     }
 
     /// The byte order of a file in UTF-16, whose text comes in UTF-8.
@@ -192,11 +222,16 @@ impl Source {
         Ok(filled)
     }
 
-    fn broken(&self, error: &io::Error) -> Error {
+    /// What an error of the stream is.
+    pub(crate) fn broken(&self, error: &io::Error) -> Error {
+        if let Some(unreadable) = error.get_ref().and_then(|inner| inner.downcast_ref::<Unreadable>()) {
+            let error = Error::contract(unreadable.message.clone()).at("export", &self.name);
+            return error.at("byte_offset", self.storage_bytes()).hint(unreadable.hint);
+        }
         if let Some(beyond) = Beyond::of(error) {
             return beyond.told(&self.name);
         }
-        if !self.compressed || error.raw_os_error().is_some() {
+        if !self.compressed || folder::is_failure(error) {
             return io_error(&self.name, error);
         }
         let what = if error.kind() == io::ErrorKind::UnexpectedEof { "cut off" } else { "damaged" };

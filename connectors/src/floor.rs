@@ -174,9 +174,11 @@ fn step(window: &mut Window, cutter: &mut CsvCutter, row: impl FnOnce(&[u8], boo
         }
         match cutter.cut(window.bytes(), window.at_end()) {
             Cut::More => window.grow()?,
-            Cut::Blank { next } | Cut::Gap { next } | Cut::Broken { next, .. } | Cut::Trailer { next, .. } => {
-                window.consume(next)
-            }
+            Cut::Blank { next }
+            | Cut::Gap { next }
+            | Cut::Head { next }
+            | Cut::Broken { next, .. }
+            | Cut::Trailer { next, .. } => window.consume(next),
             Cut::Row { end, next, quoted, .. } => {
                 row(&window.bytes()[..end], quoted);
                 window.consume(next);

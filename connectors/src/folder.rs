@@ -7,8 +7,9 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -29,6 +30,8 @@ use crate::store::{self, Store, from_store, told};
 
 /// Bytes asked of a store at a time, while the piece before is being read.
 const PIECE: u64 = 8 << 20;
+/// Bytes asked of a store at a time, of a file that is read from any place on.
+const SEEKABLE_WINDOW: u64 = 1 << 20;
 
 /// Where files of exports are.
 #[derive(Debug, Clone)]
@@ -96,18 +99,6 @@ impl Exports {
 pub(crate) type Found = (String, u64, i64);
 
 impl Folder {
-    /// The folder on this machine, for a format that is read from there only.
-    ///
-    /// # Errors
-    /// [`ieum_model::error::ErrorKind::Config`] where it is elsewhere.
-    pub fn local(&self) -> Result<&Path> {
-        match self {
-            Self::Local(path) => Ok(path),
-            _ => Err(Error::config("this format is read from folders of this machine only")
-                .hint("have the export fetched before the night")),
-        }
-    }
-
     /// The files that a pattern matches, in name order.
     pub(crate) fn find(&self, pattern: &str) -> Result<Vec<Found>> {
         let mut found = match self {
@@ -156,6 +147,14 @@ impl Folder {
             Self::Store(store) => Ok(Box::new(Pieces::open(store, name)?)),
             Self::Database(database) => Ok(Box::new(database.stream(name)?)),
         }
+    }
+
+    /// A file that is read from any of its places on.
+    pub(crate) fn seekable(&self, name: &str) -> Result<Seekable> {
+        Ok(match self.ranges(name)? {
+            RangeFile::Local(file) => Seekable::Local(file),
+            RangeFile::Store(file) => Seekable::Store(Window::of(file, 0, SEEKABLE_WINDOW)),
+        })
     }
 
     /// A file of which any range can be read.
@@ -291,8 +290,25 @@ impl StoreFile {
     }
 }
 
+/// A store did not give what it was asked for.
+#[derive(Debug)]
+struct Failure(String);
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Failure {}
+
 fn failed(error: &StoreError) -> io::Error {
-    io::Error::other(told(error))
+    io::Error::other(Failure(told(error)))
+}
+
+/// Whether storage failed, on this machine or elsewhere; the file itself may be sound.
+pub(crate) fn is_failure(error: &io::Error) -> bool {
+    error.raw_os_error().is_some() || error.get_ref().is_some_and(|inner| inner.is::<Failure>())
 }
 
 /// A file of which any range can be read.
@@ -325,7 +341,8 @@ impl ChunkReader for RangeFile {
     fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
         match self {
             Self::Local(file) => Ok(Box::new(file.get_read(start)?)),
-            Self::Store(file) => Ok(Box::new(Window { file: file.clone(), next: start, piece: Bytes::new() })),
+            // For page headers, which are short and follow each other.
+            Self::Store(file) => Ok(Box::new(Window::of(file.clone(), start, 64 << 10))),
         }
     }
 
@@ -341,24 +358,74 @@ impl ChunkReader for RangeFile {
     }
 }
 
-/// A file from some place on; for page headers, which are short and follow each other.
-struct Window {
+/// A file of an object store from some place on.
+pub(crate) struct Window {
     file: StoreFile,
+    /// Bytes asked for at a time.
+    bytes: u64,
+    /// Where the piece ends.
     next: u64,
     piece: Bytes,
 }
 
+impl Window {
+    fn of(file: StoreFile, start: u64, bytes: u64) -> Self {
+        Self { file, bytes, next: start, piece: Bytes::new() }
+    }
+}
+
 impl Read for Window {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        const WINDOW: u64 = 64 << 10;
         if self.piece.is_empty() {
-            let end = (self.next + WINDOW).min(self.file.meta.size);
+            let end = self.next.saturating_add(self.bytes).min(self.file.meta.size);
             self.piece = self.file.get(self.next, end)?;
-            self.next = end;
+            self.next = self.next.max(end);
         }
         let bytes = buffer.len().min(self.piece.len());
         buffer[..bytes].copy_from_slice(&self.piece.split_to(bytes));
         Ok(bytes)
+    }
+}
+
+impl Seek for Window {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let held = self.piece.len() as u64;
+        let now = self.next - held;
+        let place = match to {
+            SeekFrom::Start(place) => Some(place),
+            SeekFrom::End(from) => self.file.meta.size.checked_add_signed(from),
+            SeekFrom::Current(from) => now.checked_add_signed(from),
+        };
+        let place = place.ok_or(io::ErrorKind::InvalidInput)?;
+        match place.checked_sub(now).filter(|ahead| *ahead <= held).and_then(|ahead| usize::try_from(ahead).ok()) {
+            Some(ahead) => drop(self.piece.split_to(ahead)),
+            None => (self.piece, self.next) = (Bytes::new(), place),
+        }
+        Ok(place)
+    }
+}
+
+/// A file that is read from any of its places on.
+pub(crate) enum Seekable {
+    Local(File),
+    Store(Window),
+}
+
+impl Read for Seekable {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Local(file) => file.read(buffer),
+            Self::Store(window) => window.read(buffer),
+        }
+    }
+}
+
+impl Seek for Seekable {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        match self {
+            Self::Local(file) => file.seek(to),
+            Self::Store(window) => window.seek(to),
+        }
     }
 }
 
@@ -448,5 +515,45 @@ pub fn reach(folder: &Folder) -> Result<()> {
             Err(error) => Err(from_store(&error, &store.told)),
         },
         Folder::Database(database) => database.version().map(drop),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) mod tests {
+    use object_store::memory::InMemory;
+
+    use super::*;
+
+    /// A store in memory that holds a file.
+    pub(crate) fn store_of(name: &str, bytes: &[u8]) -> Folder {
+        let (store, path) = (Arc::new(InMemory::new()), StorePath::from(format!("in/{name}")));
+        let (client, bytes) = (Arc::clone(&store), Bytes::copy_from_slice(bytes));
+        store::wait(async move { client.put(&path, bytes.into()).await }).unwrap().unwrap();
+        Folder::Store(Store { store, prefix: StorePath::from("in"), told: "memory".into(), lists: true })
+    }
+
+    #[test]
+    fn a_file_of_a_store_is_read_from_any_place_on() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        let RangeFile::Store(file) = store_of("a.bin", &bytes).ranges("a.bin").unwrap() else { panic!() };
+        let mut window = Window::of(file, 0, 16);
+        let seeks = [
+            (SeekFrom::Start(10), 10),
+            (SeekFrom::Current(2), 15),
+            (SeekFrom::Current(-7), 11),
+            (SeekFrom::End(-2), 254),
+            (SeekFrom::Start(300), 300),
+            (SeekFrom::Start(31), 31),
+            (SeekFrom::Current(100), 134),
+        ];
+        for (seek, at) in seeks {
+            assert_eq!(window.seek(seek).unwrap(), at, "{seek:?}");
+            let mut three = Vec::new();
+            (&mut window).take(3).read_to_end(&mut three).unwrap();
+            let start = usize::try_from(at).unwrap().min(bytes.len());
+            assert_eq!(three, bytes[start..(start + 3).min(bytes.len())], "{seek:?}");
+        }
+        assert!(window.seek(SeekFrom::Current(-1000)).is_err());
     }
 }

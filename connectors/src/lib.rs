@@ -13,8 +13,10 @@
 //! | module | knows |
 //! |---|---|
 //! | [`csv`], [`fixed_width`], [`parquet`], [`xlsx`], [`records`], [`arrow_ipc`] | one format each: `decoder` (bytes, no files), `reader` (files, partitions) |
-//! | [`json`], [`xml`], [`nested`] | two formats whose rows are trees, and what they share |
+//! | [`json`], [`xml`], [`avro`], [`nested`] | formats whose rows are trees, and what they share |
+//! | `export` | what formats of files have in common: the files of an export, their manifests, how a night reads them |
 //! | [`staged`] | copies of exports, sorted by their keys: how they are made, whether they are fresh, how they are read |
+//! | `deltas` | a base export and the changes that came after it |
 //! | [`drift`] | what the columns of a file are, against what the catalog has written down |
 //! | [`discover`] | what a file of a new holder seems to be, as a catalog file |
 //! | [`sample`] | the first rows of an export as text |
@@ -28,24 +30,31 @@
 //! | [`detect`] | what a file looks like, as a suggestion |
 //! | [`control`] | how a file proves that it is complete |
 //! | [`floor`] | the least work of any reader, to measure the others by |
-//! | `contract`, `contract_of_texts` (tests) | the behaviours that every connector passes |
+//! | `contract`, `contract_of_…` (tests) | the behaviours that every connector passes |
 
 pub mod archive;
 pub mod arrow_ipc;
+pub mod avro;
 pub mod columns;
 #[cfg(test)]
 pub mod contract;
 #[cfg(test)]
+mod contract_of_control;
+#[cfg(test)]
 mod contract_of_texts;
+#[cfg(test)]
+mod contract_of_typed;
 pub mod control;
 pub mod convert;
 pub mod csv;
 pub mod database;
 pub mod dated;
+mod deltas;
 pub mod detect;
 pub mod discover;
 pub mod drift;
 pub mod encoding;
+mod export;
 pub mod files;
 pub mod fixed_width;
 pub mod floor;
@@ -124,17 +133,22 @@ fn locate(root: &Folder, dataset: &Dataset, on: NaiveDate) -> Result<Located> {
         let validity_days = dataset.validity_days.filter(|days| (on - date).num_days() > i64::from(*days))?;
         Some(Located::Stale { date, validity_days })
     };
-    if !export.path.contains(dated::DATE) {
-        return match base_date(root, dataset)?.and_then(stale) {
-            Some(stale) => Ok(stale),
-            None => open(root, dataset),
-        };
+    let is_dated = export.path.contains(dated::DATE);
+    let of_path = if is_dated { dated::newest(root, &export.path, on)? } else { None };
+    if is_dated && of_path.is_none() {
+        return Ok(Located::Missing);
     }
-    let Some(date) = dated::newest(root, &export.path, on)? else { return Ok(Located::Missing) };
-    if let Some(stale) = stale(date) {
+    let (deltas, last) = dated::deltas(root, export, of_path, on)?;
+    let date = if is_dated { of_path } else { base_date(root, dataset)? };
+    // An export is as fresh as its last change.
+    if let Some(stale) = date.map(|date| last.map_or(date, |last| last.max(date))).and_then(stale) {
         return Ok(stale);
     }
-    let export = Export { path: dated::of_date(&export.path, date), ..export.clone() };
+    let Some(date) = of_path else {
+        let export = Export { deltas, ..export.clone() };
+        return open(root, &Dataset { export: Some(export), ..dataset.clone() });
+    };
+    let export = Export { path: dated::of_date(&export.path, date), deltas, ..export.clone() };
     // What the path says of the date is not asked of the files once more.
     open(root, &Dataset { export: Some(export), validity_days: None, ..dataset.clone() })
 }
@@ -202,13 +216,18 @@ pub fn replayed(
 
 fn in_format(root: &Folder, dataset: &Dataset, export: &Export) -> Result<Located> {
     match export.format {
+        Format::Csv if export.deltas.is_some() => deltas::open::<csv::reader::Csv>(root, dataset).map(Located::Export),
+        Format::FixedWidth if export.deltas.is_some() => {
+            deltas::open::<fixed_width::reader::FixedWidth>(root, dataset).map(Located::Export)
+        }
         Format::Csv => csv::open(root, dataset).map(Located::Export),
         Format::FixedWidth => fixed_width::open(root, dataset).map(Located::Export),
         Format::JsonLines => json::open_lines(root, dataset).map(Located::Export),
         Format::Json => json::open_document(root, dataset).map(Located::Export),
         Format::Xml => xml::open(root, dataset).map(Located::Export),
-        Format::Parquet => Ok(parquet::open(root, dataset)?.map_or(Located::Missing, Located::Export)),
-        Format::Arrow => arrow_ipc::open(root.local()?, dataset).map(Located::Export),
+        Format::Parquet => parquet::open(root, dataset).map(Located::Export),
+        Format::Arrow => arrow_ipc::open(root, dataset).map(Located::Export),
+        Format::Avro => avro::open(root, dataset).map(Located::Export),
         Format::Records => records::open(root, dataset).map(Located::Export),
         Format::Xlsx => xlsx::open(root, dataset).map(Located::Export),
     }

@@ -23,6 +23,11 @@ impl fmt::Display for Beyond {
 impl std::error::Error for Beyond {}
 
 impl Beyond {
+    /// Beyond the limit of what a compressed byte may become.
+    pub(crate) fn expansion(limits: Limits) -> Self {
+        Self { expansion: limits.expansion }
+    }
+
     /// The limit that an error of a stream tells of.
     pub fn of(error: &io::Error) -> Option<Self> {
         error.get_ref().and_then(|inner| inner.downcast_ref::<Self>()).copied()
@@ -35,6 +40,21 @@ impl Beyond {
         )
     }
 }
+
+/// An error of a stream whose file cannot be read whatever storage does, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unreadable {
+    pub(crate) message: String,
+    pub(crate) hint: &'static str,
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Unreadable {}
 
 /// A decompressed stream within the limit.
 pub struct Limited<R> {

@@ -7,6 +7,9 @@ use ieum_model::dataset::ItemType;
 /// Seconds of a day.
 pub(crate) const DAY: i64 = 24 * 3600;
 
+/// Seconds by which Korean time is ahead of UTC.
+pub(crate) const KOREA: i64 = 9 * 3600;
+
 /// Digits of an identifier that is a number of a fixed length: as an integer it has lost the zeros that it begins with.
 pub(crate) fn digits(item_type: Option<ItemType>) -> Option<usize> {
     match item_type? {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 use ieum_model::connector::{BatchReader, ReadCounts, Reject, RejectSink, Repaired, ScanSpec, Strays};
-use ieum_model::dataset::Limits;
+use ieum_model::dataset::{Encoding, Limits};
 use ieum_model::error::{Error, Result};
 
 use crate::convert::Columns;
@@ -123,6 +123,25 @@ impl Drop for Window {
     }
 }
 
+/// Moves past a UTF-8 byte order mark; refuses marks of other encodings.
+pub(crate) fn skip_mark(window: &mut Window, expected: Encoding, name: &str) -> Result<()> {
+    let (found, hint) = match window.bytes() {
+        [0xEF, 0xBB, 0xBF, ..] if expected == Encoding::Utf8 => {
+            window.consume(3);
+            return Ok(());
+        }
+        [0xEF, 0xBB, 0xBF, ..] => ("UTF-8", "write `encoding = \"utf-8\"` in the export's section of the catalog"),
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => {
+            ("UTF-16", "write `encoding = \"utf-16\"` in the export's section of the catalog")
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::contract(format!("file starts with the byte order mark of {found}")).at("export", name).hint(hint))
+}
+
+/// What to do about a file without rows of a format that cannot say that it has none.
+pub(crate) const TELLS_NOTHING: &str = "a file of no byte tells nothing; ask the holder to deliver it again";
+
 /// End of the first line and start of the next, whatever the line end: LF, CRLF or bare CR. `None`: more bytes needed.
 pub fn line_end(bytes: &[u8], at_end: bool) -> Option<(usize, usize)> {
     match memchr::memchr2(b'\n', b'\r', bytes) {
@@ -163,6 +182,11 @@ pub enum Cut {
     },
     /// Bytes that belong to no row: what stands between rows.
     Gap {
+        /// Start of what follows.
+        next: usize,
+    },
+    /// Bytes that the file does not have: what its format puts before rows so that they can be cut.
+    Head {
         /// Start of what follows.
         next: usize,
     },
@@ -226,6 +250,11 @@ impl Piece {
     pub fn is_quoted(&self) -> bool {
         self.quoted
     }
+
+    /// Whether its bytes are no row.
+    pub fn is_broken(&self) -> bool {
+        self.broken.is_some()
+    }
 }
 
 /// The rows of a file, one after the other.
@@ -272,6 +301,10 @@ impl<C: Cutter> Rows<C> {
                     (self.pending, self.line) = (next, line + ends);
                     continue;
                 }
+                Cut::Head { next } => {
+                    self.window.start += next;
+                    continue;
+                }
                 Cut::Refused { message, hint } => {
                     return Err(Error::contract(message)
                         .at("export", self.name())
@@ -303,7 +336,7 @@ impl<C: Cutter> Rows<C> {
     }
 
     /// Lets `passed` say how much of the bytes in sight is passed over, and moves on. The row last returned is gone.
-    fn pass_over(&mut self, passed: impl FnOnce(&[u8]) -> Passed) -> u64 {
+    pub(crate) fn pass_over(&mut self, passed: impl FnOnce(&[u8]) -> Passed) -> u64 {
         self.window.consume(std::mem::take(&mut self.pending));
         if self.trailer.is_some() || !self.cutter.is_regular() {
             return 0;

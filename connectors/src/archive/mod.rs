@@ -6,9 +6,7 @@
 mod tar;
 mod zip;
 
-use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -17,6 +15,7 @@ use ieum_model::error::{Error, Result};
 
 use crate::encoding;
 use crate::files::io_error;
+use crate::folder::{self, Folder};
 use crate::limits::Beyond;
 
 /// Stands between the names of an archive and of its entry.
@@ -47,7 +46,7 @@ pub fn split(name: &str) -> (&str, Option<&str>) {
 ///
 /// # Errors
 /// When the archive cannot be read, holds too many entries, two of one name or none that is meant.
-pub fn entries(root: &Path, file: &str, pattern: Option<&str>, limits: Limits) -> Result<Vec<String>> {
+pub fn entries(root: &Folder, file: &str, pattern: Option<&str>, limits: Limits) -> Result<Vec<String>> {
     let found = if is_zip(file) { zip::names(root, file, limits)? } else { tar::names(root, file, limits)? };
     let wrong = |message: String| Error::contract(message).at("export", file);
     let mut names: Vec<String> = match pattern {
@@ -79,7 +78,7 @@ pub fn entries(root: &Path, file: &str, pattern: Option<&str>, limits: Limits) -
 /// # Errors
 /// When the archive cannot be read, or has no such entry.
 pub fn open(
-    root: &Path,
+    root: &Folder,
     file: &str,
     entry: &str,
     limits: Limits,
@@ -92,16 +91,12 @@ pub fn open(
     }
 }
 
-fn opened(root: &Path, file: &str) -> Result<File> {
-    File::open(root.join(file)).map_err(|error| io_error(file, &error))
-}
-
 /// What is wrong with an archive that could not be read.
 fn broken(file: &str, error: &io::Error) -> Error {
     if let Some(beyond) = Beyond::of(error) {
         return beyond.told(file);
     }
-    if error.raw_os_error().is_some() {
+    if folder::is_failure(error) {
         return io_error(file, error);
     }
     let what = if error.kind() == io::ErrorKind::UnexpectedEof { "cut off" } else { "damaged" };

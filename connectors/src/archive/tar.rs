@@ -3,7 +3,6 @@
 //! A compressed one has no directory: to find an entry, all before it is decompressed again.
 
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -11,8 +10,9 @@ use ieum_model::dataset::Limits;
 use ieum_model::error::{Error, Result};
 use tar::{Archive, EntryType};
 
-use super::{Checked, broken, gone, name_of, opened, too_many};
+use super::{Checked, broken, gone, name_of, too_many};
 use crate::files::{Counted, decompressed};
+use crate::folder::Folder;
 
 const BLOCK: usize = 512;
 
@@ -25,8 +25,8 @@ struct Entry {
 }
 
 /// The decompressed archive.
-fn stream(root: &Path, file: &str, limits: Limits, storage: &Arc<AtomicU64>) -> Result<Box<dyn Read + Send>> {
-    let base = Box::new(Counted::new(opened(root, file)?, storage));
+fn stream(root: &Folder, file: &str, limits: Limits, storage: &Arc<AtomicU64>) -> Result<Box<dyn Read + Send>> {
+    let base = Box::new(Counted::new(root.stream(file)?, storage));
     // Upper-case extensions of archives are known too.
     Ok(decompressed(base, &file.to_ascii_lowercase(), limits, storage)?.0)
 }
@@ -36,10 +36,10 @@ fn is_plain(file: &str) -> bool {
 }
 
 /// The entries that are files; `None` where there are too many.
-fn listed(root: &Path, file: &str, limits: Limits) -> Result<Vec<Entry>> {
+fn listed(root: &Folder, file: &str, limits: Limits) -> Result<Vec<Entry>> {
     let many = limits.entries as usize;
     let listed = if is_plain(file) {
-        let mut archive = Archive::new(opened(root, file)?);
+        let mut archive = Archive::new(root.seekable(file)?);
         let listed = archive.entries_with_seek().and_then(|entries| collect(entries, many));
         listed.and_then(|(found, end)| match found {
             None => Ok(None),
@@ -84,13 +84,13 @@ fn collect<R: Read>(entries: tar::Entries<'_, R>, many: usize) -> io::Result<(Op
 }
 
 /// Names of the entries.
-pub(super) fn names(root: &Path, file: &str, limits: Limits) -> Result<Vec<String>> {
+pub(super) fn names(root: &Folder, file: &str, limits: Limits) -> Result<Vec<String>> {
     Ok(listed(root, file, limits)?.into_iter().map(|entry| entry.name).collect())
 }
 
 /// As [`super::open`].
 pub(super) fn open(
-    root: &Path,
+    root: &Folder,
     file: &str,
     entry: &str,
     limits: Limits,
@@ -105,7 +105,7 @@ pub(super) fn open(
             .hint("ask the holder to make the archive without `--sparse`"));
     }
     let inner: Box<dyn Read + Send> = if is_plain(file) {
-        let mut opened = opened(root, file)?;
+        let mut opened = root.seekable(file)?;
         opened.seek(SeekFrom::Start(found.at)).map_err(|error| broken(file, &error))?;
         Box::new(Counted::new(opened, storage))
     } else {
@@ -121,6 +121,7 @@ pub(super) fn open(
 #[allow(clippy::unwrap_used)]
 pub(crate) mod tests {
     use std::io::Write;
+    use std::path::Path;
 
     use super::*;
 
@@ -158,7 +159,7 @@ pub(crate) mod tests {
         for (file, bytes) in [("a.tar", &plain), ("a.tar.gz", &gz(&plain)), ("a.TGZ", &gz(&plain)), ("a.tar.zst", &zst)]
         {
             std::fs::write(folder.path().join(file), bytes).unwrap();
-            assert_eq!(names(folder.path(), file, Limits::default()).unwrap(), ["a.csv", &long, "b.csv.gz"]);
+            assert_eq!(names(&folder.path().into(), file, Limits::default()).unwrap(), ["a.csv", &long, "b.csv.gz"]);
             assert_eq!(read(folder.path(), &format!("{file}!/a.csv")).unwrap(), b"1\n2\n");
             assert_eq!(read(folder.path(), &format!("{file}!/{long}")).unwrap(), b"x".repeat(700));
             assert_eq!(read(folder.path(), &format!("{file}!/b.csv.gz")).unwrap(), b"packed twice");
@@ -175,9 +176,9 @@ pub(crate) mod tests {
         let bomb = gz(&tar(&[("x", &vec![0; 65 << 20]), ("y", b"1")]));
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("a.tar.gz"), &bomb).unwrap();
-        let error = names(folder.path(), "a.tar.gz", Limits::default()).unwrap_err();
+        let error = names(&folder.path().into(), "a.tar.gz", Limits::default()).unwrap_err();
         assert_eq!(error.message, "compressed file becomes more than 250 bytes from each compressed one");
         let allowed = Limits { expansion: 2000, ..Limits::default() };
-        assert_eq!(names(folder.path(), "a.tar.gz", allowed).unwrap(), ["x", "y"]);
+        assert_eq!(names(&folder.path().into(), "a.tar.gz", allowed).unwrap(), ["x", "y"]);
     }
 }

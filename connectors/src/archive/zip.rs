@@ -4,7 +4,6 @@
 //! its flag says so or the field 0x7075 has it, else as [`super::name_of`] reads it.
 
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -12,8 +11,9 @@ use flate2::bufread::DeflateDecoder;
 use ieum_model::dataset::Limits;
 use ieum_model::error::{Error, Result};
 
-use super::{Checked, broken, gone, name_of, opened, too_many};
+use super::{Checked, broken, gone, name_of, too_many};
 use crate::files::Counted;
+use crate::folder::Folder;
 use crate::limits::Limited;
 
 const END: &[u8] = b"PK\x05\x06";
@@ -166,20 +166,20 @@ impl Entry {
     }
 }
 
-fn listed(root: &Path, file: &str, limits: Limits) -> Result<Vec<Entry>> {
-    let mut opened = opened(root, file)?;
+fn listed(root: &Folder, file: &str, limits: Limits) -> Result<Vec<Entry>> {
+    let mut opened = root.seekable(file)?;
     let entries = directory(&mut opened, limits).map_err(|error| broken(file, &error))?;
     entries.ok_or_else(|| too_many(file, limits))
 }
 
 /// Names of the entries.
-pub(super) fn names(root: &Path, file: &str, limits: Limits) -> Result<Vec<String>> {
+pub(super) fn names(root: &Folder, file: &str, limits: Limits) -> Result<Vec<String>> {
     Ok(listed(root, file, limits)?.into_iter().map(|entry| entry.name).collect())
 }
 
 /// As [`super::open`].
 pub(super) fn open(
-    root: &Path,
+    root: &Folder,
     file: &str,
     entry: &str,
     limits: Limits,
@@ -191,7 +191,7 @@ pub(super) fn open(
     if found.flags & ENCRYPTED != 0 {
         return Err(unread("entry of the archive is encrypted").hint("ask the holder to deliver it without a password"));
     }
-    let mut opened = opened(root, file)?;
+    let mut opened = root.seekable(file)?;
     let start = (|| {
         let local = read_at(&mut opened, found.at, LOCAL_BYTES)?;
         if !local.starts_with(LOCAL) {
@@ -219,6 +219,7 @@ pub(super) fn open(
 #[allow(clippy::unwrap_used)]
 pub(crate) mod tests {
     use std::io::Write;
+    use std::path::Path;
 
     use ieum_model::error::ErrorKind;
 
@@ -280,12 +281,12 @@ pub(crate) mod tests {
             (0, b"plain.csv", b""),
         ]);
         let folder = folder(&[b"before the archive", &bytes[..]].concat());
-        let names = names(folder.path(), "a.zip", Limits::default()).unwrap();
+        let names = names(&folder.path().into(), "a.zip", Limits::default()).unwrap();
         assert_eq!(names, ["국세/납세_뷁.csv", "주소.csv", "지방세.csv", "plain.csv"]);
         assert_eq!(read(folder.path(), "국세/납세_뷁.csv").unwrap(), b"a,b\n1,2\n");
         assert_eq!(read(folder.path(), "주소.csv").unwrap(), b"stored");
         assert_eq!(read(folder.path(), "plain.csv").unwrap(), b"");
-        let some = super::super::entries(folder.path(), "a.zip", Some("*세*.csv"), Limits::default()).unwrap();
+        let some = super::super::entries(&folder.path().into(), "a.zip", Some("*세*.csv"), Limits::default()).unwrap();
         assert_eq!(some, ["a.zip!/국세/납세_뷁.csv", "a.zip!/지방세.csv"]);
     }
 
@@ -306,13 +307,13 @@ pub(crate) mod tests {
         let folder = folder(&zip(&[(0, b"x", b""), (0, b"y", b""), (0, b"x", b"")]));
         let entries = |pattern: Option<&str>, limit: u32| {
             let limits = Limits { entries: limit, ..Limits::default() };
-            super::super::entries(folder.path(), "a.zip", pattern, limits).unwrap_err().message
+            super::super::entries(&folder.path().into(), "a.zip", pattern, limits).unwrap_err().message
         };
         assert_eq!(entries(Some("*"), 9), "archive has two entries of one name");
         assert_eq!(entries(Some("z*"), 9), "no entry of the archive matches, of 3");
         assert_eq!(entries(Some("*"), 2), "archive has more than 2 entries");
         let two = super::tests::folder(&good);
-        let error = super::super::entries(two.path(), "a.zip", None, Limits::default()).unwrap_err();
+        let error = super::super::entries(&two.path().into(), "a.zip", None, Limits::default()).unwrap_err();
         assert_eq!(error.message, "archive has 2 entries");
     }
 
@@ -322,7 +323,7 @@ pub(crate) mod tests {
         let folder = folder(&zip(&[(0, b"x", &zeros)]));
         let drain = |limits: Limits| -> Result<usize> {
             let storage = Arc::new(AtomicU64::new(0));
-            let mut stream = super::open(folder.path(), "a.zip", "x", limits, &storage).unwrap();
+            let mut stream = super::open(&folder.path().into(), "a.zip", "x", limits, &storage).unwrap();
             std::io::copy(&mut stream, &mut std::io::sink())
                 .map(|bytes| bytes as usize)
                 .map_err(|error| broken("a.zip", &error))

@@ -1,8 +1,7 @@
 //! Reads one Arrow IPC file or stream, batch by batch.
 
-use std::fs::File;
+use std::collections::BTreeMap;
 use std::io::{BufReader, Read};
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
@@ -17,18 +16,20 @@ use ieum_model::connector::{BatchReader, FileColumn, ReadCounts, Reject, ScanSpe
 use ieum_model::dataset::ItemType;
 use ieum_model::error::{Error, Result};
 
-use super::{Layout, damaged, guarded};
-use crate::columns;
-use crate::files::{Source, io_error};
+use super::{damaged, guarded};
+use crate::export::ExportFiles;
+use crate::files::Source;
+use crate::folder::{Folder, Seekable};
 use crate::parquet::cast::cast;
 use crate::replay::{KeptRow, Replayed};
+use crate::{archive, columns};
 
 /// The first bytes of the file format.
 const MAGIC: &[u8] = b"ARROW1";
 
 /// The batches of a file, in its order.
 enum Batches {
-    File(Box<FileReader<BufReader<File>>>),
+    File(Box<FileReader<BufReader<Seekable>>>),
     Stream(Box<StreamReader<BufReader<SourceReader>>>),
 }
 
@@ -42,27 +43,23 @@ impl Read for SourceReader {
 }
 
 impl Batches {
-    fn open(root: &Path, name: &str) -> Result<(Self, u64)> {
+    fn open(root: &Folder, name: &str) -> Result<(Self, u64)> {
         let mut source = Source::open(root, name)?;
         let mut head = [0; MAGIC.len()];
         let filled = source.fill(&mut head)?;
-        let file = File::open(root.join(name)).map_err(|error| io_error(name, &error))?;
-        let bytes = file.metadata().map_err(|error| io_error(name, &error))?.len();
+        let (bytes, _) = root.about(name)?;
         let broken = |_: ArrowError| damaged(name);
         if head[..filled] != *MAGIC {
             let stream = BufReader::new(SourceReader(Source::open(root, name)?));
             return Ok((Self::Stream(Box::new(StreamReader::try_new(stream, None).map_err(broken)?)), bytes));
         }
-        let batches = FileReader::try_new(BufReader::new(file), None);
-        let batches = batches.map_err(|error| {
-            let packed = name.ends_with(".gz") || name.ends_with(".zst");
-            let error = broken(error);
-            if packed {
-                error.hint("the file format is read in any order: ask the holder for it unpacked")
-            } else {
-                error
-            }
-        })?;
+        let is_packed = archive::split(name).1.is_some() || name.ends_with(".gz") || name.ends_with(".zst");
+        if is_packed {
+            return Err(Error::contract("an Arrow file in the file format is packed")
+                .at("export", name)
+                .hint("such a file is read in any order: ask the holder for it unpacked, or as a stream"));
+        }
+        let batches = FileReader::try_new(BufReader::new(root.seekable(name)?), None).map_err(broken)?;
         Ok((Self::File(Box::new(batches)), bytes))
     }
 
@@ -82,7 +79,7 @@ impl Batches {
 }
 
 /// The columns of a file, with the types that it gives them.
-pub(super) fn columns(root: &Path, name: &str) -> Result<Vec<FileColumn>> {
+pub(super) fn columns(root: &Folder, name: &str) -> Result<Vec<FileColumn>> {
     let (batches, _) = Batches::open(root, name)?;
     let column = |field: &Arc<arrow::datatypes::Field>| FileColumn {
         name: field.name().clone(),
@@ -92,7 +89,7 @@ pub(super) fn columns(root: &Path, name: &str) -> Result<Vec<FileColumn>> {
 }
 
 /// The rows of `rejects`, which are in file order, each as a stream of all columns of the file.
-pub(super) fn keep(root: &Path, name: &str, rejects: &[Reject]) -> Result<Vec<Vec<u8>>> {
+pub(super) fn keep(root: &Folder, name: &str, rejects: &[Reject]) -> Result<Vec<Vec<u8>>> {
     let (mut batches, _) = Batches::open(root, name)?;
     let (mut kept, mut before) = (Vec::with_capacity(rejects.len()), 0_u64);
     while kept.len() < rejects.len() {
@@ -129,22 +126,25 @@ struct Casting {
 }
 
 impl Casting {
-    fn try_new(name: &str, layout: &Layout, spec: &ScanSpec, file: &Schema) -> Result<Self> {
+    fn try_new(
+        files: &ExportFiles,
+        name: &str,
+        types: &BTreeMap<String, ItemType>,
+        spec: &ScanSpec,
+        file: &Schema,
+    ) -> Result<Self> {
         let names: Vec<&str> = file.fields().iter().map(|field| field.name().as_str()).collect();
-        let located = columns::locate(&layout.dataset, &layout.export, &names, &spec.schema)
+        let located = columns::locate(&files.dataset, &files.export, &names, &spec.schema)
             .map_err(|error| error.at("export", name))?;
         let fields = spec.schema.fields();
         let wanted: Vec<_> =
-            located.iter().zip(fields).map(|(at, field)| (*at, layout.types.get(field.name()).copied())).collect();
-        let separator = layout.export.list_separator;
+            located.iter().zip(fields).map(|(at, field)| (*at, types.get(field.name()).copied())).collect();
+        let separator = files.export.list_separator;
         for ((at, item_type), field) in wanted.iter().zip(fields) {
             let found = file.field(*at).data_type();
             if cast(&arrow::array::new_empty_array(found), field.data_type(), *item_type, separator).is_err() {
                 let message = format!("column `{}` is of type {found}, {} is wanted", field.name(), field.data_type());
-                return Err(Error::contract(message)
-                    .at("dataset", &layout.dataset.code)
-                    .at("export", name)
-                    .hint("compare the item's `type` in the catalog with the file"));
+                return Err(files.broken(name, message, "compare the item's `type` in the catalog with the file"));
             }
         }
         Ok(Self {
@@ -256,9 +256,14 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn open(root: &Path, name: &str, layout: &Layout, spec: &ScanSpec) -> Result<Self> {
-        let (batches, bytes) = Batches::open(root, name)?;
-        let mut casting = Casting::try_new(name, layout, spec, &batches.schema())?;
+    pub(super) fn open(
+        files: &ExportFiles,
+        name: &str,
+        types: &BTreeMap<String, ItemType>,
+        spec: &ScanSpec,
+    ) -> Result<Self> {
+        let (batches, bytes) = Batches::open(&files.root, name)?;
+        let mut casting = Casting::try_new(files, name, types, spec, &batches.schema())?;
         casting.counts.bytes = bytes;
         Ok(Self { batches, casting, pending: None, before: 0 })
     }
@@ -303,13 +308,19 @@ impl BatchReader for Reader {
 }
 
 /// Casts rows that [`keep`] kept, as if they stood in the file.
-pub(super) fn replay(name: &str, layout: &Layout, spec: &ScanSpec, rows: &[KeptRow]) -> Result<Replayed> {
+pub(super) fn replay(
+    files: &ExportFiles,
+    name: &str,
+    types: &BTreeMap<String, ItemType>,
+    spec: &ScanSpec,
+    rows: &[KeptRow],
+) -> Result<Replayed> {
     let broken = |error: ArrowError| Error::internal(format!("a kept row cannot be read: {error}"));
     let (mut batches, mut counts) = (Vec::new(), ReadCounts::default());
     for row in rows {
         let mut stream = StreamReader::try_new(row.bytes.as_slice(), None).map_err(broken)?;
         let batch = stream.next().ok_or_else(|| Error::internal("a kept row is empty"))?.map_err(broken)?;
-        let mut casting = Casting::try_new(name, layout, spec, &batch.schema())?;
+        let mut casting = Casting::try_new(files, name, types, spec, &batch.schema())?;
         batches.push(casting.batch(&batch, |_| row.line)?);
         counts += casting.counts;
     }

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::{encoding, table};
+use super::table;
+use crate::detect;
 use crate::fixed_width::head::Head;
 use crate::xlsx::{BookKind, is_book};
 
@@ -78,7 +79,7 @@ pub(super) fn guess(head: &[u8], is_whole: bool) -> FileFormat {
         Some(BookKind::Xlsx) => return FileFormat::Zip,
         None => {}
     }
-    if encoding::ebcdic(head).is_some() {
+    if detect::ebcdic(head).is_some() {
         return FileFormat::Records;
     }
     if Head::parse(head).is_some() {

@@ -3,18 +3,17 @@
 //! ```text
 //!  head of the file ─► format ─┬─ text ─► encoding ─► delimiter ─► header ──┐
 //!                              ├─ workbook ─► sheet ─► title, header rows ──┼─► columns ─► types, identifiers ─► catalog file
-//!                              ├─ parquet ─► schema ────────────────────────┤
+//!                              ├─ parquet, avro ─► schema ──────────────────┤
 //!                              └─ copybook ─► fields ───────────────────────┘
 //! ```
 //!
 //! | file | knows |
 //! |---|---|
-//! | `format`, `encoding` | what the first bytes tell |
+//! | `format` | what the first bytes tell; the encoding is for [`crate::detect`] |
 //! | `table` | delimiters and headers of text; titles and headers of sheets |
 //! | `types` | what the values of a column are |
 //! | `proposal` | what was found, as a catalog file |
 
-mod encoding;
 mod format;
 mod proposal;
 mod table;
@@ -29,9 +28,9 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 
 use crate::files::Source;
 use crate::records::copybook;
-use crate::xlsx;
+use crate::{avro, detect, xlsx};
 
-pub use encoding::{TextEncoding, shown, suggest};
+pub use crate::detect::shown;
 pub use format::FileFormat;
 pub use proposal::{Column, Proposal, SheetPlace};
 pub use types::Identify;
@@ -61,6 +60,7 @@ pub fn discover(path: &Path, identify: &Identify<'_>) -> Result<Proposal> {
     let proposal = match format {
         FileFormat::Xlsx => workbook(source, head, is_whole, identify)?,
         FileFormat::Parquet => parquet(path)?,
+        FileFormat::Avro => avro(Source::open(folder, &name)?)?,
         FileFormat::Csv => table::of_text(&head, is_whole, identify),
         FileFormat::Records => records(&head),
         other => Proposal::of(other),
@@ -75,7 +75,7 @@ pub fn discover(path: &Path, identify: &Identify<'_>) -> Result<Proposal> {
 pub fn of_copybook(text: &str, encoding: Encoding) -> Result<Proposal> {
     let book = copybook::parse(text)?;
     let mut proposal = Proposal::of(FileFormat::Records);
-    proposal.encoding = Some(TextEncoding::of(encoding));
+    proposal.encoding = Some(encoding);
     proposal.framing = Some(if encoding.is_ebcdic() { Framing::Fixed } else { Framing::Lines });
     proposal.record_bytes = Some(book.record_bytes);
     if book.varying {
@@ -117,11 +117,19 @@ fn parquet(path: &Path) -> Result<Proposal> {
     Ok(proposal)
 }
 
+fn avro(source: Source) -> Result<Proposal> {
+    let mut proposal = Proposal::of(FileFormat::Avro);
+    let found = avro::columns(source)?.into_iter();
+    let found = found.map(|(name, item_type)| types::Found { name, item_type, identifies: false });
+    proposal.columns = proposal::coded(found.collect());
+    Ok(proposal)
+}
+
 /// Records without delimiter, of which no description says how they are cut.
 fn records(head: &[u8]) -> Proposal {
     let mut proposal = Proposal::of(FileFormat::Records);
-    let ebcdic = encoding::ebcdic(head);
-    proposal.encoding = Some(ebcdic.unwrap_or_else(|| suggest(head)));
+    let ebcdic = detect::ebcdic(head);
+    proposal.encoding = Some(ebcdic.unwrap_or_else(|| detect::encoding(head)));
     let note = "how records are cut is not in the file: give its copybook (`ieum source copybook`), or write `layout`";
     proposal.notes.push(note.into());
     if ebcdic.is_none() {

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use ieum_model::dataset::{FieldKind, Framing, ItemType, LayoutField};
+use ieum_model::dataset::{Encoding, FieldKind, Framing, ItemType, LayoutField};
 
-use super::encoding::TextEncoding;
 use super::format::FileFormat;
 use super::types::{self, Found};
+use crate::detect;
 use crate::records::copybook::CopybookField;
 
 /// What a file seems to be.
@@ -18,7 +18,7 @@ pub struct Proposal {
     /// Its format.
     pub format: FileFormat,
     /// Encoding of its text.
-    pub encoding: Option<TextEncoding>,
+    pub encoding: Option<Encoding>,
     /// Delimiter of its cells.
     pub delimiter: Option<char>,
     /// Whether its first row names the columns.
@@ -159,7 +159,7 @@ impl Proposal {
         let mut text = String::new();
         line(&mut text, format_args!("\n[export]\nformat = {}", quoted(self.format.name())));
         if let Some(encoding) = self.encoding {
-            line(&mut text, format_args!("encoding = {}", quoted(encoding.name())));
+            line(&mut text, format_args!("encoding = {}", quoted(detect::name(encoding))));
         }
         line(&mut text, format_args!("path = {}", quoted(&self.path)));
         if let Some(delimiter) = self.delimiter.filter(|delimiter| *delimiter != ',') {
@@ -258,7 +258,7 @@ mod tests {
         ];
         let mut proposal = Proposal::of(FileFormat::Csv);
         proposal.path = "a.csv".into();
-        proposal.encoding = Some(TextEncoding::Cp949);
+        proposal.encoding = Some(Encoding::Cp949);
         proposal.delimiter = Some('\t');
         proposal.columns = coded(columns);
         let dataset: Dataset = toml::from_str(&proposal.catalog_file("open")).unwrap();

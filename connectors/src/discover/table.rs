@@ -1,10 +1,10 @@
 //! Delimiters and headers of text, titles and headers of sheets.
 
 use super::FileFormat;
-use super::encoding::suggest;
 use super::proposal::{Proposal, SheetPlace, coded};
 use super::types::{Found, Identify, of_values};
 use crate::convert::{date, whole_number};
+use crate::detect;
 use crate::xlsx::{Preview, joined};
 
 /// Delimiters that holders use, the usual first.
@@ -16,8 +16,8 @@ const HEADER_ROWS: usize = 4;
 
 /// What a delimited text seems to be.
 pub(super) fn of_text(head: &[u8], is_whole: bool, identify: &Identify<'_>) -> Proposal {
-    let encoding = suggest(head);
-    let text = encoding.decoded(whole_lines(head, is_whole));
+    let encoding = detect::encoding(head);
+    let text = detect::decoded(whole_lines(head, is_whole), encoding);
     let delimiter = delimiter(&text);
     let records = records(&text, delimiter);
     let header = has_header(&records);

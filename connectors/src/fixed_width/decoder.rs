@@ -15,6 +15,8 @@ use crate::text::{Cut, Cutter, Decode, Passed, Verdict, line_end};
 
 /// Bytes of a data record before the fields of the layout.
 pub const DATA_HEAD: usize = 13;
+/// What stands in the head of a data record and tells what a change does.
+pub(super) const CHANGE_BYTES: Range<usize> = 12..13;
 /// Bytes of a trailer record before its sums.
 pub const TRAILER_HEAD: usize = 12;
 /// Bytes of a sum: a sign and 18 digits.

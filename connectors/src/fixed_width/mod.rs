@@ -17,3 +17,6 @@ pub mod head;
 pub mod reader;
 
 pub use reader::{base_date, open};
+
+/// What stands in the head of a data record and tells what a change does, as a column.
+pub(crate) const CHANGE: &str = "__change";

@@ -239,34 +239,11 @@ impl Place<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nested::cutting;
 
-    /// Rows with `!` before those that are broken, and whether the array was closed.
     fn check(names: &[&str], text: &str, expected: &[&str], is_closed: bool) {
-        for window in [1, 3, 1000] {
-            let mut cutter = ArrayCutter::new(names.iter().map(|name| (*name).to_owned()).collect());
-            let (mut at, mut seen, mut found) = (0, window, Vec::new());
-            while at < text.len() {
-                seen = seen.max(at + 1).min(text.len());
-                match cutter.cut(&text.as_bytes()[at..seen], seen == text.len()) {
-                    Cut::More => seen += window,
-                    Cut::Gap { next } => at += next,
-                    Cut::Row { end, next, .. } => {
-                        found.push(text[at..at + end].to_owned());
-                        at += next;
-                    }
-                    Cut::Broken { end, next, .. } => {
-                        found.push(format!("!{}", &text[at..at + end]));
-                        at += next;
-                    }
-                    cut => panic!("{cut:?}"),
-                }
-            }
-            assert_eq!(
-                (found, cutter.missing().is_none()),
-                (expected.iter().map(|row| (*row).into()).collect(), is_closed),
-                "{text}"
-            );
-        }
+        let cutter = || ArrayCutter::new(names.iter().map(|name| (*name).to_owned()).collect());
+        cutting::check(cutter, text, expected, (!is_closed).then_some("the `]` of the array"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ieum_model::connector::{KeyProbe, Strays};
-use ieum_model::dataset::Encoding;
+use ieum_model::dataset::{Encoding, ItemType};
 use ieum_model::error::Result;
 use ieum_model::path::{Ending, Paths};
 use memchr::memmem::Finder as Needle;
@@ -36,6 +36,11 @@ pub trait Markup: Send {
 
     /// Whether this byte stands between values.
     fn is_between(&self, byte: u8) -> bool;
+
+    /// The key of a row, where its format finds it without parsing the row.
+    fn key<'r>(&self, _row: &'r [u8]) -> Glimpse<'r> {
+        Glimpse::Unclear
+    }
 }
 
 /// What stands after a name.
@@ -81,6 +86,8 @@ pub struct NestedDecoder<M: Markup> {
     encoding: Encoding,
     /// Of each column of the schema.
     paths: Vec<Paths>,
+    /// Of each column of the schema, where the catalog tells it.
+    types: Vec<Option<ItemType>>,
     /// Columns that hold keys: one that a row does not even name is a flaw of it.
     keys: Vec<usize>,
     /// The probe of keys in UTF-8, and the key's column.
@@ -98,18 +105,28 @@ impl<M: Markup> NestedDecoder<M> {
         markup: M,
         encoding: Encoding,
         paths: Vec<Paths>,
+        types: Vec<Option<ItemType>>,
         keys: Vec<usize>,
         probe: Option<(Arc<dyn KeyProbe>, usize)>,
     ) -> Self {
         let glance = probe.as_ref().and_then(|(_, key)| Glance::of(&paths[*key], encoding));
         let (tree, finder) = (M::Tree::default(), Finder::default());
         let (values, seen) = (Values::default(), Values::default());
-        Self { markup, encoding, paths, keys, probe, glance, tree, finder, values, seen }
+        Self { markup, encoding, paths, types, keys, probe, glance, tree, finder, values, seen }
     }
 
     /// Whether no place of the row that the key may stand in holds a wanted one.
     fn is_missed(&mut self, row: &[u8]) -> bool {
-        let (Some(glance), Some((probe, _))) = (&self.glance, &self.probe) else { return false };
+        let Some((probe, _)) = &self.probe else { return false };
+        match self.markup.key(row) {
+            Glimpse::Value(key) => {
+                let key = std::str::from_utf8(key).map_or(key, |text| text.trim().as_bytes());
+                return !probe.may_match(key);
+            }
+            Glimpse::Nothing => return true,
+            Glimpse::Unclear => {}
+        }
+        let Some(glance) = &self.glance else { return false };
         let mut stands = false;
         for (name, ending) in &glance.names {
             if !self.markup.is_plainly_spelled(row, name) {
@@ -150,6 +167,7 @@ impl<M: Markup> NestedDecoder<M> {
             }
         }
         if let Some((probe, key)) = &self.probe {
+            self.tree.becomes(self.types[*key]);
             let found = self.finder.find(&self.tree, &self.paths[*key], &mut self.values);
             found.map_err(|flaw| (Some(*key), flaw))?;
             if !self.values.iter().flatten().any(|found| probe.may_match(found.trim().as_bytes())) {
@@ -157,6 +175,7 @@ impl<M: Markup> NestedDecoder<M> {
             }
         }
         for (column, paths) in self.paths.iter().enumerate() {
+            self.tree.becomes(self.types[column]);
             let found = self.finder.find(&self.tree, paths, &mut self.values);
             let pushed = found.and_then(|()| columns.push_values(column, &self.values));
             if let Err(flaw) = pushed {
@@ -193,6 +212,7 @@ impl<M: Markup> Decode for NestedDecoder<M> {
     fn cell(&self, row: &[u8], _quoted: bool, column: usize) -> Option<Vec<u8>> {
         let (mut tree, mut values) = (M::Tree::default(), Values::default());
         self.markup.parse(row, &mut tree).ok()?;
+        tree.becomes(*self.types.get(column)?);
         Finder::default().find(&tree, self.paths.get(column)?, &mut values).ok()?;
         let text = values.only().ok()?.unwrap_or_default().trim();
         encoding::encode(self.encoding, text)

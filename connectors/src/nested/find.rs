@@ -1,5 +1,6 @@
 //! From a row's tree to the values that a path finds in it.
 
+use ieum_model::dataset::ItemType;
 use ieum_model::path::{Path, Paths, Step};
 
 use super::values::Values;
@@ -7,6 +8,9 @@ use crate::convert::Flaw;
 
 /// The tree of a row. Node 0 is the row; arrays are no nodes of their own where members are asked for.
 pub trait Tree {
+    /// The values that are asked for next become items of this type; for a tree whose values are no text yet.
+    fn becomes(&mut self, _item_type: Option<ItemType>) {}
+
     /// Appends the members of `node` that have this name, each array as what it holds.
     fn named(&self, node: usize, name: &str, out: &mut Vec<usize>);
 

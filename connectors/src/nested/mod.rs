@@ -13,6 +13,8 @@
 //! A row in which the first name of the key's path is absent is rejected (`missing`), for a key that its holder has renamed
 //! must not pass for a row of nobody. Other items that are absent are null.
 
+#[cfg(test)]
+pub(crate) mod cutting;
 pub mod decoder;
 pub mod find;
 pub mod reader;

@@ -16,10 +16,7 @@ use arrow::error::ArrowError;
 use ieum_model::dataset::ItemType;
 
 use crate::convert;
-use crate::spelling::{DAY, civil_from_days, digits, write_date, write_time};
-
-/// Seconds by which Korean time is ahead of UTC.
-const KOREA: i64 = 9 * 3600;
+use crate::spelling::{DAY, KOREA, civil_from_days, digits, write_date, write_time};
 
 /// A cast column and the rows, in ascending order, whose value was there and could not be cast.
 pub(crate) struct Cast {

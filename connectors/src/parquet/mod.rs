@@ -8,20 +8,24 @@
 pub(crate) mod cast;
 mod damage;
 mod keys;
+mod probe;
 mod reader;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use ieum_model::connector::{BatchReader, Connector, FileColumn, Reject, ScanSpec};
-use ieum_model::dataset::{Dataset, Export, ItemType, ManifestRule};
+use ieum_model::connector::{BatchReader, FileColumn, Reject, ScanSpec};
+use ieum_model::dataset::{Dataset, Export, Item, ItemType};
 use ieum_model::error::{Error, ErrorKind, Result};
 
+use crate::export::{ExportFiles, FileExport, FileFormat};
 use crate::folder::Folder;
 use crate::replay::{KeptRow, Replay, Replayed};
+use crate::{archive, export_of};
 use damage::guarded;
 
-/// What a reader has to know of the dataset.
+/// Parquet, and what its reader has to know of the dataset.
 #[derive(Debug, Clone)]
 struct Layout {
     dataset: String,
@@ -35,7 +39,7 @@ struct Layout {
 
 impl Layout {
     fn new(dataset: &Dataset, export: &Export) -> Self {
-        let alias = |(code, item): (&String, &ieum_model::dataset::Item)| Some((code.clone(), item.std.clone()?));
+        let alias = |(code, item): (&String, &Item)| Some((code.clone(), item.std.clone()?));
         Self {
             dataset: dataset.code.clone(),
             columns: export.columns.clone(),
@@ -51,39 +55,17 @@ impl Layout {
     }
 }
 
-struct ParquetConnector {
-    root: Folder,
-    names: Vec<String>,
-    sizes: Vec<u64>,
-    modified: Vec<i64>,
-    layout: Layout,
-    manifest: Option<ManifestRule>,
-}
-
-/// Opens the Parquet export of `dataset` below `root`; `None` when no file matches its glob.
+/// Opens the Parquet export of `dataset` below `root`.
 ///
 /// # Errors
-/// When the dataset has no export, its glob is not one, or a file cannot be looked at.
-pub fn open(root: impl Into<Folder>, dataset: &Dataset) -> Result<Option<Box<dyn Replay>>> {
-    let root = root.into();
-    let Some(export) = &dataset.export else {
-        return Err(Error::config("the dataset has no export").at("dataset", &dataset.code));
-    };
-    let manifest = export.control.manifest;
-    let mut files = root.find(&export.path).map_err(|error| error.at("dataset", &dataset.code))?;
-    files.retain(|(name, ..)| manifest.is_none() || Path::new(name).extension().is_none_or(|end| end != "sha256"));
-    files.retain(|(name, ..)| export.control.marker.as_ref().is_none_or(|marker| !name.ends_with(marker)));
-    if files.is_empty() {
-        return Ok(None);
+/// When no file matches, or one stands in an archive: pieces of it are read in any order.
+pub fn open(root: impl Into<Folder>, dataset: &Dataset) -> Result<Box<dyn Replay>> {
+    let (files, format) = (ExportFiles::find(root, dataset)?, Layout::new(dataset, export_of(dataset)?));
+    if let Some(name) = files.names().iter().find(|name| archive::split(name).1.is_some()) {
+        let hint = "ask the holder for the Parquet file itself: it is compressed already";
+        return Err(files.broken(name, "a Parquet file stands in an archive", hint));
     }
-    let (mut names, mut sizes, mut modified) = (Vec::new(), Vec::new(), Vec::new());
-    for (name, bytes, written) in files {
-        names.push(name);
-        sizes.push(bytes);
-        modified.push(written);
-    }
-    let layout = Layout::new(dataset, export);
-    Ok(Some(Box::new(ParquetConnector { root, names, sizes, modified, layout, manifest })))
+    Ok(Box::new(FileExport { files, format }))
 }
 
 fn temporary(what: &str, error: &std::io::Error, file: impl std::fmt::Display) -> Error {
@@ -91,97 +73,30 @@ fn temporary(what: &str, error: &std::io::Error, file: impl std::fmt::Display) -
     Error::new(ErrorKind::Temporary, format!("{what}: {error}")).at("file", file).hint(hint)
 }
 
-impl Connector for ParquetConnector {
-    fn partitions(&self) -> &[String] {
-        &self.names
+impl FileFormat for Layout {
+    fn columns(&self, files: &ExportFiles, name: &str) -> Result<Option<Vec<FileColumn>>> {
+        guarded(name, || reader::columns(&files.root, name)).map(Some)
     }
 
-    fn partition_bytes(&self) -> &[u64] {
-        &self.sizes
+    fn open(&self, files: &ExportFiles, name: &str, spec: &ScanSpec) -> Result<Box<dyn BatchReader>> {
+        guarded(name, || Ok(Box::new(reader::Reader::open(&files.root, name, self, spec)?) as _))
     }
 
-    fn partition_modified(&self) -> &[i64] {
-        &self.modified
+    /// That the footer can be read, and all that it names lies within the file.
+    fn verify(&self, files: &ExportFiles, name: &str) -> Result<()> {
+        guarded(name, || reader::verify_footer(&files.root, name))
     }
 
-    fn columns(&self, partition: usize) -> Result<Option<Vec<FileColumn>>> {
-        let name = self.name(partition)?;
-        guarded(name, || reader::columns(&self.root, name)).map(Some)
-    }
-
-    fn open(&self, partition: usize, spec: &ScanSpec) -> Result<Box<dyn BatchReader>> {
-        let name = self.name(partition)?;
-        guarded(name, || Ok(Box::new(reader::Reader::open(&self.root, name, &self.layout, spec)?) as _))
-    }
-
-    fn verify_control(&self) -> Result<()> {
-        for name in &self.names {
-            let check = || {
-                match self.manifest {
-                    Some(ManifestRule::Sha256) => verify_digest(&self.root, name)?,
-                    None => {}
-                }
-                guarded(name, || reader::verify_footer(&self.root, name))
-            };
-            check().map_err(|error: Error| error.at("dataset", &self.layout.dataset))?;
-        }
-        Ok(())
-    }
-
-    fn checks_totals_while_reading(&self) -> bool {
+    fn verifies_while_reading(&self) -> bool {
         false
     }
-}
 
-impl ParquetConnector {
-    fn name(&self, partition: usize) -> Result<&String> {
-        self.names.get(partition).ok_or_else(|| Error::internal(format!("no partition {partition}")))
-    }
-}
-
-impl Replay for ParquetConnector {
     /// Each row as an Arrow IPC stream of all columns, as the file types them.
-    fn keep(&self, partition: usize, rejects: &[Reject]) -> Result<Vec<Vec<u8>>> {
-        let name = self.name(partition)?;
-        guarded(name, || reader::keep(&self.root, name, rejects))
+    fn keep(&self, files: &ExportFiles, name: &str, rejects: &[Reject]) -> Result<Vec<Vec<u8>>> {
+        guarded(name, || reader::keep(&files.root, name, rejects))
     }
 
-    fn replay(&self, partition: usize, spec: &ScanSpec, rows: &[KeptRow]) -> Result<Replayed> {
-        let name = self.name(partition)?;
-        reader::Reader::open(&self.root, name, &self.layout, spec)?.replay(rows)
+    fn replay(&self, files: &ExportFiles, name: &str, spec: &ScanSpec, rows: &[KeptRow]) -> Result<Replayed> {
+        reader::Reader::open(&files.root, name, self, spec)?.replay(rows)
     }
-}
-
-/// Compares the file with the digest that stands in `<file>.sha256`.
-fn verify_digest(root: &Folder, name: &str) -> Result<()> {
-    let manifest_name = format!("{name}.sha256");
-    let Some(text) = root.text(&manifest_name)? else {
-        return Err(Error::control_totals("the export has no `.sha256` file")
-            .at("file", &manifest_name)
-            .hint("the holder writes it with `sha256sum` next to the export"));
-    };
-    let base = name.rsplit('/').next().unwrap_or(name);
-    let promised = promised_digest(&text, base).ok_or_else(|| {
-        Error::control_totals("no line of `sha256sum` for the export")
-            .at("file", &manifest_name)
-            .hint(crate::control::REWRITE)
-    })?;
-    if crate::control::digest(root, name)? == promised {
-        return Ok(());
-    }
-    Err(Error::control_totals("the file does not have the digest that its `.sha256` promises: truncated or changed")
-        .at("file", name)
-        .hint("fetch the export again"))
-}
-
-/// The digest for the file called `base` in the text of `sha256sum`; a lone digest without a name counts too.
-fn promised_digest(text: &str, base: &str) -> Option<String> {
-    let named = |line: &str| {
-        let (digest, name) = line.trim_end().split_once(char::is_whitespace).unwrap_or((line.trim_end(), ""));
-        let name = name.trim_start().trim_start_matches('*');
-        let right_name = name.is_empty() || name.rsplit('/').next() == Some(base);
-        let is_digest = digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit());
-        (right_name && is_digest).then(|| digest.to_ascii_lowercase())
-    };
-    text.lines().find_map(named)
 }

@@ -36,7 +36,7 @@ pub(super) fn ranges(layout: &[LayoutField], head: usize) -> Vec<Range<usize>> {
 
 /// Cuts records.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct RecordsCutter {
+pub(crate) struct RecordsCutter {
     framing: Framing,
     /// Bytes of a record; of one whose length may vary the least.
     bytes: usize,
@@ -173,7 +173,7 @@ fn text(encoding: Encoding, bytes: &[u8], out: &mut String) -> Result<(), Flaw> 
 }
 
 /// Decodes records: the key's field first, the wanted fields of hits after it.
-pub(super) struct RecordsDecoder {
+pub(crate) struct RecordsDecoder {
     encoding: Encoding,
     wanted: Vec<WantedField>,
     /// The probe, and the position in the schema of the column that it is asked about.

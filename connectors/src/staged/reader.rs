@@ -19,8 +19,9 @@ use super::write::{KEPT, unkept};
 use crate::replay::{KeptRow, Replay};
 
 /// Rules that a reject can name.
-const RULES: [&str; 10] =
-    ["ragged", "encoding", "type", "quote", "length", "json", "xml", "nesting", "repeated", "missing"];
+const RULES: [&str; 12] = [
+    "ragged", "encoding", "type", "quote", "length", "json", "xml", "nesting", "repeated", "missing", "avro", "change",
+];
 
 /// Reads one sorted file of a copy, then what was kept aside, then the rejects.
 pub(super) struct Reader {

@@ -26,6 +26,8 @@ mod reader;
 use ieum_model::dataset::Dataset;
 use ieum_model::error::Result;
 
+use crate::export::{ExportFiles, FileExport};
+use crate::export_of;
 use crate::folder::Folder;
 use crate::replay::Replay;
 
@@ -37,5 +39,6 @@ pub use header::joined;
 /// # Errors
 /// When no file matches, or the export declares what a workbook does not have.
 pub fn open(root: impl Into<Folder>, dataset: &Dataset) -> Result<Box<dyn Replay>> {
-    Ok(Box::new(reader::XlsxConnector::try_new(root, dataset)?))
+    let format = reader::Xlsx::try_new(dataset, export_of(dataset)?)?;
+    Ok(Box::new(FileExport { files: ExportFiles::find(root, dataset)?, format }))
 }

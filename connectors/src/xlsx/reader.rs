@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 use arrow::record_batch::RecordBatch;
 use glob::Pattern;
-use ieum_model::connector::{BatchReader, Connector, FileColumn, ReadCounts, Reject, ScanSpec};
+use ieum_model::connector::{BatchReader, FileColumn, ReadCounts, Reject, ScanSpec};
 use ieum_model::dataset::{Dataset, Export, ItemType};
 use ieum_model::error::{Error, Result};
 
@@ -14,31 +14,24 @@ use super::book::{self, Block, Met, Wanted};
 use super::decoder::{Cells, ENCODING, Filled, Kept, Owned, RowDecoder, raw};
 use super::limits::MAX_BOOK;
 use crate::convert::Columns;
-use crate::files::{self, Source};
-use crate::folder::Folder;
-use crate::replay::{KeptRow, Replay, Replayed};
+use crate::export::{ExportFiles, FileFormat};
+use crate::files::Source;
+use crate::replay::{KeptRow, Replayed};
 use crate::text::Verdict;
-use crate::{columns, control, encoding, export_of, nothing_matches};
+use crate::{columns, encoding};
 
 /// Blocks of rows that the reading thread may be ahead.
 const AHEAD: usize = 4;
 
-pub(super) struct XlsxConnector {
-    root: Folder,
-    dataset: Dataset,
-    export: Export,
+/// Workbooks, as an export declares them.
+pub(super) struct Xlsx {
     wanted: Wanted,
     types: BTreeMap<String, ItemType>,
-    names: Vec<String>,
-    sizes: Vec<u64>,
-    modified: Vec<i64>,
 }
 
-impl XlsxConnector {
-    pub(super) fn try_new(root: impl Into<Folder>, dataset: &Dataset) -> Result<Self> {
-        let root = root.into();
-        let export = export_of(dataset)?.clone();
-        let config = |message: &str| Error::config(message).at("dataset", &dataset.code);
+impl Xlsx {
+    pub(super) fn try_new(dataset: &Dataset, export: &Export) -> Result<Self> {
+        let config = |message: &str| ExportFiles::config(dataset, message);
         if !encoding::is_separator(export.list_separator) {
             return Err(config("list separator must be ASCII, no letter, digit, quote or line end"));
         }
@@ -53,42 +46,11 @@ impl XlsxConnector {
         let first = export.sheet.header_row.saturating_sub(1);
         let rows = if export.header { export.sheet.header_rows } else { 0 };
         let wanted = Wanted { sheets, header: first..first.saturating_add(rows) };
-        let names = files::partitions(&root, &export)?;
-        if names.is_empty() {
-            return Err(nothing_matches(dataset, &export));
-        }
-        let (sizes, modified) = (files::sizes(&root, &names)?, files::modified(&root, &names)?);
-        let types = columns::types(dataset);
-        Ok(Self { root, dataset: dataset.clone(), export, wanted, types, names, sizes, modified })
+        Ok(Self { wanted, types: columns::types(dataset) })
     }
 
-    /// A file's bytes, unpacked.
-    fn bytes(&self, name: &str) -> Result<(Vec<u8>, u64)> {
-        let mut source = Source::open(&self.root, name)?;
-        let (mut bytes, mut end) = (Vec::new(), 0);
-        loop {
-            bytes.resize(end + 1024 * 1024, 0);
-            let filled = source.fill(&mut bytes[end..])?;
-            end += filled;
-            if end as u64 > MAX_BOOK {
-                return Err(Error::contract(format!(
-                    "the file is no workbook: it has more than {} MiB",
-                    MAX_BOOK >> 20
-                ))
-                .at("dataset", &self.dataset.code)
-                .at("export", name)
-                .hint("ask the holder for smaller files, or for CSV"));
-            }
-            if filled < 1024 * 1024 {
-                bytes.truncate(end);
-                return Ok((bytes, source.storage_bytes()));
-            }
-        }
-    }
-
-    fn reader(&self, partition: usize, spec: &ScanSpec) -> Result<Reader> {
-        let name = self.names.get(partition).ok_or_else(|| Error::internal("no such partition"))?;
-        let (file, storage) = self.bytes(name)?;
+    fn reader(&self, files: &ExportFiles, name: &str, spec: &ScanSpec) -> Result<Reader> {
+        let (file, storage) = bytes(files, name)?;
         let (sender, messages) = sync_channel::<Result<Option<Met>>>(AHEAD);
         let wanted = self.wanted.clone();
         // A thread of its own: the reader of a workbook cannot be left and entered again, and may panic over a damaged one.
@@ -100,11 +62,11 @@ impl XlsxConnector {
                 let _ = sender.send(done.map(|()| None));
             })
             .map_err(|error| Error::internal(format!("no thread can be started: {error}")))?;
-        let columns = Columns::try_new(Arc::clone(&spec.schema), ENCODING, self.export.list_separator)?;
+        let columns = Columns::try_new(Arc::clone(&spec.schema), ENCODING, files.export.list_separator)?;
         let mut reader = Reader {
-            name: name.clone(),
-            dataset: self.dataset.clone(),
-            export: self.export.clone(),
+            name: name.to_owned(),
+            dataset: files.dataset.clone(),
+            export: files.export.clone(),
             types: self.types.clone(),
             messages,
             spec: spec.clone(),
@@ -118,6 +80,25 @@ impl XlsxConnector {
         // The first sheet: whether the file has the columns is known before it is read.
         reader.advance()?;
         Ok(reader)
+    }
+}
+
+/// A file's bytes, unpacked, and how many were read from storage.
+fn bytes(files: &ExportFiles, name: &str) -> Result<(Vec<u8>, u64)> {
+    let mut source = Source::open(&files.root, name)?;
+    let (mut bytes, mut end) = (Vec::new(), 0);
+    loop {
+        bytes.resize(end + 1024 * 1024, 0);
+        let filled = source.fill(&mut bytes[end..])?;
+        end += filled;
+        if end as u64 > MAX_BOOK {
+            let message = format!("the file is no workbook: it has more than {} MiB", MAX_BOOK >> 20);
+            return Err(files.broken(name, message, "ask the holder for smaller files, or for CSV"));
+        }
+        if filled < 1024 * 1024 {
+            bytes.truncate(end);
+            return Ok((bytes, source.storage_bytes()));
+        }
     }
 }
 
@@ -277,22 +258,9 @@ impl BatchReader for Reader {
     }
 }
 
-impl Connector for XlsxConnector {
-    fn partitions(&self) -> &[String] {
-        &self.names
-    }
-
-    fn partition_bytes(&self) -> &[u64] {
-        &self.sizes
-    }
-
-    fn partition_modified(&self) -> &[i64] {
-        &self.modified
-    }
-
-    fn columns(&self, partition: usize) -> Result<Option<Vec<FileColumn>>> {
-        let name = self.names.get(partition).ok_or_else(|| Error::internal("no such partition"))?;
-        if !self.export.header {
+impl FileFormat for Xlsx {
+    fn columns(&self, files: &ExportFiles, name: &str) -> Result<Option<Vec<FileColumn>>> {
+        if !files.export.header {
             return Ok(None);
         }
         let mut found = None;
@@ -302,51 +270,33 @@ impl Connector for XlsxConnector {
             }
             false
         };
-        let (file, _) = self.bytes(name)?;
+        let (file, _) = bytes(files, name)?;
         let wanted = self.wanted.clone();
         // A reader that a damaged file makes panic is no harm to anybody.
         let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| book::read(file, &wanted, &mut { first })));
         read.unwrap_or_else(|_| Err(Error::contract("the workbook is damaged")))
-            .map_err(|error| error.at("dataset", &self.dataset.code).at("export", name))?;
+            .map_err(|error| error.at("dataset", &files.dataset.code).at("export", name))?;
         let named = found.into_iter().flatten().filter(|name| !name.is_empty());
         Ok(Some(named.map(|name| FileColumn { name, kind: None }).collect()))
     }
 
-    fn open(&self, partition: usize, spec: &ScanSpec) -> Result<Box<dyn BatchReader>> {
-        Ok(Box::new(self.reader(partition, spec)?))
+    fn open(&self, files: &ExportFiles, name: &str, spec: &ScanSpec) -> Result<Box<dyn BatchReader>> {
+        Ok(Box::new(self.reader(files, name, spec)?))
     }
 
-    fn verify_control(&self) -> Result<()> {
-        for name in &self.names {
-            let checked = match self.export.control.manifest {
-                Some(_) => control::verify_manifest(&self.root, name),
-                None => Ok(()),
-            };
-            checked.map_err(|error| error.at("dataset", &self.dataset.code))?;
-        }
-        Ok(())
-    }
-
-    fn checks_totals_while_reading(&self) -> bool {
-        self.export.control.manifest.is_none()
-    }
-}
-
-impl Replay for XlsxConnector {
-    fn replay(&self, partition: usize, spec: &ScanSpec, rows: &[KeptRow]) -> Result<Replayed> {
-        let name = self.names.get(partition).ok_or_else(|| Error::internal("no such partition"))?;
-        let mut columns = Columns::try_new(Arc::clone(&spec.schema), ENCODING, self.export.list_separator)?;
+    fn replay(&self, files: &ExportFiles, name: &str, spec: &ScanSpec, rows: &[KeptRow]) -> Result<Replayed> {
+        let (dataset, export) = (&files.dataset, &files.export);
+        let mut columns = Columns::try_new(Arc::clone(&spec.schema), ENCODING, export.list_separator)?;
         let mut counts = ReadCounts { read: rows.len() as u64, ..ReadCounts::default() };
         for row in rows {
             let broken = || Error::internal("a kept row cannot be read").at("export", name);
             let mut kept = Kept::parse(&row.bytes).ok_or_else(broken)?;
             // A column of which the row has no cell is blank in it.
-            let blank = spec.schema.fields().iter().map(|field| field.name()).filter(|code| {
-                !kept.names.iter().any(|name| columns::code(&self.dataset, &self.export, name) == code.as_str())
-            });
+            let is_named = |code: &str| kept.names.iter().any(|name| columns::code(dataset, export, name) == code);
+            let blank = spec.schema.fields().iter().map(|field| field.name()).filter(|code| !is_named(code));
             let blank: Vec<String> = blank.cloned().collect();
             kept.names.extend(blank);
-            let mut decoder = decoder(&self.dataset, &self.export, &self.types, &kept.names, spec)?;
+            let mut decoder = decoder(dataset, export, &self.types, &kept.names, spec)?;
             let (rule, column, reason) = match decoder.decode(&kept, &mut columns) {
                 Verdict::Kept | Verdict::Repaired { .. } => {
                     counts.kept += 1;
@@ -360,7 +310,7 @@ impl Replay for XlsxConnector {
             };
             counts.rejected += 1;
             spec.rejects.reject(Reject {
-                source: name.clone(),
+                source: name.to_owned(),
                 line: row.line,
                 byte_offset: row.byte_offset,
                 rule,

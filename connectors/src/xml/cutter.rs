@@ -244,34 +244,10 @@ fn declaration_end(bytes: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nested::cutting;
 
-    /// Rows with `!` before those that are broken, and what is missing at the end.
     fn check(text: &str, expected: &[&str], missing: Option<&str>) {
-        for window in [1, 7, 1000] {
-            let mut cutter = ElementCutter::new(b"r");
-            let (mut at, mut seen, mut found) = (0, window, Vec::new());
-            while at < text.len() {
-                seen = seen.max(at + 1).min(text.len());
-                match cutter.cut(&text.as_bytes()[at..seen], seen == text.len()) {
-                    Cut::More => seen += window,
-                    Cut::Gap { next } => at += next,
-                    Cut::Row { end, next, .. } => {
-                        found.push(text[at..at + end].to_owned());
-                        at += next;
-                    }
-                    Cut::Broken { end, next, .. } => {
-                        found.push(format!("!{}", &text[at..at + end]));
-                        at += next;
-                    }
-                    cut => panic!("{cut:?}"),
-                }
-            }
-            assert_eq!(
-                (found, cutter.missing()),
-                (expected.iter().map(|row| (*row).into()).collect(), missing),
-                "{text}"
-            );
-        }
+        cutting::check(|| ElementCutter::new(b"r"), text, expected, missing);
     }
 
     #[test]

@@ -46,9 +46,10 @@ pub struct Reject {
     pub source: String,
     /// Line (from 1) of a text file, row (from 1) of a sheet, record number (from 1) otherwise.
     pub line: u64,
-    /// Offset of the row's first byte in the decompressed file; of a workbook the place (from 0) of the sheet among those read.
+    /// Offset of the row's first byte in the decompressed file; of a workbook the place (from 0) of the sheet among those read, of
+    /// an Avro file the offset among the rows of its blocks, decompressed.
     pub byte_offset: u64,
-    /// Rule that the row breaks: `ragged`, `encoding`, `type`, `quote`, `length`, `json`, `xml`, `nesting`, `repeated`, `missing`.
+    /// Rule that the row breaks: `ragged`, `encoding`, `type`, `quote`, `length`, `json`, `xml`, `avro`, `change`, `nesting`, `repeated`, `missing`.
     pub rule: &'static str,
     /// Column concerned, if one is.
     pub column: Option<String>,

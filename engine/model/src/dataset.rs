@@ -175,6 +175,8 @@ pub enum Format {
     Xlsx,
     /// Arrow IPC, in the file format (Feather 2) or as a stream.
     Arrow,
+    /// Avro object container files.
+    Avro,
     /// Bare records of byte-counted fields, as COBOL programs write them: no header, no trailer, numbers packed or binary.
     Records,
 }
@@ -190,6 +192,7 @@ impl fmt::Display for Format {
             Self::Xml => "xml",
             Self::Xlsx => "xlsx",
             Self::Arrow => "arrow",
+            Self::Avro => "avro",
             Self::Records => "records",
         })
     }
@@ -332,6 +335,23 @@ pub enum Framing {
     Rdw,
 }
 
+/// Files of changes that come after a base export.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deltas {
+    /// Glob of the files, as [`Export::path`]. In the order of their names later changes win; with `{date}` those count that
+    /// are younger than the base and not after the run's date, in the order of their dates.
+    pub path: String,
+    /// Columns, by item code, that tell one record from another.
+    pub key: Vec<String>,
+    /// Column that says what a change does: `I`, `U` or `D`. `fixed_width` has it in the head of a record.
+    #[serde(default)]
+    pub change: Option<String>,
+    /// Globs of the files of the dates that count, in their order, once these are known.
+    #[serde(skip)]
+    pub dated: Vec<String>,
+}
+
 /// Where the table of a workbook stands.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -371,6 +391,9 @@ pub enum Repair {
     DoubledQuotes,
     /// An XML element that begins and holds nothing but an empty one of its own name, `<a><a/>`, is empty.
     EmptyElements,
+    /// A change that inserts a record that is there updates it, one that updates a record that is not there inserts it, and one
+    /// that deletes such a record does nothing.
+    Upserts,
 }
 
 impl Repair {
@@ -379,6 +402,7 @@ impl Repair {
         match self {
             Self::DoubledQuotes => "doubled_quotes",
             Self::EmptyElements => "empty_elements",
+            Self::Upserts => "upserts",
         }
     }
 }
@@ -454,7 +478,7 @@ pub struct Export {
     /// What a file may cost at most.
     #[serde(default)]
     pub limits: Limits,
-    /// Export column → item code, for columns not named by the item's code or standard abbreviation. A column of JSON and XML
+    /// Export column → item code, for columns not named by the item's code or standard abbreviation. A column of JSON, XML and Avro
     /// is a path ([`crate::path`]).
     #[serde(default)]
     pub columns: BTreeMap<String, String>,
@@ -473,6 +497,9 @@ pub struct Export {
     /// Where the table of a workbook stands.
     #[serde(default)]
     pub sheet: Sheet,
+    /// Files of changes of a `csv` or `fixed_width` export.
+    #[serde(default)]
+    pub deltas: Option<Deltas>,
     /// Share of unreadable rows above which the export breaks its contract.
     #[serde(default)]
     pub max_reject_ratio: f64,

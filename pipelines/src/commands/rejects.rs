@@ -5,7 +5,7 @@ use std::path::Path;
 
 use chrono::NaiveDate;
 use ieum_connectors::replay::KeptRow;
-use ieum_connectors::{discover, replayed};
+use ieum_connectors::{detect, replayed};
 use ieum_core::night::REJECTED_ROWS;
 use ieum_model::catalog::Catalog;
 use ieum_model::dataset::{Dataset, Format};
@@ -79,7 +79,7 @@ fn show(out: &Path, values: bool, screen: &Screen) -> Result<u8> {
     if values {
         screen.note("what follows on stdout are rows of exports: personal data");
         for line in &lines {
-            let raw = discover::shown(&bytes(&line.raw_hex)?);
+            let raw = detect::shown(&bytes(&line.raw_hex)?);
             text.push_str(&format!("\n{}:{}\t{}", line.source, line.line, raw.replace(['\n', '\r'], " ")));
         }
     }
@@ -109,7 +109,11 @@ fn replay(night: &Path, out: &Path, date: Option<NaiveDate>, screen: &Screen) ->
     for ((code, source), lines) in files {
         let Some(dataset) = catalog.datasets.get(code) else { continue };
         if dataset.export.as_ref().is_some_and(|export| matches!(export.format, Format::Parquet | Format::Arrow)) {
-            screen.warning(&format!("`{source}`: rows of a typed file are not read again; read the export anew"));
+            screen.warning(&format!(
+                "`{source}`: what stands in the rejects of a {} file is text to look at, without the types that its rows have in \
+                 the file, so they cannot be read from it; `ieum source check` reads the whole export anew",
+                dataset.export.as_ref().map_or_else(String::new, |export| export.format.to_string())
+            ));
             still += lines.len() as u64;
             continue;
         }

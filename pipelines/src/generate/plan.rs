@@ -268,6 +268,7 @@ fn choose(dataset: &Dataset, columns: &[Column], turn: usize, order: usize, form
         framing: None,
         record_bytes: None,
         sheet: Sheet::default(),
+        deltas: None,
         max_reject_ratio: 0.0,
         max_shrink: 0.5,
         contract: Vec::new(),

@@ -120,3 +120,67 @@ fn two_recipients_share_no_pseudonym_and_one_has_one_for_each_person() {
     }
     assert!(of("semas").is_disjoint(&of("bank")));
 }
+
+/// The catalog of the small night, with `more` in the `[export]` of the dataset whose path is `path`.
+fn with_export(sources: &[CatalogSource], path: &str, more: &str) -> Vec<CatalogSource> {
+    let line = format!("path = \"{path}\"\n");
+    let mut sources = sources.to_vec();
+    let text = &mut sources.iter_mut().find(|source| source.text.contains(&line)).unwrap().text;
+    *text = text.replace(&line, &format!("{line}{more}\n"));
+    sources
+}
+
+#[test]
+fn a_base_and_its_changes_answer_as_the_export_that_they_make_together() {
+    let plain = small_night::catalog_sources();
+    let changing = |dataset: &str, key: &str| {
+        format!("deltas = {{ path = \"{dataset}/*.delta\", key = [{key}], change = \"변동\" }}")
+    };
+    let sources = with_export(&plain, "income/*.csv", &changing("income", "\"rrno\", \"year\""));
+    let sources = with_export(&sources, "registration/*.csv", &changing("registration", "\"brno\""));
+    let requests = || {
+        vec![
+            request("r1", FIRST, &[("service", "fund")]),
+            request("r2", SECOND, &[("service", "fund")]),
+            request("r3", SECOND, &[("documents", "income(amount,payer)")]),
+            request("r4", NOBODY, &[("service", "fund")]),
+        ]
+    };
+    let base = small_night::exports();
+    let mut changed = base.clone();
+    changed.insert(
+        "income/1.delta",
+        "주민등록번호,year,변동,amount,payer\n9902284123452,2024,U,150,가게 둘\n9902284123452,2025,D,,\n\
+         9912313000002,2023,I,7,가게 여덟\n9801013000015,2025,U,1,가게 넷\n"
+            .into(),
+    );
+    changed.insert(
+        "income/2.delta",
+        "주민등록번호,year,변동,amount,payer\n9902284123452,2024,U,160,가게 아홉\n9902284123452,2025,I,201,가게 셋\n\
+         9912313000002,2023,D,,\n"
+            .into(),
+    );
+    // A business of the second person now belongs to the first.
+    changed.insert(
+        "registration/1.delta",
+        "변동,brno,rep_rrno,trade_name\nU,9998100015,9912313000002,둘째 상사\nI,1248100998,9902284123452,새 상사\n"
+            .into(),
+    );
+    let mut merged = base.clone();
+    merged.insert(
+        "income/2026.csv",
+        "주민등록번호,year,amount,payer\n9912313000002,2025,\"31,000,000\",가게 하나\n9801013000015,2025,1,가게 넷\n\
+         9902284123452,2024,160,가게 아홉\n9902284123452,2025,201,가게 셋\n"
+            .into(),
+    );
+    merged.insert(
+        "registration/2026.csv",
+        "brno,rep_rrno,trade_name\n9999900005,990228-4123452,\"이음, 상사\"\n9998100015,9912313000002,둘째 상사\n\
+         1248100998,9902284123452,새 상사\n"
+            .into(),
+    );
+    let expected = bundles(&plain, &merged, requests());
+    assert_eq!(expected.len(), 4);
+    assert_ne!(bundles(&sources, &base, requests()), expected);
+    assert_eq!(bundles(&sources, &changed, requests()), expected);
+}

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use chrono::NaiveDate;
 use ieum_connectors::discover::{Proposal, discover};
 use ieum_connectors::sample::{self, Extent, Sample};
-use ieum_connectors::{Found, connect};
+use ieum_connectors::{Found, connect, detect};
 use ieum_model::dataset::Dataset;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -104,7 +104,7 @@ fn told(file: &str) -> [String; 4] {
         (None, Some(header)) => if header { "yes" } else { "no" }.to_owned(),
         (None, None) => String::new(),
     };
-    let encoding = proposal.encoding.map_or("", |encoding| encoding.name());
+    let encoding = proposal.encoding.map_or("", detect::name);
     [proposal.format.to_string(), encoding.to_owned(), delimiter.to_owned(), header]
 }
 

@@ -24,6 +24,7 @@ impl Load<'_> {
         }
         self.check_records(file, export);
         self.check_sheet(file, export);
+        self.check_deltas(file, dataset, export);
         for (place, character) in [("delimiter", export.delimiter), ("list_separator", export.list_separator)] {
             if !is_separator(character) {
                 let message = format!("{place} `{}` is no separator", character.escape_debug());
@@ -92,6 +93,48 @@ impl Load<'_> {
         if !is_records && (export.framing.is_some() || export.record_bytes.is_some()) {
             let place = if export.framing.is_some() { "framing" } else { "record_bytes" };
             self.wrong(file, place, place, format!("only `records` have {place}"), None);
+        }
+    }
+
+    /// Changes are merged by columns that the export has.
+    fn check_deltas(&mut self, file: &File<'_>, dataset: &Dataset, export: &Export) {
+        let Some(deltas) = &export.deltas else { return };
+        match (export.format, &deltas.change) {
+            (Format::Csv, None) => {
+                let hint = "write `change = \"…\"`, the column that holds I, U or D";
+                self.wrong(
+                    file,
+                    "deltas",
+                    "deltas",
+                    "deltas of csv do not say which column tells what a change does",
+                    Some(hint),
+                );
+            }
+            (Format::Csv | Format::FixedWidth, _) => {}
+            _ => self.wrong(file, "deltas", "deltas", "only csv and fixed_width have deltas", None),
+        }
+        if !is_below(&deltas.path) {
+            let message = format!("path `{}` is not below the exports folder", deltas.path);
+            self.wrong(file, "deltas", &deltas.path, message, None);
+        } else if let Err(error) = glob::Pattern::new(&deltas.path.replace(DATE, SOME_DATE)) {
+            self.wrong(
+                file,
+                "deltas",
+                &deltas.path,
+                format!("path `{}` is no pattern: {}", deltas.path, error.msg),
+                None,
+            );
+        }
+        if deltas.key.is_empty() {
+            self.wrong(file, "deltas", "key", "deltas need a key: the columns that tell one record from another", None);
+        }
+        let mapped = dataset.maps.iter().map(|mapping| mapping.to.as_str());
+        let keys = dataset.keys().map(|key| key.item.as_str()).chain(mapped);
+        let known: BTreeSet<&str> = item_names(dataset).chain(keys).collect();
+        for column in deltas.key.iter().filter(|column| !known.contains(column.as_str())) {
+            let hint = suggestion(column, known.iter().copied());
+            let line = file.line(&["export", "deltas"], column);
+            self.report(file, line, format!("unknown column `{column}` in deltas.key"), hint);
         }
     }
 
@@ -267,6 +310,13 @@ mod tests {
         let sums = "a csv trailer carries a count, no sums (write `trailer = \"count\"`)";
         one("columns =", "control = { trailer = \"count_and_sums\" }\ncolumns =", 34, sums);
         let trailer = "a parquet file has no trailer (take it out: the file itself tells how many rows it has)";
+        let deltas = |deltas: &str, message: &str| {
+            one("columns =", &format!("deltas = {{ path = \"d/*\", {deltas} }}\ncolumns ="), 34, message);
+        };
+        let change = "(write `change = \"…\"`, the column that holds I, U or D)";
+        deltas("key = [\"pno\"]", &format!("deltas of csv do not say which column tells what a change does {change}"));
+        deltas("change = \"k\", key = []", "deltas need a key: the columns that tell one record from another");
+        deltas("change = \"k\", key = [\"pn\"]", "unknown column `pn` in deltas.key (did you mean `pno`?)");
         let ending = "marker `fin` is no ending of a file (an ending such as `.fin`)";
         one("columns =", "control = { marker = \"fin\" }\ncolumns =", 34, ending);
         one("columns =", "max_shrink = 2.0\ncolumns =", 34, "max_shrink is not between 0 and 1");

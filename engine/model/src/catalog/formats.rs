@@ -73,10 +73,14 @@ impl Load<'_> {
 
     fn check_repair(&mut self, file: &File<'_>, export: &Export) {
         for rule in &export.repair {
-            let format = match rule {
-                Repair::DoubledQuotes => Format::Csv,
-                Repair::EmptyElements => Format::Xml,
-            };
+            if *rule == Repair::Upserts {
+                if export.deltas.is_none() {
+                    let message = "repair `upserts` is for exports with deltas only";
+                    self.wrong(file, "repair", rule.name(), message, None);
+                }
+                continue;
+            }
+            let format = if *rule == Repair::DoubledQuotes { Format::Csv } else { Format::Xml };
             if export.format != format || (format == Format::Csv && !export.quote) {
                 let message = format!("repair `{}` is for {format} only", rule.name());
                 self.wrong(file, "repair", rule.name(), message, None);
@@ -88,7 +92,7 @@ impl Load<'_> {
 /// What stands between the names of a path; `None` where columns are no paths.
 pub(super) fn separator(format: Format) -> Option<char> {
     match format {
-        Format::Json | Format::JsonLines => Some('.'),
+        Format::Json | Format::JsonLines | Format::Avro => Some('.'),
         Format::Xml => Some('/'),
         _ => None,
     }
@@ -111,6 +115,8 @@ mod tests {
         one("columns =", &add("escape = \",\"\nquote = false"), 34, no_escape);
         one("columns =", &add("rows = \"a\""), 34, "`rows` is for json and xml only");
         one("columns =", &add("repair = [\"empty_elements\"]"), 34, "repair `empty_elements` is for xml only");
+        let upserts = "repair `upserts` is for exports with deltas only";
+        one("columns =", &add("repair = [\"upserts\"]"), 34, upserts);
         one(
             "columns =",
             &add("entries = \"***\""),
