@@ -42,8 +42,15 @@ pub fn verify_manifest(root: impl Into<Folder>, name: &str) -> Result<()> {
     let broken = |message: &str, hint: &str| {
         Err(Error::control_totals(message).at("export", name).at("manifest", &manifest).hint(hint))
     };
-    let (expected, of) = text.trim().split_once(char::is_whitespace).unwrap_or((text.trim(), ""));
-    let of = of.trim_start().trim_start_matches('*');
+    let lines = || {
+        text.lines().map(str::trim).map(|line| {
+            let (digest, of) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+            (digest, of.trim_start().trim_start_matches('*'))
+        })
+    };
+    let is_ours = |(_, of): &(&str, &str)| of.is_empty() || Path::new(of).file_name() == Path::new(name).file_name();
+    // One for several files has a line for each.
+    let (expected, of) = lines().find(is_ours).or_else(|| lines().next()).unwrap_or_default();
     if expected.len() != 64 || !expected.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return broken("manifest does not hold a SHA-256 digest", REWRITE);
     }

@@ -300,7 +300,11 @@ fn a_truncated_or_changed_file_breaks_the_contract() {
     let missing = connector(folder.path(), &dataset).verify_control().unwrap_err();
     assert_eq!(missing.message, "manifest is missing");
     let digest = crate::control::digest(&folder.path().into(), "a.parquet").unwrap();
-    std::fs::write(folder.path().join("a.parquet.sha256"), format!("{digest}  a.parquet\n")).unwrap();
+    std::fs::write(
+        folder.path().join("a.parquet.sha256"),
+        format!("{}  b.parquet\n{digest} *in/a.parquet\n", "0".repeat(64)),
+    )
+    .unwrap();
     let whole = connector(folder.path(), &dataset);
     assert_eq!(whole.partitions(), ["a.parquet"]);
     whole.verify_control().unwrap();
