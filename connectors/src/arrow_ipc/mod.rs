@@ -5,13 +5,14 @@
 //!                                                           └─ filtered     └─ rejected (rule `type`)
 //! ```
 
+mod guard;
 mod reader;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ieum_model::connector::{BatchReader, FileColumn, Reject, ScanSpec};
-use ieum_model::dataset::{Dataset, ItemType};
+use ieum_model::dataset::{Dataset, ItemType, Limits};
 use ieum_model::error::{Error, Result};
 
 use crate::export::{ExportFiles, FileExport, FileFormat};
@@ -48,9 +49,16 @@ fn damaged(name: &str) -> Error {
         .hint("the file is truncated or damaged; fetch the export again")
 }
 
+fn beyond(name: &str, limits: Limits) -> Error {
+    Error::contract(format!("the Arrow file becomes more than {} bytes from each packed one", limits.expansion))
+        .at("export", name)
+        .at("limit", "expansion")
+        .hint("if the holder's file is meant to be so, raise `limits = { expansion = … }` in the dataset's [export]")
+}
+
 impl FileFormat for ArrowIpc {
     fn columns(&self, files: &ExportFiles, name: &str) -> Result<Option<Vec<FileColumn>>> {
-        guarded(name, || reader::columns(&files.root, name)).map(Some)
+        guarded(name, || reader::columns(files, name)).map(Some)
     }
 
     fn open(&self, files: &ExportFiles, name: &str, spec: &ScanSpec) -> Result<Box<dyn BatchReader>> {
@@ -59,7 +67,7 @@ impl FileFormat for ArrowIpc {
 
     /// Each row as an Arrow IPC stream of all columns, as the file types them.
     fn keep(&self, files: &ExportFiles, name: &str, rejects: &[Reject]) -> Result<Vec<Vec<u8>>> {
-        guarded(name, || reader::keep(&files.root, name, rejects))
+        guarded(name, || reader::keep(files, name, rejects))
     }
 
     fn replay(&self, files: &ExportFiles, name: &str, spec: &ScanSpec, rows: &[KeptRow]) -> Result<Replayed> {

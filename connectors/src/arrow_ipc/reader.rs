@@ -16,10 +16,11 @@ use ieum_model::connector::{BatchReader, FileColumn, ReadCounts, Reject, ScanSpe
 use ieum_model::dataset::ItemType;
 use ieum_model::error::{Error, Result};
 
+use super::guard::{self, Fault, InPlace, Unpacked};
 use super::{damaged, guarded};
 use crate::export::ExportFiles;
 use crate::files::Source;
-use crate::folder::{Folder, Seekable};
+use crate::folder::Seekable;
 use crate::parquet::cast::cast;
 use crate::replay::{KeptRow, Replayed};
 use crate::{archive, columns};
@@ -43,21 +44,33 @@ impl Read for SourceReader {
 }
 
 impl Batches {
-    fn open(root: &Folder, name: &str) -> Result<(Self, u64)> {
+    fn open(files: &ExportFiles, name: &str) -> Result<(Self, u64)> {
+        let root = &files.root;
         let mut source = Source::open(root, name)?;
         let mut head = [0; MAGIC.len()];
         let filled = source.fill(&mut head)?;
         let (bytes, _) = root.about(name)?;
         let broken = |_: ArrowError| damaged(name);
-        if head[..filled] != *MAGIC {
+        let is_file = head[..filled] == *MAGIC;
+        let is_packed = archive::split(name).1.is_some() || name.ends_with(".gz") || name.ends_with(".zst");
+        let limits = files.export.limits;
+        let checked = match (is_file, is_packed) {
+            (true, false) => guard::file(InPlace(root.seekable(name)?), bytes, limits),
+            (false, false) => guard::stream(InPlace(root.seekable(name)?), limits),
+            (false, true) => guard::stream(Unpacked::new(SourceReader(Source::open(root, name)?)), limits),
+            (true, true) => {
+                return Err(Error::contract("an Arrow file in the file format is packed")
+                    .at("export", name)
+                    .hint("such a file is read in any order: ask the holder for it unpacked, or as a stream"));
+            }
+        };
+        checked.map_err(|fault| match fault {
+            Fault::Damaged => damaged(name),
+            Fault::Beyond => super::beyond(name, limits),
+        })?;
+        if !is_file {
             let stream = BufReader::new(SourceReader(Source::open(root, name)?));
             return Ok((Self::Stream(Box::new(StreamReader::try_new(stream, None).map_err(broken)?)), bytes));
-        }
-        let is_packed = archive::split(name).1.is_some() || name.ends_with(".gz") || name.ends_with(".zst");
-        if is_packed {
-            return Err(Error::contract("an Arrow file in the file format is packed")
-                .at("export", name)
-                .hint("such a file is read in any order: ask the holder for it unpacked, or as a stream"));
         }
         let batches = FileReader::try_new(BufReader::new(root.seekable(name)?), None).map_err(broken)?;
         Ok((Self::File(Box::new(batches)), bytes))
@@ -79,8 +92,8 @@ impl Batches {
 }
 
 /// The columns of a file, with the types that it gives them.
-pub(super) fn columns(root: &Folder, name: &str) -> Result<Vec<FileColumn>> {
-    let (batches, _) = Batches::open(root, name)?;
+pub(super) fn columns(files: &ExportFiles, name: &str) -> Result<Vec<FileColumn>> {
+    let (batches, _) = Batches::open(files, name)?;
     let column = |field: &Arc<arrow::datatypes::Field>| FileColumn {
         name: field.name().clone(),
         kind: Some(field.data_type().to_string().to_ascii_lowercase()),
@@ -89,8 +102,8 @@ pub(super) fn columns(root: &Folder, name: &str) -> Result<Vec<FileColumn>> {
 }
 
 /// The rows of `rejects`, which are in file order, each as a stream of all columns of the file.
-pub(super) fn keep(root: &Folder, name: &str, rejects: &[Reject]) -> Result<Vec<Vec<u8>>> {
-    let (mut batches, _) = Batches::open(root, name)?;
+pub(super) fn keep(files: &ExportFiles, name: &str, rejects: &[Reject]) -> Result<Vec<Vec<u8>>> {
+    let (mut batches, _) = Batches::open(files, name)?;
     let (mut kept, mut before) = (Vec::with_capacity(rejects.len()), 0_u64);
     while kept.len() < rejects.len() {
         let batch = batches.next().ok_or_else(|| damaged(name))?.map_err(|_| damaged(name))?;
@@ -262,7 +275,7 @@ impl Reader {
         types: &BTreeMap<String, ItemType>,
         spec: &ScanSpec,
     ) -> Result<Self> {
-        let (batches, bytes) = Batches::open(&files.root, name)?;
+        let (batches, bytes) = Batches::open(files, name)?;
         let mut casting = Casting::try_new(files, name, types, spec, &batches.schema())?;
         casting.counts.bytes = bytes;
         Ok(Self { batches, casting, pending: None, before: 0 })
