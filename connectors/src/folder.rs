@@ -306,9 +306,11 @@ fn failed(error: &StoreError) -> io::Error {
     io::Error::other(Failure(told(error)))
 }
 
-/// Whether storage failed, on this machine or elsewhere; the file itself may be sound.
+/// Whether storage failed, on this machine or elsewhere; the file itself may be sound. A place that no file has comes of what
+/// stands in a file.
 pub(crate) fn is_failure(error: &io::Error) -> bool {
-    error.raw_os_error().is_some() || error.get_ref().is_some_and(|inner| inner.is::<Failure>())
+    let of_storage = error.raw_os_error().is_some() && error.kind() != io::ErrorKind::InvalidInput;
+    of_storage || error.get_ref().is_some_and(|inner| inner.is::<Failure>())
 }
 
 /// A file of which any range can be read.

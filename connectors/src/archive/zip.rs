@@ -125,7 +125,7 @@ fn directory(file: &mut (impl Read + Seek), limits: Limits) -> io::Result<Option
             at: u32_at(&bytes, at + 42)?.into(),
         };
         entry.take_extra(extra, raw)?;
-        entry.at += place.before;
+        entry.at = entry.at.checked_add(place.before).ok_or_else(damaged)?;
         at += ENTRY_BYTES + body.len() + comment;
         if !entry.name.ends_with('/') {
             entries.push(entry);
@@ -303,6 +303,10 @@ pub(crate) mod tests {
         let mut wrong = good.clone();
         wrong[good.iter().rposition(|byte| *byte == b'9').unwrap()] = b'8';
         check(&wrong, "y", "compressed file is damaged");
+        // The directory's end says that its 64-bit one stands where no file has a place.
+        let (files, end) = good.split_at(good.len() - END_BYTES);
+        let locator = [LOCATOR_64, &[0; 4], &[0xFF; 8], &[0; 4]].concat();
+        check(&[files, &locator, end].concat(), "x", "archive is damaged");
         check(&zip(&[(ENCRYPTED, b"x", b"0")]), "x", "entry of the archive is encrypted");
         let folder = folder(&zip(&[(0, b"x", b""), (0, b"y", b""), (0, b"x", b"")]));
         let entries = |pattern: Option<&str>, limit: u32| {
