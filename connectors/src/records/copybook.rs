@@ -5,7 +5,7 @@
 //! its line: floating point (`COMP-1`, `COMP-2`), alignment (`SYNCHRONIZED`), pictures with `P`, fields behind a part of varying
 //! length.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ieum_model::dataset::{FieldKind, ItemType, LayoutField};
 use ieum_model::error::{Error, Result};
@@ -371,7 +371,7 @@ impl Laid {
 }
 
 /// Gives every field a name of its own: its own with the numbers of its occurrences, with those of its groups before it where
-/// another has the same.
+/// another has the same, and with a number of its own where even these are the same.
 fn named(laid: Vec<LaidField>) -> Vec<CopybookField> {
     let short = |field: &LaidField| {
         let name = field.path.iter().rposition(|part| !is_occurrence(part)).unwrap_or(0);
@@ -384,9 +384,19 @@ fn named(laid: Vec<LaidField>) -> Vec<CopybookField> {
         *uses.entry(short(field)).or_default() += 1;
     }
     let code = |field: &LaidField| if uses[&short(field)] > 1 { item_code(field.path.iter()) } else { short(field) };
+    let (mut taken, mut numbers) = (BTreeSet::new(), BTreeMap::<String, usize>::new());
+    let mut own = |code: String| {
+        let number = numbers.entry(code.clone()).or_insert(1);
+        let mut own = code.clone();
+        while !taken.insert(own.clone()) {
+            *number += 1;
+            own = format!("{code}_{number}");
+        }
+        own
+    };
     let field = |field: &LaidField| CopybookField {
         layout: LayoutField {
-            item: code(field),
+            item: own(code(field)),
             bytes: field.bytes,
             at: Some(field.start + 1),
             kind: match field.usage {
@@ -434,6 +444,15 @@ mod tests {
             format!("{item} {} {bytes} {kind:?} {scale}{sign}", at.unwrap())
         };
         assert_eq!(book.fields.iter().map(told).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn fields_of_one_name_in_one_group_are_numbered() {
+        let text =
+            "01 R.\n 05 WS-A PIC X(2).\n 05 FILLER PIC X.\n 05 WS-A PIC X(2).\n 05 R-WS-A PIC X.\n 05 R-WS-A PIC X.";
+        let book = parse(text).unwrap();
+        let names: Vec<&str> = book.fields.iter().map(|field| field.layout.item.as_str()).collect();
+        assert_eq!(names, ["r_ws_a", "r_ws_a_2", "r_r_ws_a", "r_r_ws_a_2"]);
     }
 
     #[test]
