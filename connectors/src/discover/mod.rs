@@ -20,6 +20,7 @@ mod table;
 mod types;
 
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use ieum_model::dataset::{Encoding, Framing};
@@ -93,6 +94,11 @@ fn parts(path: &Path) -> Result<(&Path, String)> {
     Ok((path.parent().unwrap_or(Path::new("")), name.to_owned()))
 }
 
+/// What `read` gives; readers of workbooks and Parquet files panic over some damages.
+fn guarded<T>(read: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(Error::contract("the file is damaged")))
+}
+
 fn workbook(mut source: Source, mut file: Vec<u8>, is_whole: bool, identify: &Identify<'_>) -> Result<Proposal> {
     let mut at_end = is_whole;
     while !at_end && file.len() <= MAX_BOOK {
@@ -102,15 +108,17 @@ fn workbook(mut source: Source, mut file: Vec<u8>, is_whole: bool, identify: &Id
         file.truncate(start + filled);
         at_end = filled < HEAD;
     }
-    let preview = xlsx::preview(file, SHEET_ROWS).map_err(|error| error.at("export", source.name()))?;
+    let preview = guarded(|| xlsx::preview(file, SHEET_ROWS)).map_err(|error| error.at("export", source.name()))?;
     Ok(table::of_sheets(&preview, identify))
 }
 
 fn parquet(path: &Path) -> Result<Proposal> {
     let file = File::open(path).map_err(|error| crate::files::io_error(&path.display().to_string(), &error))?;
-    let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new());
-    let metadata = metadata
-        .map_err(|error| Error::contract(format!("not a whole Parquet file: {error}")).at("file", path.display()))?;
+    let metadata = guarded(|| {
+        let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new());
+        metadata.map_err(|error| Error::contract(format!("not a whole Parquet file: {error}")))
+    });
+    let metadata = metadata.map_err(|error| error.at("file", path.display()))?;
     let mut proposal = Proposal::of(FileFormat::Parquet);
     let columns = metadata.schema().fields().iter().map(|field| types::of_arrow(field));
     proposal.columns = proposal::coded(columns.collect());

@@ -128,7 +128,7 @@ impl Proposal {
         let mut text =
             String::from("# Suggested by `ieum source discover`: read it over. `?` marks what the file cannot tell.\n");
         for note in &self.notes {
-            line(&mut text, format_args!("# {note}"));
+            line(&mut text, format_args!("# {}", note.replace(char::is_control, " ")));
         }
         line(&mut text, format_args!("code = {}", quoted(code)));
         text.push_str("name_ko = \"?\"\nholder = \"?\"\ncategory = \"?\"\nbasis = \"K\"\n");
@@ -231,9 +231,22 @@ fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
     let _ = writeln!(text, "{arguments}");
 }
 
-/// A basic string of TOML.
+/// A basic string of TOML on one line, as keys and comments need it too.
 fn quoted(text: &str) -> String {
-    toml::Value::String(text.to_owned()).to_string()
+    let mut quoted = String::from('"');
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            '\n' => quoted.push_str("\\n"),
+            character if character.is_control() => {
+                // Writing to a String cannot fail.
+                let _ = write!(quoted, "\\u{:04X}", u32::from(character));
+            }
+            character => quoted.push(character),
+        }
+    }
+    quoted.push('"');
+    quoted
 }
 
 fn quoted_key(code: &str) -> String {
@@ -255,20 +268,24 @@ mod tests {
             found("사업자 \"번호\"", ItemType::Brno, true),
             found("Open Date", ItemType::Date, false),
             found("open_date", ItemType::Str, false),
+            found("두 \n줄\t\\", ItemType::Str, false),
+            found("두 \n줄\t\\", ItemType::Str, false),
         ];
         let mut proposal = Proposal::of(FileFormat::Csv);
         proposal.path = "a.csv".into();
         proposal.encoding = Some(Encoding::Cp949);
         proposal.delimiter = Some('\t');
         proposal.columns = coded(columns);
+        proposal.notes.push("sheets: a\nb".into());
         let dataset: Dataset = toml::from_str(&proposal.catalog_file("open")).unwrap();
         let export = dataset.export.unwrap();
         assert_eq!((dataset.key.item.as_str(), dataset.key.space.as_str()), ("column_1", "business"));
         assert_eq!((export.delimiter, export.columns["사업자 \"번호\""].as_str()), ('\t', "column_1"));
+        assert_eq!(export.columns["두 \n줄\t\\"], "column_4");
         let codes: Vec<&str> = dataset.items.keys().map(String::as_str).collect();
-        assert_eq!(codes, ["column_1", "open_date", "open_date_3"]);
+        assert_eq!(codes, ["column_1", "column_4", "column_5", "open_date", "open_date_3"]);
         proposal.header = Some(false);
         let dataset: Dataset = toml::from_str(&proposal.catalog_file("open")).unwrap();
-        assert_eq!(dataset.export.unwrap().order, ["column_1", "open_date", "open_date_3"]);
+        assert_eq!(dataset.export.unwrap().order, ["column_1", "open_date", "open_date_3", "column_4", "column_5"]);
     }
 }

@@ -149,6 +149,7 @@ fn datasets<'c>(catalog: &'c Catalog, line: &Line) -> Vec<&'c Dataset> {
 fn kept(line: &Line) -> Result<KeptRow> {
     // Where a row ends was in doubt: that does not change by the catalog.
     let shapeless = match line.rule.as_str() {
+        _ if line.column.is_some() => None,
         "length" => Some(("length", line.reason.clone())),
         "quote" => Some(("quote", line.reason.clone())),
         _ => None,
