@@ -214,6 +214,29 @@ pub fn replayed(
     Ok(export.replay(partition, &spec, rows)?.counts)
 }
 
+/// The export of `dataset` below `root`; of files of text formats `chunk` bytes are read at a time. No column is compared with
+/// the catalog. For those who try out that nothing depends on the chunk.
+///
+/// # Errors
+/// When no file matches, or the export cannot be of its format.
+#[doc(hidden)]
+pub fn open_in_chunks(root: impl Into<Folder>, dataset: &Dataset, chunk: usize) -> Result<Box<dyn Replay>> {
+    use crate::nested::reader::NestedConnector;
+    let (root, export) = (root.into(), export_of(dataset)?);
+    Ok(match export.format {
+        Format::Csv => Box::new(csv::reader::CsvConnector::try_new(root, dataset, chunk)?),
+        Format::FixedWidth => Box::new(fixed_width::reader::FixedWidthConnector::try_new(root, dataset, chunk)?),
+        Format::Records => Box::new(records::reader::RecordsConnector::try_new(root, dataset, chunk)?),
+        Format::JsonLines => Box::new(NestedConnector::<json::Lines>::try_new(root, dataset, chunk)?),
+        Format::Json => Box::new(NestedConnector::<json::Document>::try_new(root, dataset, chunk)?),
+        Format::Xml => Box::new(NestedConnector::<xml::Elements>::try_new(root, dataset, chunk)?),
+        _ => match in_format(&root, dataset, export)? {
+            Located::Export(export) => export,
+            _ => return Err(nothing_matches(dataset, export)),
+        },
+    })
+}
+
 fn in_format(root: &Folder, dataset: &Dataset, export: &Export) -> Result<Located> {
     match export.format {
         Format::Csv if export.deltas.is_some() => deltas::open::<csv::reader::Csv>(root, dataset).map(Located::Export),
