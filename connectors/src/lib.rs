@@ -23,7 +23,7 @@
 //! | [`replay`] | rows kept aside that their own format decodes later |
 //! | [`files`], [`dated`] | which files an export has, of which date, and how to open them |
 //! | [`archive`], [`limits`] | entries of zip and tar files; how much a file may become |
-//! | [`folder`], [`store`], [`database`] | where exports are: on this machine, in an object store, in PostgreSQL or MariaDB |
+//! | [`folder`], [`store`], [`database`] | where exports are: on this machine, in an object store, in PostgreSQL, MariaDB or behind ODBC |
 //! | [`text`] | what text formats share: the window on a file, its rows, the batch loop |
 //! | [`columns`] | which column of a file is which item |
 //! | [`encoding`], [`utf16`], [`convert`] | a cell's bytes → text → typed column |

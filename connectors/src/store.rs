@@ -5,6 +5,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use object_store::aws::{AmazonS3Builder, Checksum, S3ConditionalPut};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::http::HttpBuilder;
 use object_store::path::Path as StorePath;
-use object_store::{BackoffConfig, ClientOptions, Error as StoreError, ObjectStore, RetryConfig};
+use object_store::{BackoffConfig, Certificate, ClientOptions, Error as StoreError, ObjectStore, RetryConfig};
 use tokio::runtime::Runtime;
 
 /// How long a request may take.
@@ -41,6 +42,21 @@ pub struct Access {
     pub secret: Option<String>,
     /// Whether a database is reached over TLS; without it, unless it is on this machine.
     pub tls: Option<bool>,
+    /// File with the certificates (PEM) of those who sign the place's own; without it those that this machine trusts.
+    pub ca: Option<PathBuf>,
+}
+
+impl Access {
+    /// The certificates of [`Access::ca`], read by `parse`.
+    pub(crate) fn authorities<T, E>(&self, parse: impl FnOnce(&[u8]) -> Result<Vec<T>, E>) -> Result<Vec<T>> {
+        let Some(file) = &self.ca else { return Ok(Vec::new()) };
+        let wrong = |message: String| Error::config(message).at("ca", file.display());
+        let pem = std::fs::read(file).map_err(|error| wrong(format!("certificates cannot be read: {error}")))?;
+        match parse(&pem) {
+            Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+            _ => Err(wrong("the file holds no certificate".into()).hint("it begins with -----BEGIN CERTIFICATE-----")),
+        }
+    }
 }
 
 impl fmt::Debug for Access {
@@ -89,7 +105,9 @@ pub fn open(access: &Access) -> Result<Store> {
     let prefix = StorePath::parse(folder.trim_end_matches('/')).map_err(invalid)?;
     let failed = |error: &StoreError| from_store(error, &told).at("store", &told);
     let endpoint_is_plain = access.endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://"));
-    let options = ClientOptions::new().with_timeout(TIMEOUT).with_connect_timeout(CONNECT_TIMEOUT);
+    let authorities = access.authorities(Certificate::from_pem_bundle)?;
+    let trusting = |options| authorities.iter().cloned().fold(options, ClientOptions::with_root_certificate);
+    let options = trusting(ClientOptions::new().with_timeout(TIMEOUT).with_connect_timeout(CONNECT_TIMEOUT));
     let retry = RetryConfig { backoff: BackoffConfig::default(), max_retries: RETRIES, retry_timeout: RETRIES_FOR };
     let store: Arc<dyn ObjectStore> = match scheme {
         "s3" | "s3a" => {
@@ -135,7 +153,7 @@ pub fn open(access: &Access) -> Result<Store> {
         "http" | "https" => {
             // A file comes as one answer, however long it is.
             let options = ClientOptions::new().with_timeout_disabled().with_connect_timeout(CONNECT_TIMEOUT);
-            let options = options.with_allow_http(scheme == "http");
+            let options = trusting(options).with_allow_http(scheme == "http");
             let url = format!("{scheme}://{bucket}");
             let builder = HttpBuilder::new().with_url(url).with_client_options(options).with_retry(retry);
             Arc::new(builder.build().map_err(|error| failed(&error))?)

@@ -2,10 +2,11 @@
 //!
 //! ```toml
 //! [places.lake]
-//! url = "s3://exports/2026"            # s3://, az://, http(s)://, postgresql://, mysql://
+//! url = "s3://exports/2026"            # s3://, az://, http(s)://, postgresql://, mysql://, odbc://
 //! endpoint = "http://127.0.0.1:8333"
 //! user = { env = "LAKE_KEY" }
 //! secret = { file = "lake.secret" }    # or { env = "…" } or { command = "…" }
+//! ca = "authority.pem"                 # who signs its certificate, where this machine does not know them
 //! ```
 //!
 //! A secret is never a value in the file: what a definition holds is copied, mailed and kept in repositories.
@@ -42,6 +43,8 @@ pub struct Place {
     secret: Option<Secret>,
     #[serde(default)]
     tls: Option<bool>,
+    #[serde(default)]
+    ca: Option<String>,
 }
 
 /// A user's name is no secret, but may be kept with one.
@@ -151,6 +154,7 @@ impl Place {
             user,
             secret: self.secret.as_ref().map(|secret| secret.read(folder)).transpose()?,
             tls: self.tls,
+            ca: self.ca.as_ref().map(|file| folder.join(file)),
         })
     }
 }

@@ -26,7 +26,7 @@ fn connect(server: &Server) -> Result<Conn> {
         .prefer_socket(false)
         .tcp_connect_timeout(Some(std::time::Duration::from_secs(10)))
         .init(SETTINGS.map(str::to_owned).to_vec())
-        .ssl_opts(server.tls.then(SslOpts::default));
+        .ssl_opts(server.tls.then(|| SslOpts::default().with_root_cert_path(server.ca.clone())));
     Conn::new(options).map_err(|error| told(&error))
 }
 

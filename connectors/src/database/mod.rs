@@ -13,16 +13,24 @@
 //! message, no row.
 
 mod mariadb;
+#[cfg(feature = "odbc")]
+mod odbc;
+#[cfg(not(feature = "odbc"))]
+#[path = "without_odbc.rs"]
+mod odbc;
 mod postgres;
 
 use std::fmt;
 use std::io::{self, Read};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::{Arc, OnceLock};
 
 use ieum_model::connector::ScanSpec;
 use ieum_model::dataset::{Dataset, Export};
 use ieum_model::error::{Error, ErrorKind, Result, without_secrets};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 use crate::folder::Found;
 use crate::store::Access;
@@ -30,6 +38,8 @@ use crate::{columns, export_of};
 
 /// More wanted keys than these are not asked for: the table is read.
 pub const MOST_KEYS: usize = 10_000;
+/// The same of a database behind ODBC: the longest list of values that every one of them takes (Oracle, ORA-01795).
+pub const MOST_KEYS_BY_ODBC: usize = 1_000;
 
 /// CSV bytes handed on at a time, and pieces of them that wait to be read.
 const PIECE: usize = 64 << 10;
@@ -39,6 +49,7 @@ const AHEAD: usize = 4;
 enum Kind {
     Postgres,
     MariaDb,
+    Odbc,
 }
 
 /// A database, and what is asked of it.
@@ -48,6 +59,8 @@ pub struct Database {
     server: Server,
     told: String,
     select: Option<Select>,
+    /// What quotes names, once a driver was asked.
+    mark: Arc<OnceLock<char>>,
 }
 
 impl fmt::Debug for Database {
@@ -61,10 +74,14 @@ impl fmt::Debug for Database {
 struct Server {
     host: String,
     port: u16,
+    /// Its name; of ODBC the connection string without credentials.
     database: String,
     user: Option<String>,
     password: Option<String>,
     tls: bool,
+    /// Who signs its certificate, where that is told.
+    authorities: Vec<CertificateDer<'static>>,
+    ca: Option<PathBuf>,
 }
 
 /// What is selected of a table.
@@ -78,12 +95,18 @@ struct Select {
     keys: Option<(String, Vec<String>)>,
 }
 
+/// What the URL of a data source of ODBC begins with.
+const ODBC: &str = "odbc://";
+/// What an attribute of a connection string is called that holds a credential, in part.
+const CREDENTIALS: [&str; 5] = ["uid", "user", "pwd", "pass", "secret"];
+
 /// Whether this is the URL of a database.
 pub fn is_url(place: &str) -> bool {
-    ["postgresql://", "postgres://", "mysql://", "mariadb://"].iter().any(|scheme| place.starts_with(scheme))
+    ["postgresql://", "postgres://", "mysql://", "mariadb://", ODBC].iter().any(|scheme| place.starts_with(scheme))
 }
 
-/// The database at a URL, `postgresql://host:port/database` or `mysql://host:port/database`. Nothing is asked of it yet.
+/// The database at a URL, `postgresql://host:port/database`, `mysql://host:port/database` or `odbc://data-source`. Nothing is asked
+/// of it yet.
 ///
 /// # Errors
 /// [`ErrorKind::Config`] when the URL is none, or holds credentials.
@@ -94,11 +117,19 @@ pub fn open(access: &Access) -> Result<Database> {
         return Err(wrong("the URL of a database holds credentials or a query")
             .hint("give them as `user` and `secret` of the place, each from { env }, { file } or { command }"));
     }
+    if let Some(source) = access.url.strip_prefix(ODBC) {
+        let server = data_source(source, access).map_err(|error| error.at("database", &told))?;
+        return Ok(Database { kind: Kind::Odbc, server, told, select: None, mark: Arc::default() });
+    }
     let (scheme, rest) = access.url.split_once("://").unwrap_or_default();
     let (kind, default_port) = match scheme {
         "postgresql" | "postgres" => (Kind::Postgres, 5432),
         "mysql" | "mariadb" => (Kind::MariaDb, 3306),
-        _ => return Err(wrong("this kind of database is not known").hint("known are postgresql:// and mysql://")),
+        _ => {
+            return Err(
+                wrong("this kind of database is not known").hint("known are postgresql://, mysql:// and odbc://")
+            );
+        }
     };
     let (server, database) = rest.split_once('/').ok_or_else(|| wrong("the URL of a database lacks its name"))?;
     let (host, port) = match server.rsplit_once(':') {
@@ -112,9 +143,41 @@ pub fn open(access: &Access) -> Result<Database> {
         database: database.to_owned(),
         user: access.user.clone(),
         password: access.secret.clone(),
-        tls: access.tls.unwrap_or(!is_here),
+        tls: access.tls.unwrap_or(!is_here || access.ca.is_some()),
+        authorities: access.authorities(|pem| CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>())?,
+        ca: access.ca.clone(),
     };
-    Ok(Database { kind, server, told, select: None })
+    Ok(Database { kind, server, told, select: None, mark: Arc::default() })
+}
+
+/// A data source that the driver manager knows by its name, or by the connection string in `endpoint`.
+fn data_source(name: &str, access: &Access) -> Result<Server> {
+    if !cfg!(feature = "odbc") {
+        return Err(Error::config("this program was built without the feature `odbc`")
+            .hint("build it with `cargo build --release --features odbc`; it needs unixODBC and the vendor's driver"));
+    }
+    if name.is_empty() || name.contains(['/', ';', '=', '{', '}']) {
+        return Err(Error::config("the URL of a data source is odbc:// and its name, as odbc.ini has it"));
+    }
+    let holds_credentials = |attributes: &str| {
+        let names = attributes.split(';').filter_map(|attribute| attribute.split_once('='));
+        let mut names = names.map(|(name, _)| name.to_ascii_lowercase());
+        names.any(|name| CREDENTIALS.iter().any(|credential| name.contains(credential)))
+    };
+    if access.endpoint.as_deref().is_some_and(holds_credentials) {
+        return Err(Error::config("the connection string of a data source holds credentials")
+            .hint("give them as `user` and `secret` of the place, each from { env }, { file } or { command }"));
+    }
+    if access.tls.is_some() || access.ca.is_some() {
+        return Err(Error::config("whether a data source of ODBC is reached over TLS is for its driver to say")
+            .hint("take `tls` and `ca` out of the place, and set it in odbc.ini or the connection string"));
+    }
+    let named = || format!("DSN={name}");
+    let database =
+        access.endpoint.as_ref().map_or_else(named, |attributes| attributes.trim_end_matches(';').to_owned());
+    let (user, password) = (access.user.clone(), access.secret.clone());
+    let (host, authorities) = (name.to_owned(), Vec::new());
+    Ok(Server { host, port: 0, database, user, password, tls: false, authorities, ca: None })
 }
 
 impl Database {
@@ -137,6 +200,7 @@ impl Database {
         apart(|| match self.kind {
             Kind::Postgres => postgres::version(&self.server),
             Kind::MariaDb => mariadb::version(&self.server),
+            Kind::Odbc => odbc::version(&self.server),
         })
         .map_err(|error| self.at(error))
     }
@@ -151,6 +215,7 @@ impl Database {
         let found = apart(|| match self.kind {
             Kind::Postgres => postgres::is_there(&self.server, &statement),
             Kind::MariaDb => mariadb::is_there(&self.server, &statement),
+            Kind::Odbc => odbc::is_there(&self.server, &statement),
         });
         let is_there = found.map_err(|error| self.at(error).at("table", table))?;
         Ok(if is_there { vec![(table.to_owned(), 0, 0)] } else { Vec::new() })
@@ -163,7 +228,7 @@ impl Database {
         let borrowed: Vec<&str> = names.iter().map(String::as_str).collect();
         let wanted = columns::locate(dataset, export, &borrowed, &spec.schema)?;
         let keys = match (export.at.canonical_keys, spec.probe.as_ref().and_then(|probe| probe.sorted_keys())) {
-            (true, Some(keys)) if keys.len() <= MOST_KEYS => {
+            (true, Some(keys)) if keys.len() <= self.most_keys() => {
                 let text = |key: Box<[u8]>| String::from_utf8(key.into_vec()).ok();
                 let at = columns::key(spec)?.map(|at| names[wanted[at]].clone());
                 at.zip(keys.into_iter().map(text).collect())
@@ -180,6 +245,7 @@ impl Database {
         let columns = apart(|| match self.kind {
             Kind::Postgres => postgres::columns(&self.server, &statement),
             Kind::MariaDb => mariadb::columns(&self.server, &format!("{statement} LIMIT 0")),
+            Kind::Odbc => odbc::columns(&self.server, &format!("{statement} WHERE 1 = 0")),
         });
         columns.map_err(|error| self.at(error).at("table", table))
     }
@@ -193,26 +259,30 @@ impl Database {
         select.columns.sort();
         select.columns.dedup();
         let (kind, server) = (self.kind, self.server.clone());
-        let quoted: Vec<String> = select.columns.iter().map(|name| self.quote(name)).collect();
+        let mark = self.mark().map_err(|error| self.at(error))?;
+        let quoted: Vec<String> = select.columns.iter().map(|name| quoted(name, mark)).collect();
         let text = |name: &String| match kind {
             Kind::Postgres => format!("{name}::text COLLATE \"C\""),
             Kind::MariaDb => format!("CAST({name} AS CHAR)"),
+            // The driver writes it as text.
+            Kind::Odbc => name.clone(),
         };
         let listed = quoted.iter().map(text).collect::<Vec<_>>().join(", ");
-        // By bytes, not by a language: rows that differ have one order.
+        // By bytes, not by a language: rows that differ have one order. Behind ODBC, as the database orders them.
         let by = |(at, name): (usize, &String)| match kind {
             Kind::Postgres => (at + 1).to_string(),
             Kind::MariaDb => format!("CAST({name} AS BINARY)"),
+            Kind::Odbc => name.clone(),
         };
         let order = quoted.iter().enumerate().map(by).collect::<Vec<_>>().join(", ");
         let mut statement = format!("SELECT {listed} FROM {}", self.from(table)?);
         let mut keys = Vec::new();
         if let Some((column, wanted)) = select.keys {
-            let column = self.quote(&column);
+            let column = self::quoted(&column, mark);
             statement += &match kind {
                 Kind::Postgres => format!(" WHERE {column} = ANY($1)"),
-                Kind::MariaDb if wanted.is_empty() => " WHERE 1 = 0".to_owned(),
-                Kind::MariaDb => format!(" WHERE {column} IN ({})", vec!["?"; wanted.len()].join(", ")),
+                _ if wanted.is_empty() => " WHERE 1 = 0".to_owned(),
+                Kind::MariaDb | Kind::Odbc => format!(" WHERE {column} IN ({})", vec!["?"; wanted.len()].join(", ")),
             };
             keys = wanted;
             if kind == Kind::Postgres {
@@ -225,26 +295,43 @@ impl Database {
         Ok(match kind {
             Kind::Postgres => Rows::of(select.columns, move |out| postgres::rows(&server, &statement, None, out)),
             Kind::MariaDb => Rows::of(select.columns, move |out| mariadb::rows(&server, &statement, keys, out)),
+            Kind::Odbc => Rows::of(select.columns, move |out| odbc::rows(&server, &statement, &keys, out)),
         })
     }
 
     /// What is selected from: the table, quoted part by part, or the query.
     fn from(&self, table: &str) -> Result<String> {
         if let Some(query) = self.select.as_ref().and_then(|select| select.query.as_ref()) {
-            return Ok(format!("({}) AS export", query.trim().trim_end_matches(';')));
+            // Oracle has no AS before the name of a subquery.
+            return Ok(format!("({}) export", query.trim().trim_end_matches(';')));
         }
         if table.split('.').any(str::is_empty) || table.contains('\0') {
             return Err(Error::config("this is no name of a table").at("table", table));
         }
-        Ok(table.split('.').map(|part| self.quote(part)).collect::<Vec<_>>().join("."))
+        let mark = self.mark()?;
+        Ok(table.split('.').map(|part| quoted(part, mark)).collect::<Vec<_>>().join("."))
     }
 
-    fn quote(&self, name: &str) -> String {
+    /// The character that quotes names.
+    fn mark(&self) -> Result<char> {
         match self.kind {
-            Kind::Postgres => format!("\"{}\"", name.replace('"', "\"\"")),
-            Kind::MariaDb => format!("`{}`", name.replace('`', "``")),
+            Kind::Postgres => Ok('"'),
+            Kind::MariaDb => Ok('`'),
+            Kind::Odbc => match self.mark.get() {
+                Some(mark) => Ok(*mark),
+                None => apart(|| odbc::mark(&self.server)).map(|mark| *self.mark.get_or_init(|| mark)),
+            },
         }
     }
+
+    fn most_keys(&self) -> usize {
+        if self.kind == Kind::Odbc { MOST_KEYS_BY_ODBC } else { MOST_KEYS }
+    }
+}
+
+/// A name between marks, those within it doubled.
+fn quoted(name: &str, mark: char) -> String {
+    format!("{mark}{}{mark}", name.replace(mark, &format!("{mark}{mark}")))
 }
 
 /// Does something on a thread of its own: a client of PostgreSQL waits as none of the threads of a runtime may.
@@ -377,6 +464,29 @@ mod tests {
             let error = open(&access(wrong)).unwrap_err();
             assert!(error.kind == ErrorKind::Config && !error.told().contains("p4ss"), "{error}");
         }
+    }
+
+    #[test]
+    #[cfg(not(feature = "odbc"))]
+    fn a_program_without_odbc_says_how_to_get_it() {
+        let error = open(&access("odbc://tibero")).unwrap_err();
+        assert!(error.kind == ErrorKind::Config && error.message.contains("`odbc`"), "{error}");
+        assert!(error.hint.unwrap().contains("--features odbc"));
+    }
+
+    #[test]
+    #[cfg(feature = "odbc")]
+    fn a_data_source_is_known_by_its_name_or_its_attributes_and_holds_no_credentials() {
+        let named = open(&access("odbc://tibero")).unwrap();
+        assert_eq!((named.told(), named.server.database.as_str()), ("odbc://tibero", "DSN=tibero"));
+        let with = |attributes: &str| open(&Access { endpoint: Some(attributes.into()), ..access("odbc://t") });
+        assert_eq!(with("Driver=T;Server=h;").unwrap().server.database, "Driver=T;Server=h");
+        for wrong in ["Driver=T;PWD=p4ss", "driver=T; Password = {p4ss}", "Driver=T;UID=u", "Driver=T;User Id=p4ss"] {
+            let error = with(wrong).unwrap_err();
+            assert!(error.kind == ErrorKind::Config && !error.told().contains("p4ss"), "{error}");
+        }
+        assert!(open(&access("odbc://")).is_err() && open(&access("odbc://t;PWD=p4ss")).is_err());
+        assert!(open(&Access { tls: Some(true), ..access("odbc://t") }).is_err());
     }
 
     #[test]

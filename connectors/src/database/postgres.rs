@@ -1,5 +1,6 @@
 //! PostgreSQL, by its own protocol.
 
+use std::error::Error as _;
 use std::sync::Arc;
 
 use ieum_model::error::{ErrorKind, Result};
@@ -28,7 +29,7 @@ fn connect(server: &Server) -> Result<Client> {
     }
     let client = if server.tls {
         config.ssl_mode(postgres::config::SslMode::Require);
-        config.connect(MakeRustlsConnect::new(tls()?))
+        config.connect(MakeRustlsConnect::new(tls(server)?))
     } else {
         config.connect(NoTls)
     };
@@ -37,10 +38,13 @@ fn connect(server: &Server) -> Result<Client> {
     Ok(client)
 }
 
-/// TLS by the certificates that this machine trusts.
-fn tls() -> Result<ClientConfig> {
+/// TLS by the certificates that the place names, else by those that this machine trusts.
+fn tls(server: &Server) -> Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    match server.authorities.is_empty() {
+        true => roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs),
+        false => roots.add_parsable_certificates(server.authorities.iter().cloned()),
+    };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let config = config.map_err(|error| failed(ErrorKind::Config, error))?;
@@ -49,7 +53,8 @@ fn tls() -> Result<ClientConfig> {
 
 fn told(error: &PostgresError) -> ieum_model::error::Error {
     let Some(state) = error.as_db_error() else {
-        return failed(ErrorKind::Temporary, error);
+        let cause = error.source().map_or(String::new(), |cause| format!(": {cause}"));
+        return failed(ErrorKind::Temporary, format!("{error}{cause}"));
     };
     let code = state.code();
     let kind = match code {

@@ -218,13 +218,37 @@ pub fn s3_place(port: u16, name: &str, url: &str) -> String {
 
 /// PostgreSQL with the database `tax`.
 pub struct Postgres {
-    _folder: TempDir,
+    folder: TempDir,
     pub port: u16,
     _running: Running,
 }
 
+/// Makes an authority and a certificate of `localhost` that it signed: `NAME.pem`, `server.pem` and `server.key`.
+const CERTIFICATES: &str = r#"
+set -e
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -keyout ca.key -out ca.pem -subj /CN=ca
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -keyout other.key -out other.pem -subj /CN=ca
+openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout server.key -out server.csr -subj /CN=localhost
+printf 'subjectAltName=DNS:localhost\n' > server.ext
+openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile server.ext -out server.pem
+"#;
+
 impl Postgres {
     pub fn start() -> Option<Self> {
+        Self::with(&[])
+    }
+
+    /// One that speaks TLS only, by a certificate of `localhost` that the authority `ca.pem` signed; `other.pem` is another one.
+    pub fn start_with_tls() -> Option<Self> {
+        program("openssl", &[])?;
+        Self::with(&["-c", "ssl=on", "-c", "ssl_cert_file=../server.pem", "-c", "ssl_key_file=../server.key"])
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn with(settings: &[&str]) -> Option<Self> {
         let places = ["/usr/lib/postgresql/*/bin"];
         let (initdb, server) = (program("initdb", &places)?, program("postgres", &places)?);
         let (owner, port) = (account("postgres"), port());
@@ -241,10 +265,14 @@ impl Postgres {
         ]));
         let mut postgres = command(&server, owner);
         postgres.arg("-D").arg(&data).arg("-p").arg(port.to_string()).arg("-k").arg(folder.path());
-        postgres.args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]);
+        postgres.args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]).args(settings);
+        if !settings.is_empty() {
+            done(command(Path::new("sh"), owner).current_dir(folder.path()).args(["-c", CERTIFICATES]));
+            fs::write(data.join("pg_hba.conf"), "hostssl all all 127.0.0.1/32 trust\n").unwrap();
+        }
         let running = Running(postgres.spawn().unwrap());
         assert!(answers(port), "PostgreSQL does not answer");
-        Some(Self { _folder: folder, port, _running: running })
+        Some(Self { folder, port, _running: running })
     }
 
     pub fn client(&self, database: &str) -> postgres::Client {
