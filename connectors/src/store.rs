@@ -18,6 +18,7 @@ use object_store::http::HttpBuilder;
 use object_store::path::Path as StorePath;
 use object_store::{BackoffConfig, Certificate, ClientOptions, Error as StoreError, ObjectStore, RetryConfig};
 use tokio::runtime::Runtime;
+use tokio::time::timeout;
 
 /// How long a request may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -25,6 +26,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A request that failed is made again so often, and for so long at most.
 const RETRIES: usize = 3;
 const RETRIES_FOR: Duration = Duration::from_secs(30);
+/// A server that says nothing for so long in the middle of an answer is gone, and no request takes longer than this.
+const SILENCE: Duration = Duration::from_secs(120);
+const LONGEST: Duration = Duration::from_secs(900);
 
 /// Where something is, and how it is reached. What is not given is taken from the environment, as other tools of the kind of
 /// store do (`AWS_ACCESS_KEY_ID`, `AZURE_STORAGE_ACCOUNT_KEY`, …).
@@ -198,14 +202,18 @@ fn runtime() -> Result<&'static Runtime> {
 /// Waits for a request, on whatever thread.
 ///
 /// # Errors
-/// When it ends without an answer: our bug.
+/// [`ErrorKind::Temporary`] when it takes longer than any request should.
 pub fn wait<T: Send + 'static>(request: impl Future<Output = T> + Send + 'static) -> Result<T> {
     let (answered, answer) = mpsc::sync_channel(1);
     runtime()?.spawn(async move {
         // Whoever asked may have gone.
-        let _ = answered.send(request.await);
+        let _ = answered.send(timeout(LONGEST, request).await);
     });
-    answer.recv().map_err(|_| Error::internal("a request to a store ended without an answer"))
+    let answer = answer.recv().map_err(|_| Error::internal("a request to a store ended without an answer"))?;
+    answer.map_err(|_| {
+        Error::new(ErrorKind::Temporary, "a store gave no answer in a quarter of an hour")
+            .hint("check that the store can be reached, then run again")
+    })
 }
 
 /// The pieces of an answer, as they come; the last one is followed by the end of the channel.
@@ -220,15 +228,21 @@ where
     let (sender, receiver) = mpsc::sync_channel(AHEAD);
     let failed = |error: &StoreError| io::Error::other(told(error));
     runtime()?.spawn(async move {
-        let mut stream = match request.await {
-            Ok(stream) => stream,
-            Err(error) => {
-                let _ = sender.send(Err(failed(&error)));
+        let silent = || io::Error::new(io::ErrorKind::TimedOut, "the store says nothing any more");
+        let mut stream = match timeout(SILENCE, request).await {
+            Ok(Ok(stream)) => stream,
+            asked => {
+                let failed = asked.map_or_else(|_| silent(), |answer| answer.map_or_else(|e| failed(&e), |_| silent()));
+                let _ = sender.send(Err(failed));
                 return;
             }
         };
-        while let Some(piece) = stream.next().await {
-            let piece = piece.map_err(|error| failed(&error));
+        loop {
+            let piece = match timeout(SILENCE, stream.next()).await {
+                Ok(None) => return,
+                Ok(Some(piece)) => piece.map_err(|error| failed(&error)),
+                Err(_) => Err(silent()),
+            };
             let is_last = piece.is_err();
             // The reader is slower: the thread is lent to it for so long.
             let sent = tokio::task::block_in_place(|| sender.send(piece));

@@ -6,8 +6,14 @@ use mysql::{Conn, Error as MysqlError, OptsBuilder, Params, SslOpts, Value};
 
 use super::{CsvOut, Server, failed};
 
-/// What every connection begins with: text in UTF-8, and nothing can be changed.
-const SETTINGS: [&str; 2] = ["SET NAMES utf8mb4", "SET SESSION TRANSACTION READ ONLY"];
+/// What every connection begins with: text in UTF-8, times in the zone of Korea whatever the server's is, and nothing can be
+/// changed.
+const SETTINGS: [&str; 3] = ["SET NAMES utf8mb4", "SET time_zone = '+09:00'", "SET SESSION TRANSACTION READ ONLY"];
+/// A server that says nothing for so long is gone.
+const SILENCE: std::time::Duration = std::time::Duration::from_secs(600);
+
+/// Classes of SQLSTATE of data that does not fit a cast or a rule of the query.
+const OF_DATA: [&str; 2] = ["22", "23"];
 
 /// Codes of the server: access denied to user, to database, to table, to column.
 const DENIED: [u16; 4] = [1044, 1045, 1142, 1143];
@@ -25,6 +31,8 @@ fn connect(server: &Server) -> Result<Conn> {
         .pass(server.password.clone())
         .prefer_socket(false)
         .tcp_connect_timeout(Some(std::time::Duration::from_secs(10)))
+        .tcp_keepalive_time_ms(Some(60_000))
+        .read_timeout(Some(SILENCE))
         .init(SETTINGS.map(str::to_owned).to_vec())
         .ssl_opts(server.tls.then(|| SslOpts::default().with_root_cert_path(server.ca.clone())));
     Conn::new(options).map_err(|error| told(&error))
@@ -34,10 +42,15 @@ fn told(error: &MysqlError) -> ieum_model::error::Error {
     let MysqlError::MySqlError(state) = error else {
         return failed(ErrorKind::Temporary, error);
     };
+    if OF_DATA.iter().any(|class| state.state.starts_with(class)) {
+        return super::of_data(format!("error {}", state.code));
+    }
     let kind = match state.code {
         code if DENIED.contains(&code) => ErrorKind::Key,
         code if WRONG.contains(&code) => ErrorKind::Config,
-        _ => ErrorKind::Temporary,
+        NO_TABLE => ErrorKind::Temporary,
+        // Its message may hold a value of a row.
+        code => return failed(ErrorKind::Temporary, format!("error {code}")),
     };
     failed(kind, format!("{} (error {})", state.message, state.code))
 }

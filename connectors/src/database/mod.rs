@@ -33,6 +33,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use crate::folder::Found;
+use crate::limits::Unreadable;
 use crate::store::Access;
 use crate::{columns, export_of};
 
@@ -426,6 +427,9 @@ impl CsvOut {
         // Whoever asked may have gone.
         let _ = match read {
             Ok(()) => self.sender.send(Ok(rest)),
+            Err(error) if error.kind == ErrorKind::Contract => {
+                self.sender.send(Err(io::Error::other(Unreadable { message: error.message, hint: OF_DATA })))
+            }
             Err(error) => self.sender.send(Err(io::Error::other(error.to_string()))),
         };
     }
@@ -439,6 +443,14 @@ fn failed(kind: ErrorKind, message: impl fmt::Display) -> Error {
         _ => "check that the database can be reached, then run again",
     };
     Error::new(kind, format!("the database failed: {message}")).hint(hint)
+}
+
+const OF_DATA: &str =
+    "a row does not fit a cast or a rule of the table, view or query: ask the holder, or select it as it is";
+
+/// A row that the database itself cannot give. Its message would tell the value: only the code is told.
+fn of_data(code: impl fmt::Display) -> Error {
+    Error::contract(format!("the database cannot give a row ({code})")).hint(OF_DATA)
 }
 
 #[cfg(test)]

@@ -13,14 +13,22 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{CsvOut, Server, failed};
 
-/// What every connection begins with: text in UTF-8, dates as ISO writes them, and nothing can be changed.
+/// What every connection begins with: text in UTF-8, dates as ISO writes them, times with a zone in that of Korea whatever the
+/// server's is, and nothing can be changed.
 const SETTINGS: &str = "SET client_encoding = 'UTF8'; SET datestyle = 'ISO, YMD'; SET intervalstyle = 'iso_8601'; \
-                        SET extra_float_digits = 3; SET default_transaction_read_only = on";
+                        SET TIME ZONE 'Asia/Seoul'; SET extra_float_digits = 3; SET default_transaction_read_only = on";
+
+/// Classes of SQLSTATE whose messages hold no value of a row: connections, authorization, catalogs, schemas, syntax and
+/// access, resources, operators.
+const TOLD: [&str; 8] = ["08", "28", "3D", "3F", "42", "53", "57", "58"];
+/// Data that does not fit a cast or a rule of the query.
+const OF_DATA: [&str; 2] = ["22", "23"];
 
 fn connect(server: &Server) -> Result<Client> {
     let mut config = Config::new();
     config.host(&server.host).port(server.port).dbname(&server.database).application_name("ieum");
     config.connect_timeout(std::time::Duration::from_secs(10));
+    config.keepalives_idle(std::time::Duration::from_secs(60));
     if let Some(user) = &server.user {
         config.user(user);
     }
@@ -57,6 +65,10 @@ fn told(error: &PostgresError) -> ieum_model::error::Error {
         return failed(ErrorKind::Temporary, format!("{error}{cause}"));
     };
     let code = state.code();
+    let class = code.code().get(..2).unwrap_or_default();
+    if OF_DATA.contains(&class) {
+        return super::of_data(format!("SQLSTATE {}", code.code()));
+    }
     let kind = match code {
         code if *code == SqlState::INVALID_PASSWORD
             || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION
@@ -72,7 +84,10 @@ fn told(error: &PostgresError) -> ieum_model::error::Error {
         }
         _ => ErrorKind::Temporary,
     };
-    failed(kind, format!("{} (SQLSTATE {})", state.message(), code.code()))
+    if TOLD.contains(&class) {
+        return failed(kind, format!("{} (SQLSTATE {})", state.message(), code.code()));
+    }
+    failed(kind, format!("SQLSTATE {}", code.code()))
 }
 
 pub(super) fn version(server: &Server) -> Result<String> {

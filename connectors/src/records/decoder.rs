@@ -124,6 +124,14 @@ impl WantedField {
         Self { range, kind, scale, signed, item_type, whole: *list == DataType::Int64 }
     }
 
+    /// As [`WantedField::text`], of the key: a record that ends before it has lost its shape.
+    fn key(&self, row: &[u8], encoding: Encoding, out: &mut String) -> Result<(), Flaw> {
+        if row.len() < self.range.end {
+            return Err(SHORT);
+        }
+        self.text(row, encoding, out)
+    }
+
     /// Writes the field's text in UTF-8, without padding.
     fn text(&self, row: &[u8], encoding: Encoding, out: &mut String) -> Result<(), Flaw> {
         out.clear();
@@ -195,7 +203,7 @@ impl RecordsDecoder {
     /// Whether the probe turns a record away. A key that cannot be read is for the record to be rejected.
     fn is_filtered(&mut self, row: &[u8]) -> bool {
         let Some((probe, key)) = &self.probe else { return false };
-        self.wanted[*key].text(row, self.encoding, &mut self.scratch).is_ok()
+        self.wanted[*key].key(row, self.encoding, &mut self.scratch).is_ok()
             && !probe.may_match(self.scratch.as_bytes())
     }
 }
@@ -205,8 +213,12 @@ impl Decode for RecordsDecoder {
         if self.is_filtered(row) {
             return Verdict::Filtered;
         }
+        let key = self.probe.as_ref().map(|(_, key)| *key);
         for (column, field) in self.wanted.iter().enumerate() {
-            let text = field.text(row, self.encoding, &mut self.scratch);
+            let text = match Some(column) == key {
+                true => field.key(row, self.encoding, &mut self.scratch),
+                false => field.text(row, self.encoding, &mut self.scratch),
+            };
             if let Err(flaw) = text.and_then(|()| columns.push(column, self.scratch.as_bytes())) {
                 columns.drop_row();
                 return Verdict::Rejected { rule: flaw.rule, column: Some(column), reason: flaw.reason };
@@ -262,5 +274,25 @@ impl Decode for RecordsDecoder {
         let pieces = std::iter::once(in_place.as_bytes()).chain(whole.split_whitespace().map(str::as_bytes));
         let pieces: Vec<&[u8]> = pieces.filter(|piece| !piece.is_empty()).collect();
         probe.strays(&pieces, whole.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ieum_model::dataset::LayoutField;
+
+    use super::*;
+
+    #[test]
+    fn a_record_that_ends_before_its_key_has_lost_its_shape() {
+        let layout = LayoutField { item: "key".into(), bytes: 4, ..LayoutField::default() };
+        let field = WantedField::new(&layout, 6..10, None, &DataType::Utf8);
+        let mut out = String::new();
+        for row in [&b"......"[..], b"......12", b""] {
+            assert_eq!(field.key(row, Encoding::Utf8, &mut out).err().map(|flaw| flaw.rule), Some(SHORT.rule));
+        }
+        assert_eq!(field.key(b"......1234", Encoding::Utf8, &mut out).ok().map(|()| out.as_str()), Some("1234"));
+        // Another field may stand in the part that the record leaves out.
+        assert!(field.text(b"......", Encoding::Utf8, &mut out).is_ok() && out.is_empty());
     }
 }

@@ -138,6 +138,10 @@ impl<'b> Row<'b> {
     }
 }
 
+/// Rows and columns of a sheet, at most (Office Open XML): memory is taken for no place beyond them.
+const MOST_ROWS: u32 = 1_048_576;
+const MOST_COLUMNS: u32 = 16_384;
+
 /// What is met in a workbook.
 #[derive(Debug)]
 pub(super) enum Met {
@@ -307,6 +311,9 @@ impl<'s> Collector<'s> {
 
     /// Takes a cell, by its row and column from 0; whether more are wanted.
     fn cell(&mut self, row: u32, column: u32, cell: Cell<'_>) -> Result<bool> {
+        if row >= MOST_ROWS || column >= MOST_COLUMNS {
+            return Err(damaged().at("row", u64::from(row) + 1));
+        }
         if self.row != Some(row) {
             if self.row.is_some_and(|last| last > row) {
                 return Err(damaged().at("row", row + 1));

@@ -14,6 +14,9 @@ const EPOCH_1900: i64 = 25_569;
 const EPOCH_1904: i64 = 24_107;
 /// Serial numbers of days that a spreadsheet can show: to 9999-12-31.
 const SERIALS: std::ops::Range<f64> = 1.0..2_958_466.0;
+/// Serial numbers that are taken for days where no format says that they are: 1910-01-01 to 2100-12-31. A year, a month
+/// (`202402`) or a day of six digits (`990231`) is none of them.
+const UNSTYLED: std::ops::Range<f64> = 3_654.0..73_416.0;
 /// Whole numbers up to this are exact as floats.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
@@ -46,13 +49,13 @@ impl Cell<'_> {
     /// Writes the text of the cell after what stands in `out`, as an item of `item_type` has it: whole numbers without a point,
     /// identifiers with the zeros that a number has lost, days in ISO form; `None` where it has none, because it is an error.
     ///
-    /// A number in the column of a date is `YYYYMMDD`, else a serial number of the 1900 epoch.
+    /// A number in the column of a date is `YYYYMMDD`, else a serial number of the 1900 epoch where it is one of this age.
     pub fn text(&self, item_type: Option<ItemType>, out: &mut String) -> Option<()> {
         // Writing to a String cannot fail.
         match *self {
             Cell::Text(text) => out.push_str(text.trim()),
             Cell::Number(number) if item_type == Some(ItemType::Date) && !is_written_date(number) => {
-                if !SERIALS.contains(&number) {
+                if !UNSTYLED.contains(&number) {
                     return None;
                 }
                 return write_serial(number, false, item_type, out);
@@ -131,6 +134,10 @@ mod tests {
         check(Cell::Number(45_351.0), ItemType::Date, Some("2024-02-29"));
         check(Cell::Number(20_240_229.0), ItemType::Date, Some("20240229"));
         check(Cell::Number(-1.0), ItemType::Date, None);
+        // A year, a month, a day of six digits: nobody's day.
+        for number in [2024.0, 202_402.0, 990_231.0] {
+            check(Cell::Number(number), ItemType::Date, None);
+        }
         check(time(45_351.0, false), ItemType::Str, Some("2024-02-29"));
         check(time(43_889.0, true), ItemType::Date, Some("2024-02-29"));
         check(time(45_351.5, false), ItemType::Str, Some("2024-02-29 12:00:00"));

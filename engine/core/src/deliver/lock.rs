@@ -29,6 +29,9 @@ const FORMAT: &str = "ieum-lock/1";
 /// A lock is renewed so often before it lapses.
 const RENEWALS: u32 = 4;
 
+/// So long a run tries to give its lock back.
+const GIVING_BACK: Duration = Duration::from_secs(10);
+
 /// What stands in a lock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Lock {
@@ -145,7 +148,7 @@ impl Lease {
         let thread = std::thread::spawn(move || {
             while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(every) {
                 // What fails now may go well the next time, and nothing is committed on a lock that was not renewed.
-                let _ = handle.block_on(shared.renew());
+                let _ = handle.block_on(async { tokio::time::timeout(every, shared.renew()).await });
             }
         });
         *self.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some((stop, thread));
@@ -179,7 +182,9 @@ impl Lease {
         tokio::task::block_in_place(|| self.stop_keeping());
         let mut held = self.shared.held.lock().await;
         let released = Lock { released: true, beat: held.lock.beat + 1, ..held.lock.clone() };
-        if let Ok(version) = write(&self.shared.objects, &released, PutMode::Update(held.version.clone())).await {
+        let written = write(&self.shared.objects, &released, PutMode::Update(held.version.clone()));
+        // Where the store does not answer the lock lapses by itself.
+        if let Ok(Ok(version)) = tokio::time::timeout(GIVING_BACK, written).await {
             *held = Held { lock: released, version };
         }
     }
