@@ -198,6 +198,8 @@ fn libraries(found: &Read) -> BTreeMap<Vec<String>, u64> {
 /// The same rows as a workbook.
 fn as_workbook(csv: &Dataset) -> Dataset {
     let mut xls = csv.clone();
+    // Numbers with commas have the quotes of the CSV in them: they are no numbers any more.
+    xls.items.remove("number");
     let export = xls.export.as_mut().unwrap();
     (export.format, export.encoding, export.repair) = (Format::Xlsx, Encoding::Utf8, Vec::new());
     export.path = export.path.replace(".csv", ".xls");
