@@ -43,7 +43,7 @@ def by_duckdb(path, key, encoding, wanted):
         types = {name: "BIGINT" if name == "amount" else "VARCHAR" for name in [key, *EVERY]}
         source = f"read_csv({source}, header = true, delim = ',', quote = '\"', auto_detect = false, columns = {types})"
     columns = ", ".join([key, *COLUMNS])
-    return connection.execute(f"SELECT {columns} FROM {source} SEMI JOIN wanted USING ({key})").fetch_arrow_table()
+    return connection.execute(f"SELECT {columns} FROM {source} SEMI JOIN wanted USING ({key})").to_arrow_table()
 
 
 def by_polars(path, key, encoding, wanted):
