@@ -263,7 +263,8 @@ mod tests {
         let (stream, file) = written(texts(), true);
         let size = (5000_u64 * "홍길동 홍길동 홍길동".len() as u64).to_le_bytes();
         let forged = |bytes: &[u8]| {
-            let at = bytes.windows(8).position(|window| window == size).unwrap();
+            // The last offset of the texts is the same number, and stands before.
+            let at = bytes.windows(8).rposition(|window| window == size).unwrap();
             [&bytes[..at], &(1_u64 << 40).to_le_bytes(), &bytes[at + 8..]].concat()
         };
         assert_eq!(of_stream(&forged(&stream)), Err(Fault::Beyond));
