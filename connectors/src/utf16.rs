@@ -1,8 +1,8 @@
 //! Files in UTF-16, translated to UTF-8 as they are read, and back where a row must be told as it stands in the file.
 //!
 //! No byte is lost on the way: half of a surrogate pair becomes the three bytes that it would have in UTF-8 were it a
-//! character, and an odd byte at the end [`ODD`] and the character of its number. Neither is UTF-8, so the cell that holds it
-//! is rejected, and both are turned back ([`back`]).
+//! character, and an odd byte at the end [`ODD`] and the character 256 above its number, which is no delimiter, quote or bracket.
+//! Neither is UTF-8, so the cell that holds it is rejected, and both are turned back ([`back`]).
 
 use std::io::{self, Read};
 
@@ -10,6 +10,8 @@ use ieum_model::dataset::Encoding;
 
 /// Stands before an odd byte; in no text of UTF-8.
 const ODD: u8 = 0xFF;
+/// What its character is above an odd byte.
+const ABOVE: u32 = 0x100;
 /// Bytes read at a time.
 const READ: usize = 64 * 1024;
 
@@ -76,7 +78,8 @@ impl<R: Read> ToUtf8<R> {
             && let [odd] = left[..]
         {
             self.text.push(ODD);
-            self.text.extend_from_slice(char::from(odd).encode_utf8(&mut [0; 4]).as_bytes());
+            let character = char::from_u32(ABOVE + u32::from(odd));
+            self.text.extend(character.map(|character| character.to_string()).unwrap_or_default().bytes());
             left.clear();
         }
         self.raw = left;
@@ -162,7 +165,7 @@ pub fn back(text: &[u8], order: Order) -> Vec<u8> {
         }
         at += length;
     }
-    out.extend(odd.and_then(|odd| u8::try_from(u32::from(odd)).ok()));
+    out.extend(odd.and_then(|odd| u8::try_from(u32::from(odd).checked_sub(ABOVE)?).ok()));
     out
 }
 
@@ -204,6 +207,15 @@ mod tests {
         assert_eq!(order(Encoding::Utf16, b"\xFF\xFEa\0"), Some(Order::Little));
         assert_eq!(order(Encoding::Utf16, b"a\0"), None);
         assert_eq!(order(Encoding::Utf16Be, b"\xFF\xFE"), Some(Order::Big));
+    }
+
+    #[test]
+    fn an_odd_byte_stands_between_no_cells() {
+        for odd in 0..=u8::MAX {
+            let text = forth(&[b'a', 0, odd], Order::Little);
+            assert!(text[1..].iter().all(|byte| !byte.is_ascii()), "{text:?}");
+            assert_eq!(back(&text, Order::Little), [b'a', 0, odd]);
+        }
     }
 
     proptest! {
