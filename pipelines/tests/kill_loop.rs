@@ -14,8 +14,11 @@ use std::time::Duration;
 use ieum_core::steps::STEPS;
 use tempfile::TempDir;
 
+#[path = "folders/below.rs"]
+mod below;
 mod folders;
 
+use below::files_below;
 use folders::copy;
 
 /// Kills at random instants where the environment does not say how many.
@@ -38,21 +41,6 @@ const PLAIN: &str = "nightly.toml";
 const ENCRYPTED: &str = "encrypted.toml";
 
 type Files = BTreeMap<PathBuf, Vec<u8>>;
-
-fn files_below(root: &Path) -> Files {
-    let (mut files, mut open) = (Files::new(), vec![root.to_path_buf()]);
-    while let Some(folder) = open.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                open.push(path);
-            } else {
-                files.insert(path.strip_prefix(root).unwrap().to_path_buf(), fs::read(&path).unwrap());
-            }
-        }
-    }
-    files
-}
 
 /// Makes a key that signs and one for all recipients, and the definition of a night that uses them.
 fn with_keys(folder: &Path) {

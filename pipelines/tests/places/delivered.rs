@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use ieum_core::steps::DELIVERY_STEPS;
 
+use super::below::files_below;
 use super::door::{At, Door};
+use super::folders::copy;
 use super::servers::{Rclone, SeaweedFs, s3_place};
 use super::{ends, ieum, one_at_a_time, told};
 
@@ -17,34 +19,6 @@ const NAME: &str = "2026-11-22";
 
 /// How long a run may take to come to a request.
 const PATIENCE: Duration = Duration::from_secs(300);
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
-fn files_below(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let (mut files, mut open) = (BTreeMap::new(), vec![root.to_path_buf()]);
-    while let Some(folder) = open.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                open.push(path);
-            } else {
-                files.insert(path.strip_prefix(root).unwrap().to_path_buf(), fs::read(&path).unwrap());
-            }
-        }
-    }
-    files
-}
 
 /// The sample night, to be delivered to a folder of the lake for each case.
 struct Night<'a> {

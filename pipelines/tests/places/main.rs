@@ -1,9 +1,13 @@
 //! Exports in stores and databases, and outputs that are delivered to a store, on real servers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, missing_docs)]
 
+#[path = "../folders/below.rs"]
+mod below;
 mod delivered;
 mod door;
 mod exports;
+#[path = "../folders/mod.rs"]
+mod folders;
 mod servers;
 
 use std::path::Path;
